@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "migration/stream/frame.h"
+#include "migration/stream/messages.h"
+#include "migration/transport/channel.h"
+#include "util/clock.h"
+#include "util/loop.h"
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace drover::stream {
+
+/// A whole frame in memory, its checks done.
+struct Frame {
+    FrameHeader header;
+    Bytes payload;
+};
+
+/// Writes frames on a Channel, counting the sequence. One thread at a time.
+class FrameWriter {
+public:
+    explicit FrameWriter(Channel& channel) : channel_(channel) {}
+
+    [[nodiscard]] Status write_preamble(ConnectionRole role);
+    /// The payload may come in up to 1,000 pieces.
+    [[nodiscard]] Status write(FrameType type, std::span<const std::span<const std::byte>> pieces);
+    [[nodiscard]] Status write(FrameType type, std::span<const std::byte> payload);
+
+private:
+    Channel& channel_;
+    uint64_t sequence_ = 0;
+};
+
+/// Reads frames from a Channel: header, sequence and payload checked. One thread at a time.
+/// The payload's buffer is reused from frame to frame.
+class FrameReader {
+public:
+    explicit FrameReader(Channel& channel) : channel_(channel) {}
+
+    [[nodiscard]] Result<ConnectionRole> read_preamble();
+    /// The frame stays valid until the next call.
+    [[nodiscard]] Result<const Frame*> read();
+
+private:
+    Channel& channel_;
+    uint64_t sequence_ = 0;
+    Frame frame_;
+};
+
+/// The same for the loop thread: never blocks; queues what cannot be written at once (at most
+/// 64 MiB, then the link is declared dead). For control and ask connections. Loop thread only.
+class FrameConnection {
+public:
+    struct Callbacks {
+        std::function<void(const Frame&)> frame;
+        /// Once: the link broke, or the peer broke the format (kind Protocol), or closed it.
+        std::function<void(Error)> closed;
+    };
+
+    /// Takes a connected socket. `expect_preamble`: the peer's preamble has not been read yet and
+    /// must have the role `role`. Our own preamble is sent at once if `send_preamble`.
+    /// Callbacks may destroy the connection.
+    FrameConnection(UniqueFd socket, ConnectionRole role, bool send_preamble, bool expect_preamble,
+                    Callbacks callbacks);
+    ~FrameConnection();
+    FrameConnection(const FrameConnection&) = delete;
+    FrameConnection& operator=(const FrameConnection&) = delete;
+
+    void send(FrameType type, std::span<const std::byte> payload = {});
+    void send(FrameType type, const Json& payload);
+
+    /// Closes after all that was queued has been written, or after a second. For last words.
+    static void close_gracefully(std::unique_ptr<FrameConnection> connection);
+
+    [[nodiscard]] uint64_t bytes_sent() const;
+    /// When a byte came last: how the session tells a silent link from a slow peer.
+    [[nodiscard]] TimePoint last_heard() const;
+
+private:
+    class Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+/// Reads the preamble of a fresh connection without blocking the loop; `done` gets the role and the
+/// socket back. A peer that sends nothing for `timeout` is dropped with an error. Destroying the
+/// returned object drops the connection and never calls `done`.
+class PreambleReading {
+public:
+    virtual ~PreambleReading() = default;
+};
+struct Greeted {
+    UniqueFd socket;
+    ConnectionRole role{};
+};
+[[nodiscard]] std::unique_ptr<PreambleReading>
+read_preamble_async(UniqueFd socket, std::chrono::milliseconds timeout,
+                    std::function<void(Result<Greeted>)> done);
+
+} // namespace drover::stream
