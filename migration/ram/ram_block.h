@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "util/fd.h"
+#include "util/result.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+
+namespace drover {
+
+/// The unit in which RAM is tracked and sent, whatever the page size of the memory behind it.
+inline constexpr uint64_t ram_page_size = 4096;
+
+/// A piece of guest RAM, as a shared file that the hypervisor maps and that Drover reads and
+/// writes.
+///
+/// The engine uses pread and pwrite rather than a mapping of its own: reading a hole that way
+/// allocates nothing (a read through a mapping of a shared file does), a full file system is an
+/// error and not a SIGBUS, and whole pages are written without being zeroed first.
+struct RamBlock {
+    std::string name;                      ///< the same on both sides
+    uint64_t size = 0;                     ///< bytes, a multiple of ram_page_size
+    uint64_t backing_page = ram_page_size; ///< bytes; larger for huge pages
+    UniqueFd file;
+
+    [[nodiscard]] uint64_t pages() const { return size / ram_page_size; }
+};
+
+/// Reads `into.size()` bytes at `offset`; holes read as zeros. Any thread.
+[[nodiscard]] Status read_ram(const RamBlock& block, uint64_t offset, std::span<std::byte> into);
+
+/// Writes at `offset`. Fails in words where the file system or memory behind it is full. Any
+/// thread.
+[[nodiscard]] Status write_ram(const RamBlock& block, uint64_t offset,
+                               std::span<const std::byte> from);
+
+/// Makes the range zero and gives its memory back where whole backing pages are in it. Any thread.
+[[nodiscard]] Status discard_ram(const RamBlock& block, uint64_t offset, uint64_t length);
+
+/// Calls `visit(first_page, count)` for each stretch of pages that holds data, in order, without
+/// touching any; pages outside of all stretches are holes. Where the file system cannot tell
+/// (hugetlbfs), the whole block counts as data. Any thread.
+[[nodiscard]] Status for_each_data(const RamBlock& block, uint64_t first_page, uint64_t end_page,
+                                   const std::function<void(uint64_t, uint64_t)>& visit);
+
+/// Whether a page holds nothing but zeros. `page` is ram_page_size long.
+[[nodiscard]] bool is_zero_page(const std::byte* page);
+
+} // namespace drover
