@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "vmm/qemu/tracker/handover.h"
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <optional>
+#include <sys/socket.h>
+
+namespace drover {
+
+namespace {
+
+/// One message, or nothing where none is waiting.
+Result<std::optional<TrackedMapping>> receive_one(int socket)
+{
+    TrackedMapping mapping;
+    iovec piece{&mapping.where, sizeof mapping.where};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+    msghdr message{};
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    ssize_t n;
+    do {
+        n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    if (n == 0 || (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)))
+        return std::nullopt;
+    if (n < 0)
+        return fail_errno("receiving the place of guest RAM from QEMU", errno);
+    for (cmsghdr* c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        int fd;
+        memcpy(&fd, CMSG_DATA(c), sizeof fd);
+        mapping.userfaultfd = UniqueFd(fd);
+    }
+    const MappingMessage& where = mapping.where;
+    if (n != sizeof where || where.address % 4096 || where.length % 4096 || where.offset % 4096 ||
+        where.address + where.length < where.address)
+        return fail(ErrorKind::Machine, "QEMU's tracker library sent a malformed message",
+                    "is libdrover-tracker.so of another version?");
+    return mapping;
+}
+
+} // namespace
+
+Result<std::vector<TrackedMapping>> receive_mappings(int socket)
+{
+    std::vector<TrackedMapping> mappings;
+    for (;;) {
+        auto one = receive_one(socket);
+        if (!one)
+            return pass(one);
+        if (!*one)
+            return mappings;
+        mappings.push_back(std::move(**one));
+        if (mappings.size() > 1024)
+            return fail(ErrorKind::Machine, "QEMU announced more than 1,024 RAM mappings");
+    }
+}
+
+Result<std::string> find_tracker_library()
+{
+    namespace fs = std::filesystem;
+    std::error_code error;
+    const fs::path program = fs::read_symlink("/proc/self/exe", error);
+    if (error)
+        return fail(ErrorKind::System, "reading /proc/self/exe: " + error.message());
+    const fs::path beside = program.parent_path();
+    for (const fs::path& directory : {beside, beside.parent_path() / "lib" / "drover"}) {
+        const fs::path library = directory / "libdrover-tracker.so";
+        if (fs::exists(library, error))
+            return library.string();
+    }
+    return fail(ErrorKind::System, "libdrover-tracker.so is not beside " + program.string(),
+                "install Drover completely, or build it by ./devtool build");
+}
+
+} // namespace drover

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "util/fd.h"
+#include "util/result.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+/// How the library that is preloaded into QEMU tells Drover where guest RAM is mapped.
+///
+/// A userfaultfd belongs to the address space that makes it, so it must be made inside of QEMU, at
+/// the moment when the RAM is mapped, before anything is written to it. The library then sends one
+/// message for each mapping over a SOCK_SEQPACKET socket, with the userfaultfd attached.
+namespace drover {
+
+/// The environment variables that the library reads (and removes).
+inline constexpr const char* tracker_socket_variable = "DROVER_TRACKER_SOCKET"; ///< descriptor
+inline constexpr const char* tracker_files_variable = "DROVER_TRACKER_FILES"; ///< "DEV:INO,…", hex
+
+/// What is sent; both ends are of the same build. QEMU is not trusted all the same (its guest may
+/// have taken it over): receive_mappings checks everything.
+struct MappingMessage {
+    uint64_t device = 0;  ///< st_dev of the mapped file
+    uint64_t inode = 0;   ///< st_ino
+    uint64_t offset = 0;  ///< in the file, bytes
+    uint64_t address = 0; ///< in QEMU
+    uint64_t length = 0;  ///< bytes
+    int32_t error = 0;    ///< errno of userfaultfd; then no descriptor is attached
+    int32_t reserved = 0;
+};
+
+struct TrackedMapping {
+    MappingMessage where;
+    UniqueFd userfaultfd; ///< none where the kernel has no asynchronous write protection
+};
+
+/// Takes all messages that have arrived on the (non-blocking) socket.
+[[nodiscard]] Result<std::vector<TrackedMapping>> receive_mappings(int socket);
+
+/// The path of libdrover-tracker.so: beside this program, or in ../lib/drover.
+[[nodiscard]] Result<std::string> find_tracker_library();
+
+} // namespace drover

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// libdrover-tracker.so, preloaded into QEMU. It makes guest RAM trackable from outside:
+//
+//  - the moment a RAM file is mapped, the mapping is registered with a userfaultfd in asynchronous
+//    write-protect mode, which is handed to Drover (see handover.h);
+//  - after a read from a file into guest RAM the pages are touched. A direct read (O_DIRECT) is
+//    written by the device into pages that were pinned when it was issued: if the tracker collects
+//    and protects a page between that and the arrival of the data, nothing reports the data. The
+//    touch, before QEMU tells the guest that the read is done, does.
+//
+// It runs in every thread of QEMU, at any time, even before constructors: system calls only, no
+// allocation, no C++ library.
+#include "vmm/qemu/tracker/handover.h"
+#include "vmm/qemu/tracker/kernel_abi.h"
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+namespace {
+
+using drover::MappingMessage;
+
+struct FileId {
+    uint64_t device;
+    uint64_t inode;
+};
+
+constexpr size_t max_files = 64;
+FileId g_files[max_files];
+size_t g_file_count = 0;
+int g_socket = -1;
+
+/// The RAM mapped so far. Slots are only ever added: `g_range_count` is raised after a slot is
+/// complete, so that readers need no lock.
+struct Range {
+    uintptr_t start;
+    uintptr_t end;
+};
+Range g_ranges[max_files];
+std::atomic<size_t> g_range_count{0};
+
+void drop_our_preload()
+{
+    // QEMU's own children (scripts, helpers) are not to carry this library.
+    const char* preload = getenv("LD_PRELOAD");
+    const char* rest = preload ? strchr(preload, ':') : nullptr;
+    if (rest)
+        setenv("LD_PRELOAD", rest + 1, 1);
+    else
+        unsetenv("LD_PRELOAD");
+}
+
+__attribute__((constructor)) void read_environment()
+{
+    const char* socket = getenv(drover::tracker_socket_variable);
+    const char* files = getenv(drover::tracker_files_variable);
+    if (!socket || !files)
+        return;
+    char* at = const_cast<char*>(files);
+    while (*at && g_file_count < max_files) {
+        FileId& file = g_files[g_file_count++];
+        file.device = strtoull(at, &at, 16);
+        at += *at == ':';
+        file.inode = strtoull(at, &at, 16);
+        at += *at == ',';
+    }
+    g_socket = static_cast<int>(strtol(socket, nullptr, 10));
+    fcntl(g_socket, F_SETFD, FD_CLOEXEC);
+    unsetenv(drover::tracker_socket_variable);
+    unsetenv(drover::tracker_files_variable);
+    drop_our_preload();
+}
+
+bool is_guest_ram(int fd, MappingMessage& message)
+{
+    struct stat file;
+    if (g_socket < 0 || fd < 0 || fstat(fd, &file) < 0)
+        return false;
+    message.device = file.st_dev;
+    message.inode = file.st_ino;
+    for (size_t i = 0; i < g_file_count; ++i)
+        if (g_files[i].device == file.st_dev && g_files[i].inode == file.st_ino)
+            return true;
+    return false;
+}
+
+/// A userfaultfd that watches the mapping, or -1 with errno.
+int make_userfaultfd(const MappingMessage& message)
+{
+    const int fd =
+        static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY));
+    if (fd < 0)
+        return -1;
+    uffdio_api api{};
+    api.api = UFFD_API;
+    api.features = drover::abi::uffd_tracking_features;
+    uffdio_register range{};
+    range.range.start = message.address;
+    range.range.len = message.length;
+    range.mode = UFFDIO_REGISTER_MODE_WP;
+    if (ioctl(fd, UFFDIO_API, &api) < 0 || ioctl(fd, UFFDIO_REGISTER, &range) < 0) {
+        const int error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
+void send_message(const MappingMessage& message, int fd)
+{
+    iovec piece{const_cast<MappingMessage*>(&message), sizeof message};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)]{};
+    msghdr header{};
+    header.msg_iov = &piece;
+    header.msg_iovlen = 1;
+    if (fd >= 0) {
+        header.msg_control = control;
+        header.msg_controllen = sizeof control;
+        cmsghdr* c = CMSG_FIRSTHDR(&header);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof fd);
+        memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    }
+    sendmsg(g_socket, &header, MSG_NOSIGNAL);
+}
+
+void announce_ram(void* address, size_t length, off_t offset, MappingMessage& message)
+{
+    message.offset = static_cast<uint64_t>(offset);
+    message.address = reinterpret_cast<uintptr_t>(address);
+    message.length = (length + 4095) / 4096 * 4096;
+    const int fd = make_userfaultfd(message); // stays open: closing the last copy ends the tracking
+    message.error = fd < 0 ? errno : 0;
+    send_message(message, fd);
+
+    const size_t slot = g_range_count.load(std::memory_order_relaxed);
+    if (slot < max_files) {
+        g_ranges[slot] = {message.address, message.address + message.length};
+        g_range_count.store(slot + 1, std::memory_order_release);
+    }
+}
+
+/// Dirties each page of [start, start + length) that is guest RAM, changing nothing: the locked
+/// "or" with zero cannot lose a write that a vCPU makes at the same time.
+void touch(uintptr_t start, size_t length)
+{
+    const uintptr_t end = start + length;
+    const size_t count = g_range_count.load(std::memory_order_acquire);
+    for (size_t i = 0; i < count; ++i) {
+        uintptr_t at = start > g_ranges[i].start ? start : g_ranges[i].start;
+        const uintptr_t stop = end < g_ranges[i].end ? end : g_ranges[i].end;
+        for (; at < stop; at = (at / 4096 + 1) * 4096)
+            __atomic_fetch_or(reinterpret_cast<volatile uint8_t*>(at), 0, __ATOMIC_SEQ_CST);
+    }
+}
+
+ssize_t touched(ssize_t result, const iovec* pieces, int count)
+{
+    const int error = errno;
+    auto left = static_cast<size_t>(result > 0 ? result : 0);
+    for (int i = 0; i < count && left > 0; ++i) {
+        const size_t length = pieces[i].iov_len < left ? pieces[i].iov_len : left;
+        touch(reinterpret_cast<uintptr_t>(pieces[i].iov_base), length);
+        left -= length;
+    }
+    errno = error;
+    return result;
+}
+
+} // namespace
+
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+
+EXPORTED void* mmap64(void* address, size_t length, int protection, int flags, int fd, off_t offset)
+{
+    const long result = syscall(SYS_mmap, address, length, protection, flags, fd, offset);
+    if (result == -1)
+        return MAP_FAILED;
+    void* mapped = reinterpret_cast<void*>(result);
+    MappingMessage message;
+    if ((protection & PROT_WRITE) && (flags & MAP_SHARED) && is_guest_ram(fd, message)) {
+        const int error = errno;
+        announce_ram(mapped, length, offset, message);
+        errno = error;
+    }
+    return mapped;
+}
+
+EXPORTED ssize_t pread64(int fd, void* buffer, size_t size, off_t offset)
+{
+    const iovec piece{buffer, size};
+    return touched(syscall(SYS_pread64, fd, buffer, size, offset), &piece, 1);
+}
+
+EXPORTED ssize_t preadv64(int fd, const iovec* pieces, int count, off_t offset)
+{
+    // The kernel takes the offset in two halves; on a 64-bit machine the second is ignored.
+    return touched(syscall(SYS_preadv, fd, pieces, count, offset, 0), pieces, count);
+}
+
+EXPORTED ssize_t preadv64v2(int fd, const iovec* pieces, int count, off_t offset, int flags)
+{
+    return touched(syscall(SYS_preadv2, fd, pieces, count, offset, 0, flags), pieces, count);
+}
+
+// 64-bit glibc has two names for each.
+EXPORTED void* plain_mmap(void*, size_t, int, int, int, off_t) __asm__("mmap")
+    __attribute__((alias("mmap64")));
+EXPORTED ssize_t plain_pread(int, void*, size_t, off_t) __asm__("pread")
+    __attribute__((alias("pread64")));
+EXPORTED ssize_t plain_preadv(int, const iovec*, int, off_t) __asm__("preadv")
+    __attribute__((alias("preadv64")));
+EXPORTED ssize_t plain_preadv2(int, const iovec*, int, off_t, int) __asm__("preadv2")
+    __attribute__((alias("preadv64v2")));
