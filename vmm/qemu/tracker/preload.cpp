@@ -218,7 +218,7 @@ EXPORTED ssize_t preadv64v2(int fd, const iovec* pieces, int count, off_t offset
 }
 
 // 64-bit glibc has two names for each.
-EXPORTED void* plain_mmap(void*, size_t, int, int, int, off_t) __asm__("mmap")
+EXPORTED void* plain_mmap(void*, size_t, int, int, int, off_t) noexcept __asm__("mmap")
     __attribute__((alias("mmap64")));
 EXPORTED ssize_t plain_pread(int, void*, size_t, off_t) __asm__("pread")
     __attribute__((alias("pread64")));
