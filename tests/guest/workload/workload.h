@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/// The program that runs inside the test guests: it writes memory at a wanted rate, keeps every
+/// page verifiable, and tells the host each millisecond how it is.
+
+enum pattern {
+    PATTERN_RANDOM_PAGES,   ///< random pages, an eighth of each rewritten
+    PATTERN_SMALL_CHANGES,  ///< random pages, two words of each rewritten
+    PATTERN_RANDOM_CONTENT, ///< random pages, rewritten whole
+    PATTERN_SWEEP,          ///< pages in order, rewritten whole
+    PATTERN_IDLE,           ///< nothing is written
+};
+
+struct options {
+    uint64_t memory;       ///< bytes to touch and write
+    uint32_t dirty;        ///< pages to write a second, all threads together
+    uint32_t threads;      ///< writers; 0: one for each CPU
+    uint32_t verify;       ///< pages to verify a second, all threads together
+    enum pattern pattern;  ///< what a write looks like
+    char heartbeat[64];    ///< HOST:PORT, or empty
+    char tcp[64];          ///< HOST:PORT, or empty
+    bool disk;             ///< write and verify /dev/vda
+    uint32_t reboot_after; ///< seconds after READY, each time it boots; 0: never
+};
+
+enum tcp_state { TCP_OFF, TCP_CONNECTING, TCP_OPEN, TCP_BROKEN, TCP_CORRUPT };
+
+/// What the threads report and the heartbeat carries.
+struct counters {
+    atomic_uint_fast64_t pages_written;
+    atomic_uint_fast64_t pages_verified;
+    atomic_uint_fast32_t memory_errors;
+    atomic_uint_fast32_t disk_errors;
+    atomic_uint_fast64_t disk_blocks;
+    atomic_uint_fast64_t tcp_bytes; ///< echoed by the host and found right
+    atomic_uint_fast32_t tcp_state;
+    atomic_uint_fast32_t dirty_rate; ///< wanted, changed by the host's commands
+    atomic_bool ready;
+};
+
+extern struct options options;
+extern struct counters counters;
+
+void parse_options(const char* command_line);
+
+void memory_start(void); ///< touches the memory, then starts the writers
+void heartbeat_start(void);
+void tcp_start(void);
+void disk_start(void);
+
+/// Prints the line on the console, at once.
+void say(const char* format, ...) __attribute__((format(printf, 1, 2)));
+/// As say(), and ends the program: the guest is of no use.
+_Noreturn void give_up(const char* format, ...) __attribute__((format(printf, 1, 2)));
+
+uint64_t now_ns(void);
+/// Sleeps until that time of the monotonic clock.
+void sleep_until(uint64_t deadline_ns);
+void start_thread(void* (*body)(void*), void* argument);
+/// A step of xorshift64*; the state must not be 0.
+uint64_t random_step(uint64_t* state);
+void reboot_guest(void);
+
+/// An IPv4 socket connected to HOST:PORT, or -1.
+int connect_to(const char* target, int type);
