@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Each section prints its own lines and ends with a tally; its full output is in build/check/.
+
+passed=0 failed=0 skipped=0
+
+# tally PASSED FAILED SKIPPED
+tally() {
+    passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+    local colour=$green
+    [ "$2" -eq 0 ] || colour=$red
+    echo "   $colour$1 passed, $2 failed, $3 skipped$plain ($((SECONDS - section_start)) s)"
+}
+
+section() {
+    section_start=$SECONDS
+    step "$1"
+}
+
+# one_case NAME COMMAND…: a check that is one test case; its output is shown only if it fails.
+one_case() {
+    local name=$1 log=$build_dir/check/$1.log
+    shift
+    if "$@" >"$log" 2>&1 </dev/null; then
+        tally 1 0 0
+    else
+        tail -n 60 "$log"
+        echo "   ${red}FAIL$plain $name (see $log)"
+        tally 0 1 0
+    fi
+}
+
+check_headers() {
+    local bad=0 file
+    while read -r file; do
+        if ! head -n 3 "$file" | grep -q 'SPDX-License-Identifier: GPL-2.0-or-later'; then
+            echo "$file: the SPDX line is missing"
+            bad=1
+        fi
+    done < <(own_files '*.cpp' '*.h' '*.c' '*.py' '*.sh' devtool 'tests/guest/*')
+    return $bad
+}
+
+check_format() {
+    own_files '*.cpp' '*.h' '*.c' | xargs -r clang-format --dry-run -Werror
+}
+
+# Clang 16 has all of C++23 that we use but a macro that GCC's <expected> asks for.
+check_tidy() {
+    own_files '*.cpp' ':!tests/' | xargs -r -P "$jobs" -n 4 clang-tidy-16 --quiet -p "$build_dir" \
+        --extra-arg=-std=c++2b --extra-arg=-D__cpp_concepts=202002L \
+        --extra-arg=-Wno-builtin-macro-redefined --extra-arg=-Wno-macro-redefined
+}
+
+# count_gtest LOG: the last run's numbers, as "PASSED FAILED SKIPPED".
+count_gtest() {
+    awk '/^\[  PASSED  \] [0-9]+ test/ {p = $4} /^\[  FAILED  \] [0-9]+ tests?, listed/ {f = $4}
+         /^\[  SKIPPED \] [0-9]+ tests?, listed/ {s = $4} END {print p + 0, f + 0, s + 0}' "$1"
+}
+
+# check_gtest NAME PROGRAM ARGUMENT…
+check_gtest() {
+    local log=$build_dir/check/$1.log name=$1 status=0 counts
+    shift
+    "$@" --gtest_color=no >"$log" 2>&1 </dev/null || status=$?
+    read -r -a counts <<<"$(count_gtest "$log")"
+    # A crash or a sanitizer's report is a failure of its own, besides those that gtest counted.
+    [ "$status" -eq 0 ] || [ "${counts[1]}" -gt 0 ] || counts[1]=1
+    grep -A1 '^\[  SKIPPED \]' "$log" | grep -v -- -- | sed 's/^/   /' | head -n 20 || true
+    if [ "${counts[1]}" -gt 0 ]; then
+        grep -B 15 -E '^\[  FAILED  \]' "$log" | head -n 100 || true
+        tail -n 30 "$log"
+        echo "   ${red}FAIL$plain $name: exit code $status (see $log)"
+    fi
+    tally "${counts[@]}"
+}
+
+# check_runner NAME ARGUMENT…: tests of the Python harness; their lines are shown as they end.
+check_runner() {
+    local log=$build_dir/check/$1.log name=$1 status=0 counts
+    shift
+    harness runner "$@" 2>&1 </dev/null | tee "$log" | sed 's/^/   /' || status=$?
+    counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' "$log" | tail -n 1)
+    read -r -a counts <<<"${counts:-0 1 0}"
+    [ "$status" -eq 0 ] || [ "${counts[1]}" -gt 0 ] || counts[1]=1
+    tally "${counts[@]}"
+}
+
+unit_program() {
+    find "$1" -type f -name unit-tests -executable | head -n 1
+}
+
+# check_sanitized NAME SANITIZERS GTEST_FILTER: the unit tests once more, in a build of their own.
+check_sanitized() {
+    local directory=build-$1 program
+    if ! (build_programs "$directory" -Db_sanitize="$2" -Db_lundef=false \
+        -Dbuildtype=debugoptimized -Doptimization=1) >"$build_dir/check/$1-build.log" 2>&1; then
+        tail -n 40 "$build_dir/check/$1-build.log"
+        tally 0 1 0
+        return
+    fi
+    program=$(unit_program "$directory")
+    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+        TSAN_OPTIONS=halt_on_error=1 check_gtest "$1" "$program" --gtest_filter="$3"
+}
+
+# Each fuzzer's smoke run is a test of Meson's suite "fuzz".
+check_fuzz() {
+    local log=$build_dir/check/fuzz.log count ok
+    count=$(meson test -C "$build_dir" --suite fuzz --list 2>/dev/null </dev/null | grep -c . || true)
+    if [ "$count" -eq 0 ]; then
+        echo "   SKIP no fuzzers in this build"
+        tally 0 0 1
+        return
+    fi
+    meson test -C "$build_dir" --suite fuzz --no-rebuild --print-errorlogs >"$log" 2>&1 </dev/null ||
+        tail -n 60 "$log"
+    ok=$(sed -n 's/^Ok: *\([0-9]*\).*/\1/p' "$log")
+    tally "${ok:-0}" $((count - ${ok:-0})) 0
+}
+
+check_all() {
+    section "licence headers" && one_case headers check_headers
+    section "format" && one_case format check_format
+    section "unit tests" && check_gtest unit "$(unit_program "$build_dir")"
+    section "fuzzers, smoke run" && check_fuzz
+    [ ! -d tests/qtest ] || { section "qtest" && check_runner qtest tests/qtest; }
+    section "end to end" && check_runner e2e tests/e2e --parallel 2
+    [ ! -d tests/lab ] || { section "KVM lab" && check_runner lab tests/lab; }
+    section "unit tests under ASan and UBSan" && check_sanitized asan address,undefined '*'
+    # GLib itself is not built for TSan: only the suites in which our own threads meet.
+    section "unit tests under TSan" && check_sanitized tsan thread "${DROVER_TSAN_FILTER:-*Thread*:*Channel*:*RateLimit*:*Sender*:*Receiver*}"
+    section "clang-tidy" && one_case tidy check_tidy
+}
+
+verb_check() { # everything: unit, qtest, fuzz, e2e, lab, sanitizers, format, lint
+    prepare
+    build_guest
+    mkdir -p "$build_dir/check"
+    check_all
+    echo
+    echo "$passed passed, $failed failed, $skipped skipped"
+    [ "$failed" -eq 0 ]
+}

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What devtool's verbs share. Sourced by devtool; the current directory is the repository's root.
+
+# All Debian packages that any verb needs; the one place where they are listed.
+packages=(
+    g++ meson ninja-build pkg-config
+    libglib2.0-dev nlohmann-json3-dev libxxhash-dev libgtest-dev libgmock-dev
+    qemu-system-x86 busybox-static cpio iproute2 util-linux python3
+    clang-format clang-tidy-16 git
+)
+
+python=/usr/bin/python3 # Debian's: another python3 may come first in PATH
+build_dir=build
+jobs=$(nproc)
+
+if [ -t 1 ]; then
+    bold=$'\e[1m' green=$'\e[32m' red=$'\e[31m' yellow=$'\e[33m' plain=$'\e[0m'
+else
+    bold='' green='' red='' yellow='' plain=''
+fi
+
+die() {
+    echo "devtool: $*" >&2
+    exit 1
+}
+
+step() {
+    echo "$bold== $*$plain"
+}
+
+# Runs a command as root: by itself, or by sudo where that asks no password.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    else
+        sudo -n "$@"
+    fi
+}
+
+# Installs what is missing of `packages`; a fresh machine has no package lists either.
+install_packages() {
+    local missing=() package
+    for package in "${packages[@]}"; do
+        [[ $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) == 'install ok installed' ]] ||
+            missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    step "installing ${missing[*]}"
+    [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null ||
+        die "these Debian packages are missing: ${missing[*]} (install them as root: apt-get install ${missing[*]})"
+    as_root apt-get -q update >/dev/null || die "apt-get update failed"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends \
+        "${missing[@]}" </dev/null >/dev/null || die "apt-get install failed"
+}
+
+# The guest's kernel comes from Debian's archive too, so apt needs its package lists.
+build_guest() {
+    if [ ! -e "$build_dir/guest/vmlinuz" ] && ! apt-cache show linux-image-cloud-amd64 >/dev/null 2>&1; then
+        as_root apt-get -q update >/dev/null || die "apt-get update failed (needed to fetch the test guest's kernel)"
+    fi
+    tests/guest/build-guest "$build_dir/guest"
+}
+
+# build_programs DIRECTORY MESON_OPTION…: everything, quietly unless it fails.
+build_programs() {
+    local directory=$1
+    shift
+    if [ ! -e "$directory/build.ninja" ]; then
+        mkdir -p "$directory"
+        meson setup "$directory" "$@" >"$directory/setup.log" 2>&1 </dev/null || {
+            cat "$directory/setup.log" >&2
+            die "meson setup $directory failed"
+        }
+    fi
+    ninja -C "$directory" -j "$jobs" --quiet || die "the build in $directory failed"
+}
+
+prepare() {
+    install_packages
+    step "building"
+    build_programs "$build_dir"
+}
+
+# The files of ours of these kinds, tracked or new, that exist.
+own_files() {
+    git ls-files --cached --others --exclude-standard -- "$@" | while read -r file; do
+        [ -e "$file" ] && echo "$file"
+    done
+}
+
+# harness MODULE ARGUMENT…: runs a module of the end-to-end harness.
+harness() {
+    local module=$1
+    shift
+    PYTHONPATH=tests/e2e "$python" -m "drover_e2e.$module" "$@"
+}
