@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+namespace drover::qemu {
+
+enum class PathKind { Missing, File, Directory };
+
+struct KvmFact {
+    bool usable = false;
+    std::string reason; ///< why not, as the user will read it
+};
+
+/// What planning a launch must know of the host. A value full of functions, so that tests can give
+/// it any host; each function may be called more than once, or never.
+struct HostFacts {
+    std::string search_path; ///< $PATH
+    std::function<bool(const std::string&)> is_executable;
+    /// Whether the file is the program that is running now (through links).
+    std::function<bool(const std::string&)> is_own_executable;
+    std::function<PathKind(const std::string&)> path_kind;
+    std::function<std::optional<std::string>(const std::string&)> read_file;
+    /// Runs code under KVM, so it takes up to a second: asked only where KVM is wanted.
+    std::function<KvmFact()> kvm;
+
+    [[nodiscard]] static HostFacts of_this_host();
+};
+
+} // namespace drover::qemu

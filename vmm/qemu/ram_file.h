@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "util/fd.h"
+#include "util/result.h"
+#include "vmm/qemu/ram_plan.h"
+
+namespace drover::qemu {
+
+/// Creates (or opens, for RamFile::path) the file: close-on-exec, empty, of the block's size
+/// rounded up to its page size. Allocates nothing.
+[[nodiscard]] Result<UniqueFd> create_ram_file(const RamFile& ram);
+
+/// The page size of the memory behind the file: bytes, 4,096 but for huge pages.
+[[nodiscard]] Result<uint64_t> backing_page_size(int fd);
+
+} // namespace drover::qemu
