@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "migration/ram/dirty_tracker.h"
+#include "migration/ram/ram_block.h"
+#include "monitor/json.h"
+#include "util/result.h"
+
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <vector>
+
+namespace drover {
+
+/// What the migration engine needs of a hypervisor. The engine knows no other thing about it.
+///
+/// Loop thread only, except that the RAM blocks' files and the tracker are used by worker threads.
+/// Nothing here blocks: what takes time ends in a callback, later, on the loop thread. A callback
+/// is never made from within the call that was given it.
+class Machine {
+public:
+    virtual ~Machine() = default;
+
+    /// In the order that both sides must share. The blocks live as long as the machine.
+    [[nodiscard]] virtual std::span<const RamBlock> ram() const = 0;
+
+    /// What this machine is: kind, version, machine type, accelerator, vCPUs, CPU model and
+    /// features, devices. See docs/stream-format.md, "machine".
+    virtual void describe(std::function<void(Result<Json>)> done) = 0;
+
+    /// The guest's dirty tracker, or why there is none. Owned by the machine.
+    [[nodiscard]] virtual Result<DirtyTracker*> tracker() = 0;
+
+    /// Whether the guest can give memory back (a balloon, free page reporting): then pages can turn
+    /// into holes without the tracker's seeing it.
+    [[nodiscard]] virtual bool gives_memory_back() const = 0;
+
+    // --- at the source ---
+
+    struct SaveCallbacks {
+        /// The vCPUs stand still and all I/O is done: RAM does not change any more. `ran`: the
+        /// guest was running until now, and is to run at the destination.
+        std::function<void(bool ran)> paused;
+        /// A piece of the device state, in order; some may come before the pause.
+        std::function<void(std::span<const std::byte>)> data;
+        /// All of the device state was handed over.
+        std::function<void()> saved;
+        /// It cannot be saved. The caller must still abandon_save().
+        std::function<void(Error)> failed;
+    };
+
+    /// Begins to save the devices and, when it can, pauses the guest and calls `paused`.
+    virtual void begin_save(SaveCallbacks callbacks) = 0;
+
+    /// After `paused`: saves the rest.
+    virtual void finish_save() = 0;
+
+    /// Back-pressure: no `data` is delivered while held.
+    virtual void hold_data(bool hold) = 0;
+
+    /// Undoes everything since begin_save(), whatever had been reached: the guest runs here again
+    /// if it ran. Must not be called once the guest was given to the destination.
+    virtual void abandon_save(std::function<void(Status)> done) = 0;
+
+    // --- at the destination ---
+
+    /// Empties the RAM and prepares to load; `failed` may come at any time until finish_load's end.
+    virtual void begin_load(std::function<void(Status)> ready,
+                            std::function<void(Error)> failed) = 0;
+
+    /// Feeds a piece of the device state. Pieces fed before the RAM is complete must be what was
+    /// saved before the pause.
+    virtual void load(std::span<const std::byte> piece) = 0;
+
+    /// Nothing follows; `loaded` says whether the guest is now complete, paused, able to run.
+    virtual void finish_load(std::function<void(Status)> loaded) = 0;
+
+    /// The guest is ours: runs it if `run` and if the user did not want it paused, and announces it
+    /// to the network. An error means that the guest did not run here, not even for a moment.
+    virtual void take_over(bool run, std::function<void(Status)> done) = 0;
+};
+
+} // namespace drover
