@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 
 /// Drover migration stream, format 1: the frame. The specification is docs/stream-format.md.
 /// Everything is little-endian. The header lies outside the payload that it checks.
@@ -79,10 +80,13 @@ using PreambleBytes = std::array<std::byte, preamble_size>;
 /// or another format's version is at the other end.
 [[nodiscard]] Result<ConnectionRole>
 decode_preamble(std::span<const std::byte, preamble_size> bytes);
+/// What the first bytes of a connection (any number of them) look like, if they are not a Drover
+/// preamble: "an HTTP client", "a stock QEMU", … or the bytes themselves.
+[[nodiscard]] std::string describe_stranger(std::span<const std::byte> first_bytes);
 
 /// The header's own checksum (low 64 bits of XXH3-64 over its first 24 bytes) is its last field.
 [[nodiscard]] HeaderBytes encode_header(const FrameHeader& header);
-/// Checks the checksum, the type, the flags and the cap for that type.
+/// Checks the checksum, the type, the flags and the payload's size against what that type allows.
 [[nodiscard]] Result<FrameHeader> decode_header(std::span<const std::byte, header_size> bytes);
 
 [[nodiscard]] uint64_t payload_checksum(std::span<const std::byte> payload);
@@ -90,6 +94,13 @@ decode_preamble(std::span<const std::byte, preamble_size> bytes);
 [[nodiscard]] uint64_t payload_checksum(std::span<const std::span<const std::byte>> pieces);
 [[nodiscard]] Status check_payload(const FrameHeader& header, std::span<const std::byte> payload);
 
+/// Whether the frame is the next one of its direction of its connection.
+[[nodiscard]] Status check_sequence(const FrameHeader& header, uint64_t expected);
+
+/// The largest payload that a frame of this type may have, bytes; 0 for an unknown type.
+[[nodiscard]] uint32_t payload_cap(FrameType type);
+
+/// "Hello", "Pages", …; "unknown" for a number that is none of ours.
 [[nodiscard]] const char* frame_name(FrameType type);
 
 } // namespace drover::stream

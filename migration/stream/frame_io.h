@@ -3,6 +3,7 @@
 
 #include "migration/stream/frame.h"
 #include "migration/stream/messages.h"
+#include "migration/stream/payload_buffer.h"
 #include "migration/transport/channel.h"
 #include "util/clock.h"
 #include "util/loop.h"
@@ -14,10 +15,11 @@
 
 namespace drover::stream {
 
-/// A whole frame in memory, its checks done.
+/// A whole frame, its checks done. The payload lies in the reader's buffer: valid until the next
+/// frame is read.
 struct Frame {
     FrameHeader header;
-    Bytes payload;
+    std::span<const std::byte> payload;
 };
 
 /// Writes frames on a Channel, counting the sequence. One thread at a time.
@@ -33,6 +35,7 @@ public:
 private:
     Channel& channel_;
     uint64_t sequence_ = 0;
+    std::vector<iovec> pieces_; // reused from frame to frame
 };
 
 /// Reads frames from a Channel: header, sequence and payload checked. One thread at a time.
@@ -48,6 +51,7 @@ public:
 private:
     Channel& channel_;
     uint64_t sequence_ = 0;
+    PayloadBuffer buffer_;
     Frame frame_;
 };
 
@@ -57,9 +61,12 @@ class FrameConnection {
 public:
     struct Callbacks {
         std::function<void(const Frame&)> frame;
-        /// Once: the link broke, or the peer broke the format (kind Protocol), or closed it.
+        /// Once, and nothing is received after it: the link broke, or the peer broke the format
+        /// (kind Protocol), or closed it. Last words can still be sent. Never called from within
+        /// send().
         std::function<void(Error)> closed;
     };
+    static constexpr size_t max_queued_bytes = 64U << 20;
 
     /// Takes a connected socket. `expect_preamble`: the peer's preamble has not been read yet and
     /// must have the role `role`. Our own preamble is sent at once if `send_preamble`.
@@ -73,7 +80,9 @@ public:
     void send(FrameType type, std::span<const std::byte> payload = {});
     void send(FrameType type, const Json& payload);
 
-    /// Closes after all that was queued has been written, or after a second. For last words.
+    /// Closes after all that was queued has been written and the peer has closed too, or after a
+    /// second. For last words: a plain close with unread input would discard them. No callback is
+    /// called any more.
     static void close_gracefully(std::unique_ptr<FrameConnection> connection);
 
     [[nodiscard]] uint64_t bytes_sent() const;
@@ -82,12 +91,14 @@ public:
 
 private:
     class Impl;
-    std::unique_ptr<Impl> impl_;
+    std::shared_ptr<Impl> impl_;
 };
 
 /// Reads the preamble of a fresh connection without blocking the loop; `done` gets the role and the
-/// socket back. A peer that sends nothing for `timeout` is dropped with an error. Destroying the
-/// returned object drops the connection and never calls `done`.
+/// socket (blocking or not, as it was) back. A peer that sends nothing for `timeout` is dropped
+/// with an error. Destroying the returned object drops the connection and never calls `done`.
+/// Whoever is dropped for a wrong preamble gets ours, so that a Drover of another format can name
+/// both formats.
 class PreambleReading {
 public:
     virtual ~PreambleReading() = default;

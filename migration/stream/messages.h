@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include "migration/stream/frame.h"
 #include "monitor/json.h"
 #include "util/result.h"
 
@@ -43,7 +44,7 @@ struct PageRun {
 
 /// A Pages frame: u32 block, u32 round, u32 page size, u32 number of runs; the runs' table (16
 /// bytes each: u64 first page, u32 count, u8 encoding, 3 zero bytes); the data of the raw runs in
-/// order.
+/// order. At least one run.
 struct PagesTable {
     uint32_t block = 0; ///< index into the hello's list of RAM blocks
     uint32_t round = 0;
@@ -83,17 +84,24 @@ struct DeviceEnd {
 [[nodiscard]] Bytes encode(const Join& value);
 [[nodiscard]] Bytes encode(const RoundEnd& value);
 [[nodiscard]] Bytes encode(const DeviceEnd& value);
-[[nodiscard]] Bytes encode_u64(uint64_t value); ///< Ping, Pong
-[[nodiscard]] Bytes encode_u32(uint32_t value); ///< Outcome
+[[nodiscard]] Bytes encode_u64(uint64_t value);              ///< Ping, Pong
+[[nodiscard]] Bytes encode_u32(uint32_t value);              ///< Outcome
+[[nodiscard]] Bytes encode_token(const SessionToken& value); ///< Ask
 [[nodiscard]] Bytes encode_json(const Json& value);
 [[nodiscard]] Result<Join> decode_join(std::span<const std::byte> payload);
 [[nodiscard]] Result<RoundEnd> decode_round_end(std::span<const std::byte> payload);
 [[nodiscard]] Result<DeviceEnd> decode_device_end(std::span<const std::byte> payload);
 [[nodiscard]] Result<uint64_t> decode_u64(std::span<const std::byte> payload);
 [[nodiscard]] Result<uint32_t> decode_u32(std::span<const std::byte> payload);
+[[nodiscard]] Result<SessionToken> decode_token(std::span<const std::byte> payload);
+/// Also refuses a value that a format-1 destination cannot have meant.
+[[nodiscard]] Result<Outcome> decode_outcome(std::span<const std::byte> payload);
+/// One JSON object, nothing else.
 [[nodiscard]] Result<Json> decode_json(std::span<const std::byte> payload);
 
-/// Refuse and Abort: an error in transit. A malformed one decodes to a Protocol error that says so.
+/// Refuse and Abort: an error in transit. A malformed one decodes to a Protocol error that says so;
+/// a kind that is not known here decodes to Refused. Texts are cut at 2,000 bytes and stripped of
+/// control characters: they end in our log.
 [[nodiscard]] Json error_to_json(const Error& error);
 [[nodiscard]] Error error_from_json(const Json& value);
 

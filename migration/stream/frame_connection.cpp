@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migration/stream/frame_io.h"
+#include "migration/transport/socket_error.h"
+
+#include <cerrno>
+#include <deque>
+#include <optional>
+#include <sys/socket.h>
+
+namespace drover::stream {
+
+namespace {
+
+// Bounds on what one turn of the loop does for one connection, so that others get theirs.
+constexpr int reads_per_turn = 64;
+constexpr size_t discarded_per_turn = 256 << 10;
+constexpr std::chrono::seconds linger_time{1};
+
+bool would_block(int errno_value)
+{
+    return errno_value == EAGAIN || errno_value == EINTR;
+}
+
+} // namespace
+
+/// Held by shared_ptr: each source of the loop keeps it alive while it runs, so that callbacks may
+/// destroy the connection. Three stages: receiving; deaf (closed() was called, sending goes on);
+/// lingering (the owner has gone, the rest of the queue is written).
+class FrameConnection::Impl : public std::enable_shared_from_this<Impl> {
+public:
+    Impl(UniqueFd socket, ConnectionRole role, Callbacks callbacks)
+        : socket_(std::move(socket)), role_(role), callbacks_(std::move(callbacks))
+    {
+    }
+
+    void start(bool send_preamble, bool expect_preamble);
+    void send_frame(FrameType type, std::span<const std::byte> payload);
+    void linger();
+    void stop();
+
+    uint64_t bytes_sent() const { return bytes_sent_; }
+    TimePoint last_heard() const { return last_heard_; }
+
+private:
+    enum class Expecting { Preamble, Header, Payload };
+
+    loop::Source watch(GIOCondition condition, void (Impl::*handler)());
+    void expect(Expecting what, std::span<std::byte> target);
+    void on_readable();
+    Status take_piece();
+    Status take_header();
+    Status deliver();
+    [[nodiscard]] Error end_of_input(ssize_t result) const;
+    void close_input(Error error);
+    void close_input_soon(Error error);
+    void enqueue(Bytes bytes);
+    void flush();
+    void write_failed(int reason);
+    void discard_input();
+    void finish_lingering_if_written();
+
+    UniqueFd socket_;
+    const ConnectionRole role_;
+    const Callbacks callbacks_;
+    loop::Source in_, out_, timer_;
+    bool receiving_ = true;
+    bool input_ended_ = false;
+    std::shared_ptr<Impl> lingering_; // ourselves, while nobody else holds us
+
+    Expecting expecting_ = Expecting::Header;
+    std::span<std::byte> target_; // what is still to be filled
+    PreambleBytes preamble_{};
+    HeaderBytes header_bytes_{};
+    FrameHeader header_;
+    PayloadBuffer buffer_;
+    std::span<std::byte> payload_;
+    uint64_t receive_sequence_ = 0;
+    TimePoint last_heard_ = Clock::now();
+
+    std::deque<Bytes> queue_;
+    size_t queued_bytes_ = 0;
+    size_t front_written_ = 0;
+    uint64_t send_sequence_ = 0;
+    uint64_t bytes_sent_ = 0;
+    std::optional<Error> write_error_;
+};
+
+loop::Source FrameConnection::Impl::watch(GIOCondition condition, void (Impl::*handler)())
+{
+    return loop::watch(socket_.get(), condition, [weak = weak_from_this(), handler](auto) {
+        if (auto self = weak.lock())
+            (self.get()->*handler)();
+    });
+}
+
+void FrameConnection::Impl::start(bool send_preamble, bool expect_preamble)
+{
+    if (expect_preamble)
+        expect(Expecting::Preamble, preamble_);
+    else
+        expect(Expecting::Header, header_bytes_);
+    in_ = watch(G_IO_IN, &Impl::on_readable);
+    if (send_preamble) {
+        const PreambleBytes bytes = encode_preamble(role_);
+        enqueue({bytes.begin(), bytes.end()});
+    }
+}
+
+// Receiving
+
+void FrameConnection::Impl::expect(Expecting what, std::span<std::byte> target)
+{
+    expecting_ = what;
+    target_ = target;
+}
+
+void FrameConnection::Impl::on_readable()
+{
+    for (int i = 0; i < reads_per_turn && receiving_; ++i) {
+        const ssize_t n = recv(socket_.get(), target_.data(), target_.size(), MSG_DONTWAIT);
+        if (n < 0 && would_block(errno))
+            return;
+        if (n <= 0) {
+            Error why = end_of_input(n);
+            input_ended_ = true;
+            close_input(std::move(why));
+            return;
+        }
+        last_heard_ = Clock::now();
+        target_ = target_.subspan(static_cast<size_t>(n));
+        if (!target_.empty())
+            continue;
+        if (auto taken = take_piece(); !taken)
+            close_input(std::move(taken.error()));
+    }
+}
+
+/// Why recv() returned zero or less.
+Error FrameConnection::Impl::end_of_input(ssize_t result) const
+{
+    const Error why = result < 0 ? connection_error(errno) : connection_closed();
+    if (write_error_)
+        return *write_error_;
+    if (expecting_ != Expecting::Preamble)
+        return why;
+    const size_t received = preamble_.size() - target_.size();
+    return {ErrorKind::Connection,
+            why.message + " before it greeted; it looks like " +
+                describe_stranger(std::span(preamble_).first(received)),
+            "both ends of a migration must be Drover, and the destination must still wait for one"};
+}
+
+Status FrameConnection::Impl::take_piece()
+{
+    if (expecting_ == Expecting::Header)
+        return take_header();
+    if (expecting_ == Expecting::Payload)
+        return deliver();
+    const auto role = decode_preamble(preamble_);
+    if (!role)
+        return std::unexpected(role.error());
+    if (*role != role_)
+        return fail(ErrorKind::Protocol, "the peer's connection has another role than expected");
+    expect(Expecting::Header, header_bytes_);
+    return {};
+}
+
+Status FrameConnection::Impl::take_header()
+{
+    auto header = decode_header(header_bytes_);
+    if (!header)
+        return pass(header);
+    if (auto expected = check_sequence(*header, receive_sequence_); !expected)
+        return expected;
+    header_ = *header;
+    payload_ = buffer_.prepare(header_.payload_size);
+    expect(Expecting::Payload, payload_);
+    return payload_.empty() ? deliver() : Status{};
+}
+
+Status FrameConnection::Impl::deliver()
+{
+    if (auto whole = check_payload(header_, payload_); !whole)
+        return whole;
+    ++receive_sequence_;
+    expect(Expecting::Header, header_bytes_);
+    const Frame frame{header_, payload_};
+    callbacks_.frame(frame);
+    return {};
+}
+
+void FrameConnection::Impl::close_input(Error error)
+{
+    if (!receiving_)
+        return;
+    receiving_ = false;
+    in_.reset();
+    callbacks_.closed(std::move(error));
+}
+
+void FrameConnection::Impl::close_input_soon(Error error)
+{
+    loop::post([weak = weak_from_this(), error = std::move(error)]() mutable {
+        if (auto self = weak.lock())
+            self->close_input(std::move(error));
+    });
+}
+
+// Sending
+
+void FrameConnection::Impl::send_frame(FrameType type, std::span<const std::byte> payload)
+{
+    if (!socket_ || write_error_)
+        return;
+    if (payload.size() > payload_cap(type)) {
+        write_error_ =
+            Error{ErrorKind::Invalid,
+                  std::string("a ") + frame_name(type) + " frame of " +
+                      std::to_string(payload.size()) + " bytes is larger than the format allows",
+                  {}};
+        close_input_soon(*write_error_);
+        return;
+    }
+    const HeaderBytes header = encode_header({type, 0, static_cast<uint32_t>(payload.size()),
+                                              send_sequence_++, payload_checksum(payload)});
+    Bytes bytes;
+    bytes.reserve(header.size() + payload.size());
+    bytes.insert(bytes.end(), header.begin(), header.end());
+    bytes.insert(bytes.end(), payload.begin(), payload.end());
+    enqueue(std::move(bytes));
+}
+
+void FrameConnection::Impl::enqueue(Bytes bytes)
+{
+    queued_bytes_ += bytes.size();
+    queue_.push_back(std::move(bytes));
+    if (!out_)
+        flush();
+    if (queued_bytes_ <= max_queued_bytes)
+        return;
+    queue_.clear();
+    out_.reset();
+    write_error_ = Error{ErrorKind::Connection, "the peer does not read what it is sent",
+                         "check the network and the peer, then migrate again"};
+    close_input_soon(*write_error_);
+}
+
+void FrameConnection::Impl::flush()
+{
+    while (!queue_.empty()) {
+        const auto rest = std::span(queue_.front()).subspan(front_written_);
+        const ssize_t n =
+            ::send(socket_.get(), rest.data(), rest.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0 && would_block(errno)) {
+            if (!out_)
+                out_ = watch(G_IO_OUT, &Impl::flush);
+            return;
+        }
+        if (n < 0) {
+            write_failed(errno);
+            break;
+        }
+        bytes_sent_ += static_cast<uint64_t>(n);
+        queued_bytes_ -= static_cast<size_t>(n);
+        front_written_ += static_cast<size_t>(n);
+        if (front_written_ == queue_.front().size()) {
+            queue_.pop_front();
+            front_written_ = 0;
+        }
+    }
+    out_.reset();
+    finish_lingering_if_written();
+}
+
+/// The peer may have said why before it closed: then reading goes on, and finds the end soon.
+void FrameConnection::Impl::write_failed(int reason)
+{
+    write_error_ = connection_error(reason);
+    queue_.clear();
+    queued_bytes_ = 0;
+    if (reason != EPIPE && reason != ECONNRESET)
+        close_input_soon(*write_error_);
+}
+
+// Ending
+
+void FrameConnection::Impl::stop()
+{
+    receiving_ = false;
+    in_.reset();
+    out_.reset();
+    timer_.reset();
+    socket_.reset();
+    lingering_.reset();
+}
+
+void FrameConnection::Impl::linger()
+{
+    receiving_ = false;
+    lingering_ = shared_from_this();
+    timer_ = loop::after(linger_time, [weak = weak_from_this()] {
+        if (auto self = weak.lock())
+            self->stop();
+    });
+    if (!input_ended_)
+        in_ = watch(G_IO_IN, &Impl::discard_input);
+    finish_lingering_if_written();
+}
+
+void FrameConnection::Impl::finish_lingering_if_written()
+{
+    if (!lingering_ || !queue_.empty())
+        return;
+    if (input_ended_ || write_error_) {
+        const auto self = std::move(lingering_);
+        self->stop();
+    } else {
+        shutdown(socket_.get(), SHUT_WR);
+    }
+}
+
+void FrameConnection::Impl::discard_input()
+{
+    std::byte bin[16 << 10];
+    size_t discarded = 0;
+    while (discarded < discarded_per_turn) {
+        const ssize_t n = recv(socket_.get(), bin, sizeof bin, MSG_DONTWAIT);
+        if (n < 0 && would_block(errno))
+            return;
+        if (n <= 0) {
+            input_ended_ = true;
+            in_.reset();
+            finish_lingering_if_written();
+            return;
+        }
+        discarded += static_cast<size_t>(n);
+    }
+}
+
+FrameConnection::FrameConnection(UniqueFd socket, ConnectionRole role, bool send_preamble,
+                                 bool expect_preamble, Callbacks callbacks)
+    : impl_(std::make_shared<Impl>(std::move(socket), role, std::move(callbacks)))
+{
+    impl_->start(send_preamble, expect_preamble);
+}
+
+FrameConnection::~FrameConnection()
+{
+    if (impl_)
+        impl_->stop();
+}
+
+void FrameConnection::send(FrameType type, std::span<const std::byte> payload)
+{
+    impl_->send_frame(type, payload);
+}
+
+void FrameConnection::send(FrameType type, const Json& payload)
+{
+    impl_->send_frame(type, encode_json(payload));
+}
+
+void FrameConnection::close_gracefully(std::unique_ptr<FrameConnection> connection)
+{
+    if (connection)
+        std::exchange(connection->impl_, nullptr)->linger();
+}
+
+uint64_t FrameConnection::bytes_sent() const
+{
+    return impl_->bytes_sent();
+}
+
+TimePoint FrameConnection::last_heard() const
+{
+    return impl_->last_heard();
+}
+
+} // namespace drover::stream
