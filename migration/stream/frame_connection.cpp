@@ -355,7 +355,7 @@ void FrameConnection::send(FrameType type, std::span<const std::byte> payload)
     impl_->send_frame(type, payload);
 }
 
-void FrameConnection::send(FrameType type, const Json& payload)
+void FrameConnection::send_json(FrameType type, const Json& payload)
 {
     impl_->send_frame(type, encode_json(payload));
 }

@@ -78,7 +78,7 @@ public:
     FrameConnection& operator=(const FrameConnection&) = delete;
 
     void send(FrameType type, std::span<const std::byte> payload = {});
-    void send(FrameType type, const Json& payload);
+    void send_json(FrameType type, const Json& payload);
 
     /// Closes after all that was queued has been written and the peer has closed too, or after a
     /// second. For last words: a plain close with unread input would discard them. No callback is
