@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "migration/ram/ram_block.h"
+#include "migration/stream/hello.h"
+
+#include <span>
+
+namespace drover {
+
+/// Whether a guest of `source` can run in `destination`; refuses in words that name both sides'
+/// values and the remedy. Pure. The objects are those of Machine::describe():
+///   kind, version, arch, machine, accelerator: strings;
+///   cpus: number of vCPUs; cpu_model: string;
+///   cpu_features: object of register name → number, a bit for each feature (may be missing);
+///   devices: object of device path or id → type.
+[[nodiscard]] Status check_machines(const Json& source, const Json& destination);
+
+/// Whether both have the same RAM: names, order and sizes.
+[[nodiscard]] Status check_ram(std::span<const stream::RamBlockInfo> source,
+                               std::span<const RamBlock> destination);
+
+[[nodiscard]] std::vector<stream::RamBlockInfo> ram_info(std::span<const RamBlock> ram);
+
+} // namespace drover

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migration/session/destination_state.h"
+
+namespace drover {
+
+std::string_view to_string(DestinationState state)
+{
+    switch (state) {
+    case DestinationState::Greeting: return "greeting";
+    case DestinationState::Preparing: return "preparing";
+    case DestinationState::Receiving: return "receiving";
+    case DestinationState::Holding: return "holding";
+    case DestinationState::Loading: return "loading";
+    case DestinationState::Ready: return "ready";
+    case DestinationState::TakingOver: return "taking-over";
+    case DestinationState::Completed: return "completed";
+    case DestinationState::Failed: return "failed";
+    }
+    return "unknown";
+}
+
+bool is_final(DestinationState state)
+{
+    return state == DestinationState::Completed || state == DestinationState::Failed;
+}
+
+bool is_committed(DestinationState state)
+{
+    return state == DestinationState::TakingOver || state == DestinationState::Completed;
+}
+
+bool may_follow(DestinationState from, DestinationState to)
+{
+    using enum DestinationState;
+    if (to == Failed)
+        return !is_final(from);
+    switch (from) {
+    case Greeting: return to == Preparing;
+    case Preparing: return to == Receiving;
+    case Receiving: return to == Holding;
+    case Holding: return to == Loading;
+    case Loading: return to == Ready;
+    case Ready: return to == TakingOver;
+    case TakingOver: return to == Completed;
+    case Completed:
+    case Failed: return false;
+    }
+    return false;
+}
+
+} // namespace drover

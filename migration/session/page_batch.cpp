@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migration/session/page_batch.h"
+
+#include <array>
+#include <cstring>
+
+namespace drover {
+
+using stream::PageEncoding;
+
+PageBatch::PageBatch(stream::FrameWriter& writer, RateLimit& limit, SendProgress& progress)
+    : writer_(writer), limit_(limit), progress_(progress),
+      data_(std::make_unique_for_overwrite<std::byte[]>(max_pages * ram_page_size))
+{
+    table_.page_size = ram_page_size;
+}
+
+void PageBatch::begin_round(uint32_t round, bool unlimited)
+{
+    table_.round = round;
+    unlimited_ = unlimited;
+}
+
+Status PageBatch::begin_block(size_t index)
+{
+    if (table_.block == index && !full())
+        return {};
+    if (Status status = flush(); !status)
+        return status;
+    table_.block = static_cast<uint32_t>(index);
+    return {};
+}
+
+Status PageBatch::add(size_t index, const RamBlock& block, PageBitmap& present, uint64_t first,
+                      uint64_t count)
+{
+    while (count > 0) {
+        if (Status status = begin_block(index); !status)
+            return status;
+        const uint64_t now = std::min<uint64_t>(count, max_pages - pages_);
+        const std::span<std::byte> room(data_.get() + pages_ * ram_page_size, now * ram_page_size);
+        if (Status status = read_ram(block, first * ram_page_size, room); !status)
+            return status;
+        classify(first, now, present);
+        first += now;
+        count -= now;
+    }
+    return {};
+}
+
+void PageBatch::classify(uint64_t first, uint64_t count, PageBitmap& present)
+{
+    const std::byte* from = data_.get() + pages_ * ram_page_size;
+    uint64_t zeros = 0;
+    for (uint64_t page = first; page < first + count; ++page, from += ram_page_size) {
+        if (is_zero_page(from)) {
+            ++zeros;
+            if (present.test(page)) {
+                present.clear(page);
+                append_run(page, PageEncoding::Zero);
+            }
+            continue;
+        }
+        std::byte* to = data_.get() + pages_ * ram_page_size;
+        if (to != from)
+            memcpy(to, from, ram_page_size);
+        ++pages_;
+        present.set(page);
+        append_run(page, PageEncoding::Raw);
+    }
+    progress_.pages_zero += zeros;
+}
+
+Status PageBatch::add_holes(size_t index, PageBitmap& present, uint64_t first, uint64_t count)
+{
+    const uint64_t end = first + count;
+    for (uint64_t page = present.next_set(first, end); page < end;
+         page = present.next_set(page, end)) {
+        if (Status status = begin_block(index); !status)
+            return status;
+        present.clear(page);
+        append_run(page, PageEncoding::Hole);
+    }
+    return {};
+}
+
+void PageBatch::append_run(uint64_t page, PageEncoding encoding)
+{
+    if (!table_.runs.empty()) {
+        stream::PageRun& last = table_.runs.back();
+        if (last.encoding == encoding && last.first_page + last.count == page) {
+            ++last.count;
+            return;
+        }
+    }
+    table_.runs.push_back({page, 1, encoding});
+}
+
+Status PageBatch::flush()
+{
+    if (table_.runs.empty())
+        return {};
+    stream::encode_pages_table(table_, head_);
+    const std::span<const std::byte> data(data_.get(), pages_ * ram_page_size);
+    const uint64_t size = stream::header_size + head_.size() + data.size();
+    if (!unlimited_ && !limit_.acquire(size))
+        return fail(ErrorKind::Cancelled, "the migration was stopped");
+    const std::array<std::span<const std::byte>, 2> pieces{head_, data};
+    if (Status status = writer_.write(stream::FrameType::Pages, pieces); !status)
+        return status;
+    progress_.pages_sent += pages_;
+    progress_.bytes += size;
+    pages_ = 0;
+    table_.runs.clear();
+    return {};
+}
+
+} // namespace drover

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "migration/ram/page_bitmap.h"
+#include "migration/ram/ram_block.h"
+#include "migration/stream/frame_io.h"
+#include "migration/transport/rate_limit.h"
+
+#include <atomic>
+#include <memory>
+
+namespace drover {
+
+/// What was sent; written by the sending threads, read by anybody at any time.
+struct SendProgress {
+    std::atomic<uint64_t> pages_sent{0}; ///< as bytes
+    std::atomic<uint64_t> pages_zero{0}; ///< found zero (sent as a mark, or not at all)
+    std::atomic<uint64_t> bytes{0};      ///< on the data channels
+};
+
+/// Gathers pages of one channel into Pages frames. One thread.
+///
+/// Pages are copied before they are checked and sent: the guest goes on writing to them, and the
+/// frame's checksum must be that of what is sent.
+class PageBatch {
+public:
+    /// All references must outlive the batch. `unlimited`: do not wait for the rate limit.
+    PageBatch(stream::FrameWriter& writer, RateLimit& limit, SendProgress& progress);
+
+    void begin_round(uint32_t round, bool unlimited);
+
+    /// Adds [first, first + count) of `block`. Zero pages that the destination does not have
+    /// (`present` says what it has) cost nothing; `present` is brought up to date.
+    [[nodiscard]] Status add(size_t index, const RamBlock& block, PageBitmap& present,
+                             uint64_t first, uint64_t count);
+
+    /// Adds pages that are holes now and that the destination has.
+    [[nodiscard]] Status add_holes(size_t index, PageBitmap& present, uint64_t first,
+                                   uint64_t count);
+
+    /// Sends what was gathered.
+    [[nodiscard]] Status flush();
+
+private:
+    static constexpr size_t max_pages = 128; // 512 KiB: stays in the second-level cache
+    static constexpr size_t max_runs = 1024;
+
+    [[nodiscard]] Status begin_block(size_t index);
+    void classify(uint64_t first, uint64_t count, PageBitmap& present);
+    void append_run(uint64_t page, stream::PageEncoding encoding);
+    [[nodiscard]] bool full() const
+    {
+        return pages_ == max_pages || table_.runs.size() >= max_runs;
+    }
+
+    stream::FrameWriter& writer_;
+    RateLimit& limit_;
+    SendProgress& progress_;
+    stream::PagesTable table_;
+    stream::Bytes head_;
+    std::unique_ptr<std::byte[]> data_;
+    size_t pages_ = 0; ///< in data_
+    bool unlimited_ = false;
+};
+
+} // namespace drover

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migration/session/ram_receiver.h"
+
+#include "migration/session/ram_stripe.h"
+#include "util/loop.h"
+
+#include <algorithm>
+
+namespace drover {
+
+using stream::FrameType;
+using stream::PageEncoding;
+
+RamReceiver::RamReceiver(std::span<const RamBlock> ram, size_t channels, Callbacks callbacks)
+    : ram_(ram), channels_(channels), callbacks_(std::move(callbacks)), rounds_(channels),
+      joined_(std::make_unique<std::atomic<bool>[]>(channels))
+{
+    for (const RamBlock& block : ram_)
+        present_.emplace_back(block.pages());
+}
+
+RamReceiver::~RamReceiver()
+{
+    *alive_ = false;
+    for (auto& socket : sockets_)
+        socket->abort();
+    for (std::thread& thread : threads_)
+        thread.join();
+}
+
+void RamReceiver::add_channel(UniqueFd socket, const stream::SessionToken& token)
+{
+    if (threads_.size() >= channels_)
+        return; // more connections than agreed: dropped
+    sockets_.push_back(make_socket_channel(std::move(socket)));
+    Channel* channel = sockets_.back().get();
+    threads_.emplace_back([this, channel, token] { run(*channel, token); });
+}
+
+void RamReceiver::run(Channel& channel, const stream::SessionToken& token)
+{
+    Status status = receive(channel, token);
+    if (status)
+        return;
+    loop::post([this, alive = alive_, error = std::move(status.error())]() mutable {
+        if (*alive && callbacks_.failed)
+            std::exchange(callbacks_.failed, nullptr)(std::move(error));
+    });
+}
+
+Status RamReceiver::receive(Channel& channel, const stream::SessionToken& token)
+{
+    stream::FrameReader reader(channel);
+    const auto index = read_join(reader, token);
+    if (!index)
+        return std::unexpected(index.error());
+    for (;;) {
+        auto frame = reader.read();
+        if (!frame)
+            return pass(frame);
+        bytes_ += stream::header_size + (*frame)->payload.size();
+        if (Status status = handle(*index, **frame); !status)
+            return status;
+    }
+}
+
+Result<size_t> RamReceiver::read_join(stream::FrameReader& reader,
+                                      const stream::SessionToken& token)
+{
+    auto frame = reader.read();
+    if (!frame)
+        return pass(frame);
+    if ((*frame)->header.type != FrameType::Join)
+        return fail(ErrorKind::Protocol, "a data channel did not begin with Join");
+    auto join = stream::decode_join((*frame)->payload);
+    if (!join)
+        return pass(join);
+    if (join->token != token)
+        return fail(ErrorKind::Protocol, "a data channel of another session came");
+    if (join->index >= channels_ || joined_[join->index].exchange(true))
+        return fail(ErrorKind::Protocol,
+                    "data channel " + std::to_string(join->index) + " came twice, or is too many");
+    return join->index;
+}
+
+Status RamReceiver::handle(size_t channel, const stream::Frame& frame)
+{
+    if (frame.header.type == FrameType::Pages) {
+        auto pages = stream::decode_pages(frame.payload);
+        if (!pages)
+            return pass(pages);
+        return apply(channel, *pages);
+    }
+    if (frame.header.type == FrameType::RoundEnd) {
+        auto end = stream::decode_round_end(frame.payload);
+        if (!end)
+            return pass(end);
+        post_round_end(channel, *end);
+        return {};
+    }
+    return fail(ErrorKind::Protocol,
+                std::string("a data channel carried ") + stream::frame_name(frame.header.type));
+}
+
+Status RamReceiver::check(size_t channel, const stream::PagesTable& table) const
+{
+    if (table.page_size != ram_page_size)
+        return fail(ErrorKind::Protocol, "pages of " + std::to_string(table.page_size) +
+                                             " bytes came, 4096 were agreed");
+    if (table.block >= ram_.size())
+        return fail(ErrorKind::Protocol, "pages came for RAM block " + std::to_string(table.block) +
+                                             ", there are " + std::to_string(ram_.size()));
+    for (const stream::PageRun& run : table.runs) {
+        if (run.first_page + run.count > ram_[table.block].pages())
+            return fail(ErrorKind::Protocol,
+                        "pages came past the end of RAM block " + ram_[table.block].name);
+        // Only its own stripes: threads of several channels share the bitmaps' memory.
+        for (uint64_t page = run.first_page; page < run.first_page + run.count;
+             page = (page / stripe_pages + 1) * stripe_pages)
+            if (stripe_channel(table.block, page, channels_) != channel)
+                return fail(ErrorKind::Protocol, "a page came on a data channel not its own");
+    }
+    return {};
+}
+
+Status RamReceiver::apply(size_t channel, const stream::PagesView& pages)
+{
+    if (Status status = check(channel, pages.table); !status)
+        return status;
+    const RamBlock& block = ram_[pages.table.block];
+    std::span<const std::byte> data = pages.data;
+    for (const stream::PageRun& run : pages.table.runs) {
+        if (run.encoding != PageEncoding::Raw) {
+            if (Status status = discard(pages.table.block, run); !status)
+                return status;
+            continue;
+        }
+        const size_t size = run.count * ram_page_size;
+        if (Status status = write_ram(block, run.first_page * ram_page_size, data.first(size));
+            !status)
+            return status;
+        present_[pages.table.block].set_range(run.first_page, run.count);
+        data = data.subspan(size);
+        pages_ += run.count;
+    }
+    return {};
+}
+
+/// A zero page is given back rather than written: writing zeros would use memory.
+Status RamReceiver::discard(size_t index, const stream::PageRun& run)
+{
+    PageBitmap& present = present_[index];
+    const uint64_t end = run.first_page + run.count;
+    for (uint64_t page = present.next_set(run.first_page, end); page < end;
+         page = present.next_set(page, end)) {
+        const uint64_t stop = present.next_clear(page, end);
+        if (Status status =
+                discard_ram(ram_[index], page * ram_page_size, (stop - page) * ram_page_size);
+            !status)
+            return status;
+        present.clear_range(page, stop - page);
+        page = stop;
+    }
+    return {};
+}
+
+void RamReceiver::post_round_end(size_t channel, stream::RoundEnd end)
+{
+    loop::post([this, alive = alive_, channel, end] {
+        if (*alive)
+            round_end(channel, end);
+    });
+}
+
+void RamReceiver::round_end(size_t channel, stream::RoundEnd end)
+{
+    rounds_[channel] = end.round;
+    const uint32_t all = *std::min_element(rounds_.begin(), rounds_.end());
+    if (all <= acknowledged_)
+        return;
+    acknowledged_ = all;
+    callbacks_.round_ended(end);
+}
+
+} // namespace drover

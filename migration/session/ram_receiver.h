@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "migration/ram/page_bitmap.h"
+#include "migration/ram/ram_block.h"
+#include "migration/stream/frame_io.h"
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <span>
+#include <thread>
+#include <vector>
+
+namespace drover {
+
+/// Writes the pages that arrive on the data channels into the guest's RAM, one worker thread for
+/// each channel. Public functions: loop thread only.
+class RamReceiver {
+public:
+    struct Callbacks {
+        /// All channels have ended this round: everything sent in it is in RAM.
+        std::function<void(stream::RoundEnd)> round_ended;
+        /// Once: a channel broke or broke the format, or RAM could not be written.
+        std::function<void(Error)> failed;
+    };
+
+    /// `ram` must be empty (holes) and outlive the receiver.
+    RamReceiver(std::span<const RamBlock> ram, size_t channels, Callbacks callbacks);
+    ~RamReceiver(); ///< aborts and joins; no callback follows
+    RamReceiver(const RamReceiver&) = delete;
+    RamReceiver& operator=(const RamReceiver&) = delete;
+
+    /// Takes a data connection whose preamble has been read; its Join frame, which `reader` is
+    /// given to read first, decides the index. The worker checks the token.
+    void add_channel(UniqueFd socket, const stream::SessionToken& token);
+
+    [[nodiscard]] uint64_t bytes_received() const { return bytes_; }
+    [[nodiscard]] uint64_t pages_received() const { return pages_; }
+
+private:
+    void run(Channel& channel, const stream::SessionToken& token);
+    [[nodiscard]] Status receive(Channel& channel, const stream::SessionToken& token);
+    [[nodiscard]] Result<size_t> read_join(stream::FrameReader& reader,
+                                           const stream::SessionToken& token);
+    [[nodiscard]] Status handle(size_t channel, const stream::Frame& frame);
+    [[nodiscard]] Status apply(size_t channel, const stream::PagesView& pages);
+    [[nodiscard]] Status check(size_t channel, const stream::PagesTable& table) const;
+    [[nodiscard]] Status discard(size_t block, const stream::PageRun& run);
+    void post_round_end(size_t channel, stream::RoundEnd end);
+    void round_end(size_t channel, stream::RoundEnd end);
+
+    std::span<const RamBlock> ram_;
+    size_t channels_;
+    Callbacks callbacks_;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true); // loop thread
+
+    std::vector<PageBitmap> present_; ///< not a hole; each channel has its own stripes
+    std::vector<uint32_t> rounds_;    ///< loop thread: the last round that each channel ended
+    uint32_t acknowledged_ = 0;       ///< loop thread
+    std::unique_ptr<std::atomic<bool>[]> joined_; ///< by index
+    std::atomic<uint64_t> bytes_{0};
+    std::atomic<uint64_t> pages_{0};
+
+    std::vector<std::unique_ptr<Channel>> sockets_; ///< loop thread
+    std::vector<std::thread> threads_;              ///< loop thread
+};
+
+} // namespace drover

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migration/session/ram_sender.h"
+
+#include "util/loop.h"
+
+namespace drover {
+
+RamSender::RamSender(std::span<const RamBlock> ram, DirtyTracker& tracker, RateLimit& limit,
+                     std::vector<std::unique_ptr<Channel>> channels, SendOptions options,
+                     std::function<void(Result<RoundStats>)> round_done)
+    : ram_(ram), tracker_(tracker), limit_(limit), options_(options),
+      round_done_(std::move(round_done)), workers_(channels.size())
+{
+    for (const RamBlock& block : ram_) {
+        pending_.emplace_back(block.pages());
+        present_.emplace_back(block.pages());
+    }
+    for (size_t i = 0; i < workers_.size(); ++i) {
+        Worker& worker = workers_[i];
+        worker.channel = std::move(channels[i]);
+        worker.writer = std::make_unique<stream::FrameWriter>(*worker.channel);
+        worker.batch = std::make_unique<PageBatch>(*worker.writer, limit_, progress_);
+        worker.stripes = stripes_of(ram_, i, workers_.size());
+    }
+    for (size_t i = 0; i < workers_.size(); ++i)
+        workers_[i].thread = std::thread([this, i] { run(i); });
+}
+
+RamSender::~RamSender()
+{
+    *alive_ = false;
+    abort();
+    for (Worker& worker : workers_)
+        worker.thread.join();
+    tracker_.stop();
+}
+
+void RamSender::start_round(unsigned round, bool last)
+{
+    std::lock_guard lock(mutex_);
+    job_ = {round, last};
+    round_start_ = Clock::now();
+    base_pages_ = progress_.pages_sent;
+    base_zero_ = progress_.pages_zero;
+    base_bytes_ = progress_.bytes;
+    working_ = workers_.size();
+    ++job_number_;
+    changed_.notify_all();
+}
+
+void RamSender::abort()
+{
+    {
+        std::lock_guard lock(mutex_);
+        stopping_ = true;
+        changed_.notify_all();
+    }
+    limit_.stop();
+    for (Worker& worker : workers_)
+        worker.channel->abort();
+}
+
+std::optional<RamSender::Job> RamSender::next_job(uint64_t& done, size_t index)
+{
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] {
+        const bool ready = job_number_ > done && (index == 0 || prepared_ == job_number_);
+        return stopping_ || ready;
+    });
+    if (stopping_)
+        return std::nullopt;
+    done = job_number_;
+    return job_;
+}
+
+void RamSender::run(size_t index)
+{
+    Status introduced = introduce(index);
+    uint64_t done = 0;
+    while (const auto job = next_job(done, index)) {
+        Status status = introduced;
+        if (index == 0) {
+            if (status)
+                status = prepare(*job);
+            std::lock_guard lock(mutex_);
+            prepared_ = done;
+            changed_.notify_all();
+        }
+        if (status)
+            status = work(workers_[index], *job);
+        finish(*job, std::move(status));
+    }
+}
+
+Status RamSender::introduce(size_t index)
+{
+    Worker& worker = workers_[index];
+    if (Status status = worker.writer->write_preamble(stream::ConnectionRole::Data); !status)
+        return status;
+    const stream::Bytes join = stream::encode({options_.token, static_cast<uint32_t>(index)});
+    return worker.writer->write(stream::FrameType::Join, join);
+}
+
+/// Worker 0 alone, while the others wait.
+Status RamSender::prepare(const Job& job)
+{
+    if (job.round == 1) {
+        // First the tracker, then the look at what is there: a page that is filled in between is
+        // seen by both, never by neither.
+        if (Status status = tracker_.start(); !status)
+            return status;
+        return find_data();
+    }
+    if (job.last)
+        return tracker_.collect_all(pending_);
+    return {}; // the end of the round before has collected
+}
+
+Status RamSender::find_data()
+{
+    for (size_t i = 0; i < ram_.size(); ++i) {
+        Status status =
+            for_each_data(ram_[i], 0, ram_[i].pages(), [&](uint64_t first, uint64_t count) {
+                pending_[i].set_range(first, count);
+            });
+        if (!status)
+            return status;
+    }
+    return {};
+}
+
+Status RamSender::work(Worker& worker, const Job& job)
+{
+    worker.batch->begin_round(job.round, job.last);
+    for (const Stripe& stripe : worker.stripes)
+        if (Status status = send_stripe(worker, stripe, job); !status)
+            return status;
+    if (Status status = worker.batch->flush(); !status)
+        return status;
+    const stream::Bytes end = stream::encode(stream::RoundEnd{job.round, job.last});
+    return worker.writer->write(stream::FrameType::RoundEnd, end);
+}
+
+Status RamSender::send_stripe(Worker& worker, const Stripe& stripe, const Job& job)
+{
+    PageBitmap& pending = pending_[stripe.block];
+    const PageBitmap holes = job.last && options_.compare_holes ? new_holes(stripe) : PageBitmap();
+    if (pending.next_set(stripe.first, stripe.end) == stripe.end)
+        return {};
+    if (!job.last && tracker_.collects_ranges())
+        if (Status status = tracker_.collect(stripe.block, stripe.first, stripe.end, pending);
+            !status)
+            return status;
+    for (uint64_t page = pending.next_set(stripe.first, stripe.end); page < stripe.end;
+         page = pending.next_set(page, stripe.end)) {
+        const uint64_t end = pending.next_clear(page, stripe.end);
+        pending.clear_range(page, end - page);
+        if (Status status = send_pages(worker, stripe, holes, page, end); !status)
+            return status;
+        page = end;
+    }
+    return {};
+}
+
+/// Sends [page, end), the parts that are `holes` (counted from the stripe's start) as such.
+Status RamSender::send_pages(Worker& worker, const Stripe& stripe, const PageBitmap& holes,
+                             uint64_t page, uint64_t end)
+{
+    PageBitmap& present = present_[stripe.block];
+    while (page < end) {
+        uint64_t stop = end;
+        Status status;
+        if (holes.size() > 0 && holes.test(page - stripe.first)) {
+            stop = stripe.first + holes.next_clear(page - stripe.first, end - stripe.first);
+            status = worker.batch->add_holes(stripe.block, present, page, stop - page);
+        } else {
+            if (holes.size() > 0)
+                stop = stripe.first + holes.next_set(page - stripe.first, end - stripe.first);
+            status =
+                worker.batch->add(stripe.block, ram_[stripe.block], present, page, stop - page);
+        }
+        if (!status)
+            return status;
+        page = stop;
+    }
+    return {};
+}
+
+/// What the guest gave back (a balloon) does not show as written: finds the stripe's holes that the
+/// destination has pages for, and makes them pending.
+PageBitmap RamSender::new_holes(const Stripe& stripe)
+{
+    PageBitmap holes(stripe_pages);
+    holes.set_range(0, stripe.end - stripe.first);
+    const Status walked = for_each_data(
+        ram_[stripe.block], stripe.first, stripe.end,
+        [&](uint64_t first, uint64_t count) { holes.clear_range(first - stripe.first, count); });
+    if (!walked)
+        return {}; // a file system that cannot tell: then its pages are read, and sent as zeros
+    PageBitmap& present = present_[stripe.block];
+    for (uint64_t page = present.next_set(stripe.first, stripe.end); page < stripe.end;
+         page = present.next_set(page + 1, stripe.end))
+        if (holes.test(page - stripe.first))
+            pending_[stripe.block].set(page);
+    return holes;
+}
+
+/// Each worker at its round's end. The last one collects and reports; the first failure is reported
+/// at once and stops the others.
+void RamSender::finish(const Job& job, Status status)
+{
+    bool last = false;
+    bool first_failure = false;
+    {
+        std::lock_guard lock(mutex_);
+        first_failure = !status && !failed_;
+        failed_ = failed_ || !status;
+        last = --working_ == 0 && !failed_;
+    }
+    if (first_failure) {
+        post_result(pass(status));
+        abort();
+    } else if (last) {
+        post_result(measure(job));
+    }
+}
+
+Result<RoundStats> RamSender::measure(const Job& job)
+{
+    // The time on the link ends here; collecting is not the link's.
+    RoundStats stats;
+    stats.round = job.round;
+    stats.guest_paused = job.last;
+    stats.seconds = seconds_since(round_start_);
+    stats.pages_sent = progress_.pages_sent - base_pages_;
+    stats.pages_zero = progress_.pages_zero - base_zero_;
+    stats.bytes = progress_.bytes - base_bytes_;
+    if (!job.last)
+        if (Status status = tracker_.collect_all(pending_); !status)
+            return pass(status);
+    for (const PageBitmap& block : pending_)
+        stats.pages_dirty += block.count();
+    return stats;
+}
+
+void RamSender::post_result(Result<RoundStats> result)
+{
+    loop::post([alive = alive_, call = &round_done_, result = std::move(result)]() mutable {
+        if (*alive)
+            (*call)(std::move(result));
+    });
+}
+
+} // namespace drover

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "migration/policy/policy.h"
+#include "migration/ram/dirty_tracker.h"
+#include "migration/ram/ram_block.h"
+#include "migration/session/page_batch.h"
+#include "migration/session/ram_stripe.h"
+#include "migration/stream/messages.h"
+#include "migration/transport/channel.h"
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+namespace drover {
+
+struct SendOptions {
+    stream::SessionToken token{};
+    /// The guest may punch holes into its RAM: compare holes in the last round.
+    bool compare_holes = false;
+};
+
+/// Sends the guest's RAM in rounds over N data channels, one worker thread each.
+///
+/// A round goes through all stripes. Just before a stripe is sent, what was written to it since is
+/// collected too, so that a page that was written before its turn is sent once and not twice. At a
+/// round's end everything is collected, so that the policy learns exactly what is left.
+/// Public functions: loop thread only, unless said otherwise.
+class RamSender {
+public:
+    /// `round_done` is posted to the loop thread: the round's statistics (its `seconds` without the
+    /// acknowledgement), or why it failed. The session's `ram`, `tracker` and `limit` must outlive
+    /// the sender. The channels' preamble and Join frame are sent by the workers.
+    RamSender(std::span<const RamBlock> ram, DirtyTracker& tracker, RateLimit& limit,
+              std::vector<std::unique_ptr<Channel>> channels, SendOptions options,
+              std::function<void(Result<RoundStats>)> round_done);
+    ~RamSender(); ///< aborts and joins; round_done is not called any more
+
+    /// Begins a round. `last`: the guest is paused. Only when no round is under way.
+    void start_round(unsigned round, bool last);
+
+    /// Wakes all workers; the round under way fails.
+    void abort();
+
+    [[nodiscard]] const SendProgress& progress() const { return progress_; }
+
+private:
+    struct Job {
+        unsigned round = 0;
+        bool last = false;
+    };
+    struct Worker {
+        std::unique_ptr<Channel> channel;
+        std::unique_ptr<stream::FrameWriter> writer;
+        std::unique_ptr<PageBatch> batch;
+        std::vector<Stripe> stripes;
+        std::thread thread;
+    };
+
+    void run(size_t index);
+    [[nodiscard]] Status introduce(size_t index);
+    [[nodiscard]] Status work(Worker& worker, const Job& job);
+    [[nodiscard]] Status send_stripe(Worker& worker, const Stripe& stripe, const Job& job);
+    [[nodiscard]] Status send_pages(Worker& worker, const Stripe& stripe, const PageBitmap& holes,
+                                    uint64_t page, uint64_t end);
+    [[nodiscard]] PageBitmap new_holes(const Stripe& stripe);
+    [[nodiscard]] Status prepare(const Job& job);
+    [[nodiscard]] Status find_data();
+    [[nodiscard]] std::optional<Job> next_job(uint64_t& done, size_t index);
+    void finish(const Job& job, Status status);
+    [[nodiscard]] Result<RoundStats> measure(const Job& job);
+    void post_result(Result<RoundStats> result);
+
+    std::span<const RamBlock> ram_;
+    DirtyTracker& tracker_;
+    RateLimit& limit_;
+    SendOptions options_;
+    std::function<void(Result<RoundStats>)> round_done_;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true); // loop thread
+
+    // Disjoint ranges are used by the workers at once; whole ones only while all but one wait.
+    std::vector<PageBitmap> pending_; ///< to be sent
+    std::vector<PageBitmap> present_; ///< not zero at the destination
+    SendProgress progress_;
+    std::vector<Worker> workers_;
+
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    Job job_;                 // guarded by mutex_
+    uint64_t job_number_ = 0; // guarded by mutex_; counts start_round calls
+    uint64_t prepared_ = 0;   // guarded by mutex_; the job that worker 0 has prepared
+    size_t working_ = 0;      // guarded by mutex_; workers that have not finished the job
+    bool stopping_ = false;   // guarded by mutex_
+    bool failed_ = false;     // guarded by mutex_
+    TimePoint round_start_{}; // written by start_round, read by the last worker
+    uint64_t base_pages_ = 0, base_zero_ = 0, base_bytes_ = 0; // progress at the round's start
+};
+
+} // namespace drover

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migration/session/source.h"
+
+#include "util/log.h"
+
+#include <cassert>
+
+namespace drover {
+
+using stream::FrameType;
+
+SourceSession::SourceSession(Machine& machine, const Policy& policy, SourceOptions options,
+                             SourceObserver observer)
+    : machine_(machine), policy_(policy), options_(std::move(options)),
+      observer_(std::move(observer))
+{
+    limit_.set_rate(options_.max_bandwidth);
+}
+
+SourceSession::~SourceSession()
+{
+    *alive_ = false;
+}
+
+double SourceSession::elapsed_s() const
+{
+    return is_final(state_) ? report_.total_s : seconds_since(started_);
+}
+
+const SendProgress* SourceSession::progress() const
+{
+    return sender_ ? &sender_->progress() : nullptr;
+}
+
+void SourceSession::set_max_bandwidth(uint64_t bytes_per_second)
+{
+    options_.max_bandwidth = bytes_per_second;
+    limit_.set_rate(bytes_per_second);
+}
+
+void SourceSession::enter(SourceState next)
+{
+    assert(may_follow(state_, next));
+    log::debug("source: " + std::string(to_string(state_)) + " → " + std::string(to_string(next)));
+    state_ = next;
+    if (watch_)
+        watch_->set_limit(next == SourceState::Paused || next == SourceState::Loading ||
+                                  next == SourceState::Committing
+                              ? blackout_silence
+                              : patient_silence);
+    if (is_final(next))
+        report_.total_s = seconds_since(started_);
+    observer_.state_changed(next);
+}
+
+void SourceSession::handle(const stream::Frame& frame)
+{
+    if (watch_ && watch_->handle(frame))
+        return;
+    switch (frame.header.type) {
+    case FrameType::Welcome:
+        if (state_ == SourceState::Greeting)
+            return welcomed(frame);
+        break;
+    case FrameType::RoundAck:
+        if (state_ >= SourceState::Copying && state_ < SourceState::Committing)
+            return round_acknowledged(frame);
+        break;
+    case FrameType::Ready:
+        if (is_blackout(state_) && device_saved_)
+            return destination_ready();
+        break;
+    case FrameType::Running:
+        if (state_ == SourceState::Committing)
+            return complete();
+        break;
+    case FrameType::Refuse:
+    case FrameType::Abort: {
+        auto json = stream::decode_json(frame.payload);
+        Error error = json ? stream::error_from_json(*json) : json.error();
+        return fail(std::move(error).in("the destination"));
+    }
+    default: break;
+    }
+    protocol_error(frame);
+}
+
+void SourceSession::protocol_error(const stream::Frame& frame)
+{
+    Error error{ErrorKind::Protocol,
+                std::string("the destination sent ") + stream::frame_name(frame.header.type) +
+                    " while the source was " + std::string(to_string(state_)),
+                "are both sides of the same release?"};
+    if (is_before_commit(state_))
+        fail(std::move(error));
+    else
+        control_closed(std::move(error));
+}
+
+void SourceSession::control_closed(Error error)
+{
+    watch_.reset();
+    if (state_ == SourceState::Committing)
+        ask(error);
+    else if (is_before_commit(state_))
+        fail(std::move(error));
+}
+
+Status SourceSession::give_up(Error reason)
+{
+    if (!is_before_commit(state_))
+        return drover::fail(ErrorKind::Refused,
+                            state_ == SourceState::Unwinding || state_ == SourceState::Failed
+                                ? "the migration is being given up already"
+                                : "the guest was already given to the destination");
+    fail(std::move(reason));
+    return {};
+}
+
+/// The one way out before the commit, and after it on the destination's word. The guest comes
+/// first: whatever else is to be tidied up waits until it has been told to run.
+void SourceSession::fail(Error error)
+{
+    if (state_ == SourceState::Unwinding || is_final(state_))
+        return;
+    report_.error = error;
+    enter(SourceState::Unwinding);
+    // Never from within the machine's, the sender's or the connection's own callback.
+    loop::post([this, alive = alive_] {
+        if (*alive)
+            unwind();
+    });
+}
+
+void SourceSession::unwind()
+{
+    next_round_timer_.reset();
+    switchover_timer_.reset();
+    awaits_continue_ = false;
+    if (saving_)
+        machine_.abandon_save([this, alive = alive_](Status status) {
+            if (*alive)
+                ended_unwinding(std::move(status));
+        });
+    if (control_) {
+        control_->send_json(FrameType::Abort, stream::error_to_json(*report_.error));
+        report_.control_bytes = control_->bytes_sent();
+        watch_.reset();
+        stream::FrameConnection::close_gracefully(std::move(control_));
+    }
+    connecting_.reset();
+    channels_connecting_.clear();
+    asker_.reset();
+    sender_.reset();
+    channels_.clear();
+    if (!saving_)
+        ended_unwinding({});
+}
+
+void SourceSession::ended_unwinding(Status status)
+{
+    if (!status)
+        report_.error->message += "; and then: " + status.error().message;
+    enter(SourceState::Failed);
+}
+
+void SourceSession::complete()
+{
+    report_.downtime_s = seconds_since(paused_at_);
+    if (control_)
+        report_.control_bytes = control_->bytes_sent();
+    switchover_timer_.reset();
+    watch_.reset();
+    enter(SourceState::Completed);
+    loop::post([this, alive = alive_] { // not from within the connection's callback
+        if (!*alive)
+            return;
+        asker_.reset();
+        sender_.reset();
+        if (control_)
+            stream::FrameConnection::close_gracefully(std::move(control_));
+    });
+}
+
+Status SourceSession::resolve(bool guest_is_here)
+{
+    if (state_ != SourceState::Asking)
+        return drover::fail(ErrorKind::Refused, "there is nothing to resolve: the migration is " +
+                                                    std::string(to_string(state_)));
+    if (guest_is_here)
+        fail({ErrorKind::Connection,
+              "the link broke at the switchover, and the operator took the guest back", ""});
+    else
+        complete();
+    return {};
+}
+
+} // namespace drover

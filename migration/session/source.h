@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "migration/machine.h"
+#include "migration/policy/policy.h"
+#include "migration/session/commit_asker.h"
+#include "migration/session/link_watch.h"
+#include "migration/session/ram_sender.h"
+#include "migration/session/source_state.h"
+#include "migration/stream/hello.h"
+#include "migration/transport/address.h"
+#include "migration/transport/rate_limit.h"
+#include "util/running_checksum.h"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace drover {
+
+struct SourceOptions {
+    MigrationAddress address;
+    unsigned channels = 2;      ///< data connections, 1 … 64
+    uint64_t max_bandwidth = 0; ///< bytes/s while the guest runs; 0: unlimited
+    MigrationWish wish;
+    bool pause_before_switchover = false; ///< wait for continue_switchover() when paused
+    std::string software;                 ///< "drover 0.1.0"
+};
+
+/// What happened, for query-migrate, the log and the report. Times in seconds since the start.
+struct SourceReport {
+    std::string tracker;
+    std::vector<RoundStats> rounds;
+    Decision decision;          ///< the latest
+    double setup_s = 0;         ///< until the first round began
+    double switchover_s = 0;    ///< when the switchover was decided
+    double paused_s = 0;        ///< when the guest was paused
+    double downtime_s = 0;      ///< from the pause to the destination's word that it runs
+    double total_s = 0;         ///< when it ended
+    uint64_t device_bytes = 0;  ///< of device state
+    uint64_t control_bytes = 0; ///< sent on the control connection, device state included
+    std::optional<Error> error;
+};
+
+/// Callbacks to the owner; none may destroy the session.
+struct SourceObserver {
+    std::function<void(SourceState)> state_changed;
+    std::function<void(const Decision&)> decided;
+};
+
+/// One migration, seen from the source. Loop thread only. Must not be destroyed while the guest is
+/// paused by it: wait for a final state.
+class SourceSession {
+public:
+    /// `machine` and `policy` must outlive the session.
+    SourceSession(Machine& machine, const Policy& policy, SourceOptions options,
+                  SourceObserver observer);
+    ~SourceSession();
+    SourceSession(const SourceSession&) = delete;
+    SourceSession& operator=(const SourceSession&) = delete;
+
+    /// Begins. Everything, failures included, is told through the observer, later.
+    void start();
+
+    /// Gives up for the reason given (a user's cancel, QEMU's death). Refused from the commit on.
+    [[nodiscard]] Status give_up(Error reason);
+
+    /// The user's migrate-continue, in pre-switchover.
+    [[nodiscard]] Status continue_switchover();
+
+    /// In Asking, the operator's word: `guest_is_here` says that the destination certainly does not
+    /// run the guest, and never will.
+    [[nodiscard]] Status resolve(bool guest_is_here);
+
+    void set_max_bandwidth(uint64_t bytes_per_second);
+    void set_wish(const MigrationWish& wish) { options_.wish = wish; }
+
+    [[nodiscard]] SourceState state() const { return state_; }
+    [[nodiscard]] const SourceReport& report() const { return report_; }
+    [[nodiscard]] double elapsed_s() const;
+    [[nodiscard]] const SendProgress* progress() const; ///< null before the first round
+    /// Paused, and waiting for continue_switchover().
+    [[nodiscard]] bool awaits_continue() const { return awaits_continue_; }
+
+private:
+    // source.cpp: life of the session
+    void enter(SourceState next);
+    void fail(Error error);
+    void unwind();
+    void ended_unwinding(Status status);
+    void complete();
+    void protocol_error(const stream::Frame& frame);
+    void control_closed(Error error);
+    void handle(const stream::Frame& frame);
+
+    // source_setup.cpp: up to the first round
+    void connected(Result<UniqueFd> socket);
+    void describe_and_greet();
+    void welcomed(const stream::Frame& frame);
+    void connect_channels(unsigned count);
+    void channel_connected(Result<UniqueFd> socket);
+    void begin_copying();
+
+    // source_copy.cpp: rounds
+    void start_round(bool last);
+    void round_sent(Result<RoundStats> stats);
+    void round_acknowledged(const stream::Frame& frame);
+    void complete_round();
+    void decide();
+
+    // source_switchover.cpp: from the decision to the end
+    void begin_switchover();
+    void next_switching_round();
+    void guest_paused(bool ran);
+    void start_last_round();
+    void device_data(std::span<const std::byte> data);
+    void device_saved();
+    void check_all_sent();
+    void destination_ready();
+    void commit();
+    void ask(const Error& why);
+    void answered(stream::Outcome outcome);
+
+    Machine& machine_;
+    const Policy& policy_;
+    SourceOptions options_;
+    SourceObserver observer_;
+    SourceState state_ = SourceState::Connecting;
+    SourceReport report_;
+    TimePoint started_{};
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+
+    // setup
+    stream::Hello hello_;
+    std::unique_ptr<Connecting> connecting_;
+    std::vector<std::unique_ptr<Connecting>> channels_connecting_;
+    std::vector<std::unique_ptr<Channel>> channels_;
+    unsigned channels_wanted_ = 0;
+    std::unique_ptr<stream::FrameConnection> control_;
+    std::optional<LinkWatch> watch_;
+
+    // copying
+    RateLimit limit_;
+    std::unique_ptr<RamSender> sender_;
+    TimePoint round_started_{};
+    bool round_under_way_ = false;         ///< not yet both sent and acknowledged
+    bool round_last_ = false;              ///< the one under way is the last
+    std::optional<RoundStats> round_sent_; ///< of the round under way
+    std::optional<double> round_acked_s_;  ///< of the round under way
+    loop::Source next_round_timer_;
+
+    // switchover
+    bool saving_ = false; ///< the machine has been asked to save
+    TimePoint paused_at_{};
+    bool awaits_continue_ = false;
+    bool last_round_sent_ = false;
+    bool device_saved_ = false;
+    RunningChecksum checksum_; ///< of the device state so far
+    loop::Source switchover_timer_;
+    std::unique_ptr<CommitAsker> asker_;
+};
+
+} // namespace drover

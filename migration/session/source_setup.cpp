@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migration/session/source.h"
+
+#include "migration/session/compatibility.h"
+
+#include <algorithm>
+#include <sys/random.h>
+
+namespace drover {
+
+using stream::FrameType;
+
+namespace {
+
+/// Gives a fresh, unguessable name to the session: whoever knows it may join and ask.
+Result<stream::SessionToken> make_token()
+{
+    stream::SessionToken token;
+    if (getrandom(token.data(), token.size(), 0) != static_cast<ssize_t>(token.size()))
+        return fail_errno("making a session token", errno);
+    return token;
+}
+
+} // namespace
+
+void SourceSession::start()
+{
+    started_ = Clock::now();
+    connecting_ = connect_to(options_.address,
+                             [this](Result<UniqueFd> socket) { connected(std::move(socket)); });
+}
+
+void SourceSession::connected(Result<UniqueFd> socket)
+{
+    if (!socket)
+        return fail(std::move(socket.error()));
+    control_ = std::make_unique<stream::FrameConnection>(
+        std::move(*socket), stream::ConnectionRole::Control, true, false,
+        stream::FrameConnection::Callbacks{
+            .frame = [this](const stream::Frame& frame) { handle(frame); },
+            .closed = [this](Error error) { control_closed(std::move(error)); },
+        });
+    watch_.emplace(*control_, [this](Error error) { control_closed(std::move(error)); });
+    enter(SourceState::Greeting);
+    describe_and_greet();
+}
+
+void SourceSession::describe_and_greet()
+{
+    auto token = make_token();
+    auto tracker = machine_.tracker();
+    if (!token || !tracker)
+        return fail(token ? tracker.error() : token.error());
+    report_.tracker = (*tracker)->name();
+    hello_.session = *token;
+    hello_.software = options_.software;
+    for (std::string_view name : stream::known_features())
+        hello_.mandatory_features.emplace_back(name);
+    hello_.channels = options_.channels;
+    hello_.ram = ram_info(machine_.ram());
+    hello_.policy = Json{{"downtime", options_.wish.downtime_s}};
+    machine_.describe([this, alive = alive_](Result<Json> description) {
+        if (!*alive || state_ != SourceState::Greeting)
+            return;
+        if (!description)
+            return fail(std::move(description.error()));
+        hello_.machine = std::move(*description);
+        control_->send_json(FrameType::Hello, hello_.to_json());
+    });
+}
+
+void SourceSession::welcomed(const stream::Frame& frame)
+{
+    auto json = stream::decode_json(frame.payload);
+    if (!json)
+        return fail(std::move(json.error()));
+    auto welcome = stream::Welcome::from_json(*json);
+    if (!welcome)
+        return fail(std::move(welcome.error()));
+    if (Status fits = stream::check_welcome(hello_, *welcome); !fits)
+        return fail(std::move(fits.error()));
+    enter(SourceState::Joining);
+    connect_channels(welcome->channels);
+}
+
+void SourceSession::connect_channels(unsigned count)
+{
+    channels_wanted_ = count;
+    for (unsigned i = 0; i < count; ++i)
+        channels_connecting_.push_back(
+            connect_to(options_.address,
+                       [this](Result<UniqueFd> socket) { channel_connected(std::move(socket)); }));
+}
+
+void SourceSession::channel_connected(Result<UniqueFd> socket)
+{
+    if (state_ != SourceState::Joining)
+        return;
+    if (!socket)
+        return fail(std::move(socket.error()));
+    channels_.push_back(make_socket_channel(std::move(*socket)));
+    if (channels_.size() == channels_wanted_)
+        begin_copying();
+}
+
+void SourceSession::begin_copying()
+{
+    auto tracker = machine_.tracker();
+    if (!tracker)
+        return fail(std::move(tracker.error()));
+    limit_.start();
+    const SendOptions options{hello_.session, machine_.gives_memory_back()};
+    sender_ = std::make_unique<RamSender>(
+        machine_.ram(), **tracker, limit_, std::move(channels_), options,
+        [this](Result<RoundStats> stats) { round_sent(std::move(stats)); });
+    channels_.clear();
+    report_.setup_s = seconds_since(started_);
+    enter(SourceState::Copying);
+    start_round(false);
+}
+
+} // namespace drover

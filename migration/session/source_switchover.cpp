@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migration/session/source.h"
+
+#include "util/log.h"
+
+#include <algorithm>
+
+namespace drover {
+
+using stream::FrameType;
+
+namespace {
+
+/// While the hypervisor gets ready to pause, rounds keep the rest small, but not back to back: the
+/// guest and the hypervisor need the processor more.
+constexpr std::chrono::milliseconds switching_pause{4};
+
+/// A destination that answers pings but never becomes ready must not keep the guest paused.
+constexpr std::chrono::milliseconds switchover_limit{10'000};
+
+constexpr size_t device_piece = stream::max_device_payload;
+
+} // namespace
+
+void SourceSession::begin_switchover()
+{
+    report_.switchover_s = seconds_since(started_);
+    enter(SourceState::Switching);
+    control_->send_json(FrameType::DeviceHeader, Json{{"phase", "running"}});
+    saving_ = true;
+    machine_.begin_save({
+        .paused = [this](bool ran) { guest_paused(ran); },
+        .data = [this](std::span<const std::byte> data) { device_data(data); },
+        .saved = [this] { device_saved(); },
+        .failed =
+            [this](Error error) {
+                if (is_before_commit(state_))
+                    fail(std::move(error));
+            },
+    });
+    next_switching_round();
+}
+
+void SourceSession::next_switching_round()
+{
+    next_round_timer_ = loop::after(switching_pause, [this] {
+        if (state_ == SourceState::Switching && !round_under_way_)
+            start_round(false);
+    });
+}
+
+void SourceSession::guest_paused(bool ran)
+{
+    if (state_ != SourceState::Switching)
+        return;
+    paused_at_ = Clock::now();
+    report_.paused_s = seconds_since(started_);
+    next_round_timer_.reset();
+    enter(SourceState::Paused);
+    control_->send_json(FrameType::DeviceHeader, Json{{"phase", "paused"}, {"run", ran}});
+    if (!round_under_way_)
+        start_last_round();
+    if (options_.pause_before_switchover)
+        awaits_continue_ = true;
+    else
+        (void)continue_switchover();
+}
+
+Status SourceSession::continue_switchover()
+{
+    if (state_ != SourceState::Paused || switchover_timer_ ||
+        (options_.pause_before_switchover && !awaits_continue_))
+        return drover::fail(ErrorKind::Refused, "the migration is not in pre-switchover");
+    awaits_continue_ = false;
+    switchover_timer_ = loop::after(switchover_limit, [this] {
+        if (is_before_commit(state_))
+            fail({ErrorKind::Machine, "the destination did not become ready within 10 s",
+                  "look at the destination's log"});
+    });
+    machine_.finish_save();
+    return {};
+}
+
+void SourceSession::start_last_round()
+{
+    start_round(true);
+}
+
+void SourceSession::device_data(std::span<const std::byte> data)
+{
+    if (!control_ || !is_before_commit(state_))
+        return;
+    checksum_.add(data);
+    report_.device_bytes += data.size();
+    while (!data.empty()) {
+        const auto piece = data.first(std::min(data.size(), device_piece));
+        control_->send(FrameType::DeviceData, piece);
+        data = data.subspan(piece.size());
+    }
+}
+
+void SourceSession::device_saved()
+{
+    if (state_ != SourceState::Paused)
+        return;
+    device_saved_ = true;
+    control_->send(FrameType::DeviceEnd,
+                   stream::encode(stream::DeviceEnd{report_.device_bytes, checksum_.digest()}));
+    check_all_sent();
+}
+
+void SourceSession::check_all_sent()
+{
+    if (state_ == SourceState::Paused && device_saved_ && last_round_sent_)
+        enter(SourceState::Loading);
+}
+
+void SourceSession::destination_ready()
+{
+    commit();
+}
+
+/// The point of no return. From here on the guest is not ours, whatever happens: only the
+/// destination can say that it does not want it.
+void SourceSession::commit()
+{
+    switchover_timer_.reset();
+    enter(SourceState::Committing);
+    control_->send(FrameType::Commit);
+}
+
+void SourceSession::ask(const Error& why)
+{
+    log::warning("the link broke at the switchover: " + why.text() +
+                 "; asking the destination what became of the guest, which stays paused here");
+    report_.error = why;
+    enter(SourceState::Asking);
+    loop::post([this, alive = alive_] { // not from within the connection's callback
+        if (!*alive || state_ != SourceState::Asking)
+            return;
+        control_.reset();
+        asker_ =
+            std::make_unique<CommitAsker>(options_.address, hello_.session,
+                                          [this](stream::Outcome outcome) { answered(outcome); });
+    });
+}
+
+void SourceSession::answered(stream::Outcome outcome)
+{
+    if (state_ != SourceState::Asking)
+        return;
+    switch (outcome) {
+    case stream::Outcome::Committed:
+        report_.error.reset();
+        complete();
+        break;
+    case stream::Outcome::NotReady:
+        fail({ErrorKind::Connection,
+              "the link broke at the switchover, and the destination gave up",
+              "look at the destination's log"});
+        break;
+    case stream::Outcome::Ready: break; // it has just been sent Commit
+    case stream::Outcome::Unknown:
+        // Another process answers there: the one that had the guest may have run it, and is gone.
+        log::warning("nobody at the destination knows this migration any more; the guest stays "
+                     "paused here until migrate-resolve says whose it is");
+        break;
+    }
+}
+
+} // namespace drover
