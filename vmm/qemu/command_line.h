@@ -35,10 +35,15 @@ public:
     [[nodiscard]] const Word* find_last(std::string_view name) const;
     [[nodiscard]] bool has(std::string_view name) const { return find_last(name) != nullptr; }
     void remove(std::string_view name);
-    /// Before the first word: disk images and order among options are untouched.
     void append(std::string name, std::string argument);
 
+    /// A property of the machine, as the last -machine or -M that names it says; "type" is the
+    /// machine's name. Empty where none does.
+    [[nodiscard]] std::string machine_property(std::string_view key) const;
+
     [[nodiscard]] std::vector<std::string> arguments() const;
+    /// Where the argument of word `index` is found in arguments().
+    [[nodiscard]] size_t argument_index(size_t index) const;
 
 private:
     std::vector<Word> words_;

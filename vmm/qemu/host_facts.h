@@ -7,7 +7,8 @@
 
 namespace drover::qemu {
 
-enum class PathKind { Missing, File, Directory };
+/// Links are followed; Other is a device, a socket, …
+enum class PathKind { Missing, File, Directory, Other };
 
 struct KvmFact {
     bool usable = false;

@@ -30,8 +30,11 @@ struct LaunchPlan {
     bool start_paused = false; ///< the user's -S
     bool daemonize = false;
     std::string pidfile;
-    std::string name;               ///< of the guest; may be empty
-    std::string migrate_policy;     ///< the texts of all -migrate-policy, joined by commas
+    std::string name;           ///< of the guest; may be empty
+    std::string migrate_policy; ///< the texts of all -migrate-policy, joined by commas
+    /// Devices and back-ends that write to guest RAM behind QEMU's back (vhost-user, VFIO): with
+    /// one of them no dirty tracker sees all writes.
+    std::vector<std::string> untracked_writers;
     std::vector<std::string> notes; ///< one-line warnings for the user
 };
 

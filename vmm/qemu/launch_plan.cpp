@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "vmm/qemu/launch_plan.h"
+
+#include "vmm/qemu/accel_plan.h"
+#include "vmm/qemu/binary.h"
+#include "vmm/qemu/command_line.h"
+#include "vmm/qemu/config_file.h"
+#include "vmm/qemu/monitor_plan.h"
+#include "vmm/qemu/opts.h"
+
+#include <algorithm>
+#include <array>
+
+namespace drover::qemu {
+
+namespace {
+
+constexpr const char* vmm_help =
+    "-vmm qemu[,path=PROGRAM]  the machine is stock QEMU: PROGRAM, or the qemu-system-ARCH found\n"
+    "                          in the search path (the default)\n"
+    "-vmm microvm              Drover's own machine; not in this version\n";
+
+constexpr const char* policy_help =
+    "-migrate-policy KEY=VALUE[,…]  what a migration of this guest must keep to:\n"
+    "  downtime=TIME   the longest pause of the guest, such as 50ms\n"
+    "  deadline=TIME   when the migration has to be over, such as 60s\n";
+
+bool is_help(std::string_view text)
+{
+    return text == "help" || text == "?";
+}
+
+/// Drover's own options: they never reach QEMU.
+struct OwnOptions {
+    std::string policy;
+    std::string qemu_path;
+    std::string help;
+};
+
+Status read_vmm(const std::string& text, OwnOptions& own)
+{
+    const auto opts = Opts::parse(text, "vmm");
+    if (!opts)
+        return std::unexpected(opts.error());
+    const std::string kind = opts->get("vmm").value_or("");
+    if (kind == "microvm")
+        return fail(ErrorKind::Invalid, "-vmm microvm is not in this version", "use -vmm qemu");
+    if (kind != "qemu")
+        return fail(ErrorKind::Invalid, "-vmm " + text + ": there is no such machine",
+                    "-vmm help lists them");
+    for (const Opts::Item& item : opts->items())
+        if (item.key != "vmm" && item.key != "path")
+            return fail(ErrorKind::Invalid, "-vmm qemu has no option '" + item.key + "'",
+                        "-vmm help lists them");
+    own.qemu_path = opts->get("path").value_or("");
+    return {};
+}
+
+Result<OwnOptions> take_own_options(CommandLine& line)
+{
+    OwnOptions own;
+    for (const Word& word : line.words()) {
+        const bool policy = word.is("migrate-policy");
+        if (!policy && !word.is("vmm"))
+            continue;
+        if (!word.argument)
+            return fail(ErrorKind::Invalid, "-" + word.name + " needs an argument",
+                        "-" + word.name + " help explains it");
+        if (is_help(word.text()))
+            own.help += policy ? policy_help : vmm_help;
+        else if (policy)
+            own.policy += (own.policy.empty() ? "" : ",") + word.text();
+        else if (auto status = read_vmm(word.text(), own); !status)
+            return pass(status);
+    }
+    line.remove("migrate-policy");
+    line.remove("vmm");
+    return own;
+}
+
+Status refuse_conflicts(const CommandLine& line)
+{
+    if (line.has("preconfig"))
+        return fail(ErrorKind::Invalid, "-preconfig is not supported",
+                    "Drover sets the machine up itself, before it starts");
+    if (line.has("daemonize") && line.has("nographic"))
+        return fail(ErrorKind::Invalid, "-nographic cannot be used with -daemonize",
+                    "use -display none");
+    return {};
+}
+
+/// The last argument of an option that Drover carries out itself.
+std::string take_last(CommandLine& line, std::string_view option)
+{
+    const Word* word = line.find_last(option);
+    std::string text = word != nullptr ? word->text() : "";
+    line.remove(option);
+    return text;
+}
+
+bool take_flag(CommandLine& line, std::string_view option)
+{
+    const bool given = line.has(option);
+    line.remove(option);
+    return given;
+}
+
+std::string guest_name(const CommandLine& line)
+{
+    const Word* word = line.find_last("name");
+    if (word == nullptr)
+        return {};
+    const auto opts = Opts::parse(word->text(), "guest");
+    return opts ? opts->get("guest").value_or("") : "";
+}
+
+/// Back-ends that write to guest RAM through mappings of their own, where no tracker sees it.
+std::vector<std::string> untracked_writers(const CommandLine& line)
+{
+    std::vector<std::string> writers;
+    for (const Word& word : line.words()) {
+        if (!word.is("device") && !word.is("netdev"))
+            continue;
+        const auto opts = Opts::parse(word.text(), word.is("device") ? "driver" : "type");
+        const std::string kind =
+            opts ? opts->get(word.is("device") ? "driver" : "type").value_or("") : "";
+        if (kind.starts_with("vhost-user") || kind.starts_with("vhost-vdpa") ||
+            kind.starts_with("vfio-"))
+            writers.push_back("-" + word.name + " " + kind);
+    }
+    return writers;
+}
+
+Status fill_plan(CommandLine& line, std::string_view architecture, const HostFacts& host,
+                 LaunchPlan& plan)
+{
+    if (auto status = refuse_conflicts(line); !status)
+        return status;
+    if (auto status = check_config_files(line, host); !status)
+        return status;
+    plan.name = guest_name(line);
+    plan.start_paused = take_flag(line, "S");
+    plan.daemonize = take_flag(line, "daemonize");
+    plan.pidfile = take_last(line, "pidfile");
+    plan.incoming.present = line.has("incoming");
+    plan.incoming.uri = take_last(line, "incoming");
+    plan.untracked_writers = untracked_writers(line);
+    plan_accelerator(line, host, plan.notes);
+    auto monitors = plan_monitors(line);
+    if (!monitors)
+        return pass(monitors);
+    plan.monitors = std::move(*monitors);
+    auto ram = plan_ram(line, architecture, host, plan.notes);
+    if (!ram)
+        return pass(ram);
+    plan.ram = std::move(*ram);
+    for (RamFile& file : plan.ram)
+        file.argument = line.argument_index(file.argument);
+    plan.arguments = line.arguments();
+    return {};
+}
+
+} // namespace
+
+Result<LaunchPlan> plan_launch(std::string_view program_name,
+                               std::span<const std::string> arguments, const HostFacts& host)
+{
+    LaunchPlan plan;
+    CommandLine line = CommandLine::parse(arguments);
+    auto own = take_own_options(line);
+    if (!own)
+        return pass(own);
+    if (!own->help.empty()) {
+        plan.own_help = own->help;
+        return plan;
+    }
+    plan.migrate_policy = own->policy;
+    const std::string architecture = architecture_of(program_name);
+    auto binary = find_qemu(architecture, own->qemu_path, host);
+    if (!binary)
+        return pass(binary);
+    plan.binary = std::move(*binary);
+    if (is_probe_line(line)) {
+        plan.execute_unchanged = true;
+        plan.arguments = line.arguments();
+        return plan;
+    }
+    if (auto status = fill_plan(line, architecture, host, plan); !status)
+        return pass(status);
+    return plan;
+}
+
+std::vector<std::string> qemu_arguments(const LaunchPlan& plan, std::span<const int> ram_fds,
+                                        std::span<const int> qmp_fds)
+{
+    std::vector<std::string> arguments = plan.arguments;
+    for (size_t i = 0; i < plan.ram.size() && i < ram_fds.size(); ++i) {
+        std::string& text = arguments[plan.ram[i].argument];
+        const size_t at = text.find(ram_placeholder);
+        if (at != std::string::npos)
+            text.replace(at, ram_placeholder.size(), "/proc/self/fd/" + std::to_string(ram_fds[i]));
+    }
+    for (size_t i = 0; i < qmp_fds.size(); ++i) {
+        const std::string id = "drover-qmp-" + std::to_string(i);
+        arguments.insert(arguments.end(),
+                         {"-chardev", "socket,id=" + id + ",fd=" + std::to_string(qmp_fds[i]),
+                          "-mon", "chardev=" + id + ",mode=control"});
+    }
+    arguments.emplace_back("-S");
+    if (plan.incoming.present)
+        arguments.insert(arguments.end(), {"-incoming", "defer"});
+    return arguments;
+}
+
+} // namespace drover::qemu

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "vmm/qemu/ram_file.h"
+
+#include <bit>
+#include <cerrno>
+#include <cstdlib>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/memfd.h>
+#include <sys/mman.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+namespace drover::qemu {
+
+namespace {
+
+std::string what(const RamFile& ram, const std::string& action)
+{
+    return "RAM '" + ram.id + "': " + action;
+}
+
+Result<UniqueFd> make_memfd(const RamFile& ram)
+{
+    unsigned flags = MFD_CLOEXEC;
+    if (ram.memfd_hugetlb) {
+        flags |= MFD_HUGETLB;
+        if (ram.huge_page_size != 0) {
+            if (!std::has_single_bit(ram.huge_page_size))
+                return fail(ErrorKind::Invalid,
+                            what(ram, "hugetlbsize=" + std::to_string(ram.huge_page_size) +
+                                          " is not a power of two"));
+            flags |= static_cast<unsigned>(std::countr_zero(ram.huge_page_size)) << MFD_HUGE_SHIFT;
+        }
+    }
+    UniqueFd fd(memfd_create(("drover-ram-" + ram.id).substr(0, 200).c_str(), flags));
+    if (fd)
+        return fd;
+    const int error = errno;
+    auto failed = fail_errno(what(ram, "creating a memfd"), error);
+    if (ram.memfd_hugetlb && (error == ENODEV || error == EINVAL || error == ENOSYS))
+        failed.error().hint = "this kernel has no huge pages of that size: see "
+                              "/sys/kernel/mm/hugepages";
+    return failed;
+}
+
+/// A file without a name in the directory; hugetlbfs of old kernels knows no O_TMPFILE.
+Result<UniqueFd> make_unlinked(const RamFile& ram)
+{
+    UniqueFd fd(open(ram.directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600));
+    if (fd)
+        return fd;
+    if (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL) {
+        std::string name = ram.directory + "/drover-ram.XXXXXX";
+        fd = UniqueFd(mkostemp(name.data(), O_CLOEXEC));
+        if (fd) {
+            unlink(name.c_str());
+            return fd;
+        }
+    }
+    return fail_errno(what(ram, "creating a file in " + ram.directory), errno);
+}
+
+Result<UniqueFd> open_users_file(const RamFile& ram)
+{
+    UniqueFd fd(open(ram.path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+    if (!fd)
+        return fail_errno(what(ram, "opening " + ram.path), errno);
+    return fd;
+}
+
+Status set_size(const RamFile& ram, int fd)
+{
+    auto page = backing_page_size(fd);
+    if (!page)
+        return pass(page);
+    if (ram.size > INT64_MAX - *page)
+        return fail(ErrorKind::Invalid, what(ram, "its size is beyond what a file can have"));
+    const uint64_t wanted = (ram.size + *page - 1) / *page * *page;
+    const off_t present = lseek(fd, 0, SEEK_END);
+    // A user's file keeps what it has, as under QEMU.
+    if (present >= 0 && static_cast<uint64_t>(present) >= wanted)
+        return {};
+    if (ftruncate(fd, static_cast<off_t>(wanted)) == 0)
+        return {};
+    auto failed = fail_errno(what(ram, "setting its size to " + std::to_string(wanted)), errno);
+    if (failed.error().hint.empty() && *page > 4096)
+        failed.error().hint = "give the host enough huge pages: sysctl vm.nr_hugepages";
+    return failed;
+}
+
+} // namespace
+
+Result<uint64_t> backing_page_size(int fd)
+{
+    struct statfs info {};
+    int rc = 0;
+    do
+        rc = fstatfs(fd, &info);
+    while (rc < 0 && errno == EINTR);
+    if (rc < 0)
+        return fail_errno("asking for a RAM file's page size", errno);
+    if (info.f_type == HUGETLBFS_MAGIC && info.f_bsize > 0)
+        return static_cast<uint64_t>(info.f_bsize);
+    return 4096;
+}
+
+Result<UniqueFd> create_ram_file(const RamFile& ram)
+{
+    auto file = !ram.path.empty()        ? open_users_file(ram)
+                : !ram.directory.empty() ? make_unlinked(ram)
+                                         : make_memfd(ram);
+    if (!file)
+        return file;
+    if (auto status = set_size(ram, file->get()); !status)
+        return pass(status);
+    return file;
+}
+
+} // namespace drover::qemu
