@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migration/session/destination.h"
+
+#include "migration/session/compatibility.h"
+#include "util/log.h"
+
+#include <cassert>
+
+namespace drover {
+
+using stream::FrameType;
+
+namespace {
+
+Error frame_out_of_place(const stream::Frame& frame, DestinationState state)
+{
+    return {ErrorKind::Protocol,
+            std::string("the source sent ") + stream::frame_name(frame.header.type) +
+                " while the destination was " + std::string(to_string(state)),
+            "are both sides of the same release?"};
+}
+
+} // namespace
+
+DestinationSession::DestinationSession(Machine& machine, UniqueFd control, std::string peer,
+                                       std::string software, DestinationObserver observer)
+    : machine_(machine), software_(std::move(software)), observer_(std::move(observer))
+{
+    report_.source = std::move(peer);
+    control_ = std::make_unique<stream::FrameConnection>(
+        std::move(control), stream::ConnectionRole::Control, false, false,
+        stream::FrameConnection::Callbacks{
+            .frame = [this](const stream::Frame& frame) { handle(frame); },
+            .closed = [this](Error error) { control_closed(std::move(error)); },
+        });
+    watch_.emplace(*control_, [this](Error error) { control_closed(std::move(error)); });
+}
+
+DestinationSession::~DestinationSession()
+{
+    *alive_ = false;
+}
+
+double DestinationSession::elapsed_s() const
+{
+    return is_final(state_) ? report_.total_s : seconds_since(started_);
+}
+
+void DestinationSession::enter(DestinationState next)
+{
+    assert(may_follow(state_, next));
+    log::debug("destination: " + std::string(to_string(state_)) + " → " +
+               std::string(to_string(next)));
+    state_ = next;
+    if (is_final(next))
+        report_.total_s = seconds_since(started_);
+    observer_.state_changed(next);
+}
+
+void DestinationSession::handle(const stream::Frame& frame)
+{
+    if (watch_ && watch_->handle(frame))
+        return;
+    const bool taking_state =
+        state_ == DestinationState::Receiving || state_ == DestinationState::Holding;
+    switch (frame.header.type) {
+    case FrameType::Hello:
+        if (state_ == DestinationState::Greeting && !hello_)
+            return greeted(frame);
+        break;
+    case FrameType::DeviceHeader:
+        if (state_ == DestinationState::Receiving)
+            return device_header(frame);
+        break;
+    case FrameType::DeviceData:
+        if (taking_state && !device_complete_)
+            return device_data(frame);
+        break;
+    case FrameType::DeviceEnd:
+        if (state_ == DestinationState::Holding && !device_complete_)
+            return device_end(frame);
+        break;
+    case FrameType::Commit:
+        if (state_ == DestinationState::Ready)
+            return commit([this](FrameType answer) {
+                if (control_)
+                    control_->send(answer);
+            });
+        break;
+    case FrameType::Refuse:
+    case FrameType::Abort: {
+        auto json = stream::decode_json(frame.payload);
+        Error error = json ? stream::error_from_json(*json) : json.error();
+        return fail(std::move(error).in("the source gave up"));
+    }
+    default: break;
+    }
+    protocol_error(frame);
+}
+
+void DestinationSession::protocol_error(const stream::Frame& frame)
+{
+    fail(frame_out_of_place(frame, state_));
+}
+
+void DestinationSession::control_closed(Error error)
+{
+    watch_.reset();
+    loop::post([this, alive = alive_] { // not from within the connection's callback
+        if (*alive && (state_ == DestinationState::Ready || is_committed(state_)))
+            control_.reset();
+    });
+    if (state_ == DestinationState::Ready) {
+        report_.error = error;
+        log::warning("the link broke at the switchover: " + error.text() +
+                     "; the guest stays paused here until the source says whose it is");
+    } else if (state_ == DestinationState::Greeting) {
+        refuse(error);
+    } else if (!is_committed(state_)) {
+        fail(std::move(error).in("the link to the source broke"));
+    }
+}
+
+void DestinationSession::fail(Error error)
+{
+    if (is_final(state_) || is_committed(state_))
+        return;
+    report_.error = error;
+    enter(DestinationState::Failed);
+    loop::post([this, alive = alive_] { // not from within a callback of what is destroyed here
+        if (!*alive)
+            return;
+        watch_.reset();
+        receiver_.reset();
+        if (control_) {
+            control_->send_json(FrameType::Abort, stream::error_to_json(*report_.error));
+            stream::FrameConnection::close_gracefully(std::move(control_));
+        }
+    });
+}
+
+stream::Outcome DestinationSession::asked(const stream::SessionToken& token)
+{
+    if (!hello_ || hello_->session != token)
+        return stream::Outcome::Unknown;
+    if (is_committed(state_))
+        return stream::Outcome::Committed;
+    if (state_ == DestinationState::Ready) {
+        // The source has called again: the old link is dead, even if we had not noticed.
+        watch_.reset();
+        control_.reset();
+        return stream::Outcome::Ready;
+    }
+    // A source asks after its Commit only, and so after our Ready: whatever this is, it is over.
+    fail({ErrorKind::Protocol, "the source asked for an outcome before there could be one", ""});
+    return stream::Outcome::NotReady;
+}
+
+void DestinationSession::commit(std::function<void(FrameType)> done)
+{
+    if (state_ != DestinationState::Ready) {
+        done(is_committed(state_) ? FrameType::Running : FrameType::Abort);
+        return;
+    }
+    enter(DestinationState::TakingOver);
+    report_.error.reset();
+    machine_.take_over(run_, [this, alive = alive_, done = std::move(done)](Status status) {
+        if (!*alive)
+            return;
+        if (status) {
+            enter(DestinationState::Completed);
+            done(FrameType::Running);
+            return;
+        }
+        // It never ran here, and never will: the source may have it back.
+        report_.error = std::move(status.error()).in("the guest could not be started here");
+        done(FrameType::Abort);
+        enter(DestinationState::Failed);
+    });
+}
+
+Status DestinationSession::resolve(bool guest_is_here)
+{
+    if (state_ != DestinationState::Ready || control_)
+        return drover::fail(ErrorKind::Refused, "there is nothing to resolve: the migration is " +
+                                                    std::string(to_string(state_)));
+    if (guest_is_here)
+        commit([](FrameType) {});
+    else
+        fail({ErrorKind::Cancelled, "the operator said that the guest is not ours", ""});
+    return {};
+}
+
+} // namespace drover

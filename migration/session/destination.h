@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "migration/machine.h"
+#include "migration/session/destination_state.h"
+#include "migration/session/link_watch.h"
+#include "migration/session/ram_receiver.h"
+#include "migration/stream/frame_io.h"
+#include "migration/stream/hello.h"
+#include "util/running_checksum.h"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace drover {
+
+struct DestinationReport {
+    std::string source;          ///< the peer's address
+    std::string source_software; ///< "drover 0.1.0"
+    unsigned rounds = 0;
+    uint64_t device_bytes = 0;
+    double load_s = 0; ///< what the hypervisor needed to load the device state
+    double total_s = 0;
+    std::optional<Error> error;
+};
+
+/// Callbacks to the owner. `refused` and `state_changed(Failed)` may be followed by the session's
+/// destruction, but not from within.
+struct DestinationObserver {
+    std::function<void(DestinationState)> state_changed;
+    /// The hello was not accepted: nothing has happened to the machine, and another may come.
+    std::function<void(const Error&)> refused;
+};
+
+/// One migration, seen from the destination, from its control connection on. Loop thread only.
+class DestinationSession {
+public:
+    /// `control`: its preamble (role Control) has been read.
+    DestinationSession(Machine& machine, UniqueFd control, std::string peer, std::string software,
+                       DestinationObserver observer);
+    ~DestinationSession();
+    DestinationSession(const DestinationSession&) = delete;
+    DestinationSession& operator=(const DestinationSession&) = delete;
+
+    /// A data connection; its preamble has been read.
+    void add_data(UniqueFd socket);
+
+    /// Somebody asks what became of the session `token`. If it is this one and Ready, `connection`
+    /// may carry the commit. Says what to answer.
+    [[nodiscard]] stream::Outcome asked(const stream::SessionToken& token);
+
+    /// The source's Commit, on the control or an ask connection. `done` gets the frame to answer.
+    void commit(std::function<void(stream::FrameType)> done);
+
+    /// Gives up (the hypervisor died, the user quit). Does nothing once the guest is ours.
+    void fail(Error error);
+
+    /// In Ready, with the link broken, the operator's word that the source will not run the guest.
+    [[nodiscard]] Status resolve(bool guest_is_here);
+
+    [[nodiscard]] DestinationState state() const { return state_; }
+    [[nodiscard]] const DestinationReport& report() const { return report_; }
+    [[nodiscard]] const RamReceiver* receiver() const { return receiver_.get(); }
+    [[nodiscard]] double elapsed_s() const;
+    [[nodiscard]] bool link_is_up() const { return control_ != nullptr; }
+
+private:
+    void enter(DestinationState next);
+    void handle(const stream::Frame& frame);
+    void protocol_error(const stream::Frame& frame);
+    void control_closed(Error error);
+
+    void greeted(const stream::Frame& frame);
+    [[nodiscard]] Status check(const Json& own_description);
+    void refuse(const Error& error);
+    void prepare(Json own_description);
+
+    void device_header(const stream::Frame& frame);
+    void device_data(const stream::Frame& frame);
+    void device_end(const stream::Frame& frame);
+    void round_ended(stream::RoundEnd end);
+    void try_load();
+    void loaded(Status status);
+
+    Machine& machine_;
+    std::string software_;
+    DestinationObserver observer_;
+    DestinationState state_ = DestinationState::Greeting;
+    DestinationReport report_;
+    TimePoint started_ = Clock::now();
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+
+    std::unique_ptr<stream::FrameConnection> control_; ///< null once the link is lost
+    std::optional<LinkWatch> watch_;
+    std::optional<stream::Hello> hello_;
+    std::unique_ptr<RamReceiver> receiver_;
+
+    bool run_ = true; ///< the guest ran at the source
+    bool ram_complete_ = false;
+    bool device_complete_ = false;
+    std::vector<std::byte> held_; ///< device state since the pause
+    RunningChecksum checksum_;
+    TimePoint load_started_{};
+};
+
+} // namespace drover

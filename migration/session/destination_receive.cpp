@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migration/session/destination.h"
+
+#include "migration/session/compatibility.h"
+
+namespace drover {
+
+using stream::FrameType;
+
+namespace {
+
+/// After the pause only device state follows, some megabytes; a peer that sends more than this
+/// means no good.
+constexpr size_t max_held_bytes = 512U << 20;
+
+} // namespace
+
+void DestinationSession::greeted(const stream::Frame& frame)
+{
+    auto json = stream::decode_json(frame.payload);
+    if (!json)
+        return refuse(json.error());
+    auto hello = stream::Hello::from_json(*json);
+    if (!hello)
+        return refuse(hello.error());
+    hello_ = std::move(*hello);
+    report_.source_software = hello_->software;
+    machine_.describe([this, alive = alive_](Result<Json> description) {
+        if (!*alive || state_ != DestinationState::Greeting)
+            return;
+        if (!description)
+            return refuse(description.error());
+        if (Status fits = check(*description); !fits)
+            return refuse(fits.error());
+        prepare(std::move(*description));
+    });
+}
+
+Status DestinationSession::check(const Json& own_description)
+{
+    if (auto features = stream::agree_features(*hello_, stream::known_features()); !features)
+        return pass(features);
+    if (Status same = check_machines(hello_->machine, own_description); !same)
+        return same;
+    return check_ram(hello_->ram, machine_.ram());
+}
+
+/// Before anything was accepted: the peer hears why, and the machine waits for another.
+void DestinationSession::refuse(const Error& error)
+{
+    report_.error = error;
+    state_ = DestinationState::Failed;
+    loop::post([this, alive = alive_] {
+        if (!*alive)
+            return;
+        watch_.reset();
+        control_->send_json(FrameType::Refuse, stream::error_to_json(*report_.error));
+        stream::FrameConnection::close_gracefully(std::move(control_));
+        observer_.refused(*report_.error);
+    });
+}
+
+void DestinationSession::prepare(Json own_description)
+{
+    enter(DestinationState::Preparing);
+    stream::Welcome welcome;
+    welcome.software = software_;
+    // check() has found that all mandatory ones are known.
+    welcome.features = *stream::agree_features(*hello_, stream::known_features());
+    welcome.channels = hello_->channels;
+    welcome.machine = std::move(own_description);
+    receiver_ = std::make_unique<RamReceiver>(
+        machine_.ram(), welcome.channels,
+        RamReceiver::Callbacks{
+            .round_ended = [this](stream::RoundEnd end) { round_ended(end); },
+            .failed = [this](Error error) { fail(std::move(error)); },
+        });
+    machine_.begin_load(
+        [this, alive = alive_, welcome = welcome.to_json()](Status ready) {
+            if (!*alive || state_ != DestinationState::Preparing)
+                return;
+            if (!ready)
+                return fail(std::move(ready.error()));
+            enter(DestinationState::Receiving);
+            control_->send_json(FrameType::Welcome, welcome);
+        },
+        [this, alive = alive_](Error error) {
+            if (*alive)
+                fail(std::move(error));
+        });
+}
+
+void DestinationSession::add_data(UniqueFd socket)
+{
+    if (state_ == DestinationState::Receiving)
+        receiver_->add_channel(std::move(socket), hello_->session);
+}
+
+void DestinationSession::round_ended(stream::RoundEnd end)
+{
+    if (state_ != DestinationState::Receiving && state_ != DestinationState::Holding)
+        return;
+    report_.rounds = end.round;
+    if (control_)
+        control_->send(FrameType::RoundAck, stream::encode(end));
+    if (!end.last)
+        return;
+    ram_complete_ = true;
+    try_load();
+}
+
+void DestinationSession::device_header(const stream::Frame& frame)
+{
+    auto json = stream::decode_json(frame.payload);
+    if (!json)
+        return fail(std::move(json.error()));
+    const std::string phase = json_string(*json, "phase");
+    if (phase == "running")
+        return;
+    if (phase != "paused")
+        return protocol_error(frame);
+    run_ = json_bool(*json, "run", true);
+    enter(DestinationState::Holding);
+    if (watch_)
+        watch_->set_limit(patient_silence); // it is the source that must not wait
+}
+
+void DestinationSession::device_data(const stream::Frame& frame)
+{
+    checksum_.add(frame.payload);
+    report_.device_bytes += frame.payload.size();
+    if (state_ == DestinationState::Receiving)
+        return machine_.load(frame.payload);
+    if (held_.size() + frame.payload.size() > max_held_bytes)
+        return fail({ErrorKind::Protocol, "the source sent more than 512 MiB of device state", ""});
+    held_.insert(held_.end(), frame.payload.begin(), frame.payload.end());
+}
+
+void DestinationSession::device_end(const stream::Frame& frame)
+{
+    auto end = stream::decode_device_end(frame.payload);
+    if (!end)
+        return fail(std::move(end.error()));
+    if (end->total_bytes != report_.device_bytes || end->checksum != checksum_.digest())
+        return fail({ErrorKind::Protocol, "the device state arrived damaged or incomplete", ""});
+    device_complete_ = true;
+    try_load();
+}
+
+/// Devices read guest RAM while they are loaded (virtio its rings): RAM must be complete before.
+void DestinationSession::try_load()
+{
+    if (!ram_complete_ || !device_complete_ || state_ != DestinationState::Holding)
+        return;
+    enter(DestinationState::Loading);
+    load_started_ = Clock::now();
+    machine_.load(held_);
+    std::vector<std::byte>().swap(held_);
+    machine_.finish_load([this, alive = alive_](Status status) {
+        if (*alive)
+            loaded(std::move(status));
+    });
+}
+
+void DestinationSession::loaded(Status status)
+{
+    if (state_ != DestinationState::Loading)
+        return;
+    if (!status)
+        return fail(std::move(status.error()));
+    report_.load_s = seconds_since(load_started_);
+    receiver_.reset();
+    enter(DestinationState::Ready);
+    if (control_)
+        control_->send(FrameType::Ready);
+}
+
+} // namespace drover

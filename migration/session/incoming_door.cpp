@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migration/session/incoming_door.h"
+
+#include "util/loop.h"
+
+namespace drover {
+
+using stream::FrameType;
+
+namespace {
+constexpr std::chrono::milliseconds preamble_timeout{5'000};
+constexpr size_t max_guests = 256; ///< connections that have not said what they are
+} // namespace
+
+struct IncomingDoor::Guest {
+    std::string peer;
+    std::unique_ptr<stream::PreambleReading> reading;
+    std::unique_ptr<stream::FrameConnection> asking;
+    bool may_commit = false; ///< it has named the session, and was told that it is ready
+    std::shared_ptr<bool> here = std::make_shared<bool>(true);
+};
+
+IncomingDoor::IncomingDoor(Machine& machine, std::string software, Callbacks callbacks)
+    : machine_(machine), software_(std::move(software)), callbacks_(std::move(callbacks))
+{
+}
+
+IncomingDoor::~IncomingDoor()
+{
+    *alive_ = false;
+}
+
+Status IncomingDoor::listen(const MigrationAddress& address)
+{
+    auto listening = listen_on(address, [this](UniqueFd socket, std::string peer) {
+        take(std::move(socket), std::move(peer));
+    });
+    if (!listening)
+        return pass(listening);
+    listening_ = std::move(*listening);
+    return {};
+}
+
+void IncomingDoor::take(UniqueFd socket, std::string peer)
+{
+    if (guests_.size() >= max_guests)
+        return; // a flood: dropped
+    const auto guest = guests_.emplace(guests_.end());
+    guest->peer = std::move(peer);
+    guest->reading = stream::read_preamble_async(
+        std::move(socket), preamble_timeout,
+        [this, guest](Result<stream::Greeted> result) { greeted(guest, std::move(result)); });
+}
+
+void IncomingDoor::forget(std::list<Guest>::iterator guest)
+{
+    if (!std::exchange(*guest->here, false))
+        return;
+    loop::post([this, alive = alive_, guest] { // not from within the guest's own callback
+        if (*alive)
+            guests_.erase(guest);
+    });
+}
+
+void IncomingDoor::greeted(std::list<Guest>::iterator guest, Result<stream::Greeted> result)
+{
+    if (!result) {
+        callbacks_.turned_away(result.error(), guest->peer);
+        return forget(guest);
+    }
+    switch (result->role) {
+    case stream::ConnectionRole::Control:
+        open_session(std::move(result->socket), guest->peer);
+        return forget(guest);
+    case stream::ConnectionRole::Data:
+        if (session_)
+            session_->add_data(std::move(result->socket));
+        return forget(guest);
+    case stream::ConnectionRole::Ask: return open_ask(guest, std::move(result->socket));
+    }
+    forget(guest);
+}
+
+void IncomingDoor::open_session(UniqueFd socket, const std::string& peer)
+{
+    if (session_) {
+        const Error busy{ErrorKind::Refused, "a migration is coming in already",
+                         "start another destination"};
+        auto connection = std::make_unique<stream::FrameConnection>(
+            std::move(socket), stream::ConnectionRole::Control, false, false,
+            stream::FrameConnection::Callbacks{[](const stream::Frame&) {}, [](const Error&) {}});
+        connection->send_json(FrameType::Refuse, stream::error_to_json(busy));
+        stream::FrameConnection::close_gracefully(std::move(connection));
+        callbacks_.turned_away(busy, peer);
+        return;
+    }
+    session_ = std::make_unique<DestinationSession>(
+        machine_, std::move(socket), peer, software_,
+        DestinationObserver{
+            .state_changed = callbacks_.state_changed,
+            .refused =
+                [this, peer](const Error& error) {
+                    callbacks_.turned_away(error, peer);
+                    loop::post([this, alive = alive_] { // not from within the session's callback
+                        if (*alive)
+                            session_.reset();
+                    });
+                },
+        });
+}
+
+void IncomingDoor::open_ask(std::list<Guest>::iterator guest, UniqueFd socket)
+{
+    guest->asking = std::make_unique<stream::FrameConnection>(
+        std::move(socket), stream::ConnectionRole::Ask, false, false,
+        stream::FrameConnection::Callbacks{
+            .frame = [this, guest](const stream::Frame& frame) { ask_frame(guest, frame); },
+            .closed = [this, guest](const Error&) { forget(guest); },
+        });
+}
+
+void IncomingDoor::ask_frame(std::list<Guest>::iterator guest, const stream::Frame& frame)
+{
+    if (frame.header.type == FrameType::Ask &&
+        frame.payload.size() == std::tuple_size_v<stream::SessionToken>) {
+        stream::SessionToken token;
+        std::copy(frame.payload.begin(), frame.payload.end(), token.begin());
+        const auto outcome = session_ ? session_->asked(token) : stream::Outcome::Unknown;
+        guest->may_commit = outcome == stream::Outcome::Ready;
+        guest->asking->send(FrameType::Outcome, stream::encode_u32(static_cast<uint32_t>(outcome)));
+        return;
+    }
+    // Only who knows the session's token may commit: else a stranger could start a second copy.
+    if (frame.header.type == FrameType::Commit && session_ && guest->may_commit)
+        session_->commit([guest, here = guest->here](FrameType answer) {
+            if (*here)
+                guest->asking->send(answer);
+        });
+}
+
+} // namespace drover

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "migration/session/destination.h"
+#include "migration/transport/address.h"
+
+#include <functional>
+#include <list>
+#include <memory>
+#include <string>
+
+namespace drover {
+
+/// Where migrations come in: listens, finds out what each connection is, and leads it to the one
+/// session. Strangers and refused hellos are told why and do not disturb it. It stays open to the
+/// end, so that a source whose link broke at the switchover can ask. Loop thread only.
+class IncomingDoor {
+public:
+    struct Callbacks {
+        std::function<void(DestinationState)> state_changed;
+        /// A peer was turned away; the door stays open.
+        std::function<void(const Error&, const std::string& peer)> turned_away;
+    };
+
+    IncomingDoor(Machine& machine, std::string software, Callbacks callbacks);
+    ~IncomingDoor();
+    IncomingDoor(const IncomingDoor&) = delete;
+    IncomingDoor& operator=(const IncomingDoor&) = delete;
+
+    /// Opens it at a tcp: or unix: address; once.
+    [[nodiscard]] Status listen(const MigrationAddress& address);
+    /// Takes one connection made by somebody else (fd:).
+    void take(UniqueFd socket, std::string peer);
+
+    /// Null until a control connection came.
+    [[nodiscard]] DestinationSession* session() { return session_.get(); }
+    [[nodiscard]] const Listening* listening() const { return listening_.get(); }
+
+private:
+    struct Guest; ///< a connection that has not said yet what it is, or that asks
+
+    void greeted(std::list<Guest>::iterator guest, Result<stream::Greeted> greeted);
+    void open_session(UniqueFd socket, const std::string& peer);
+    void open_ask(std::list<Guest>::iterator guest, UniqueFd socket);
+    void ask_frame(std::list<Guest>::iterator guest, const stream::Frame& frame);
+    void forget(std::list<Guest>::iterator guest);
+
+    Machine& machine_;
+    std::string software_;
+    Callbacks callbacks_;
+    std::unique_ptr<Listening> listening_;
+    std::unique_ptr<DestinationSession> session_;
+    std::list<Guest> guests_;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+} // namespace drover

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// The destination's half of driving QEMU: it is fed the device state and left paused. Its disks are
+// activated (and locked) only when the guest is taken over, so that until then the source can go
+// on.
+#include "vmm/qemu/qemu_machine.h"
+
+#include "util/log.h"
+#include "vmm/qemu/capabilities.h"
+#include "vmm/qemu/qmp_sequence.h"
+
+#include <cerrno>
+#include <sys/socket.h>
+
+namespace drover::qemu {
+
+void QemuMachine::begin_load(std::function<void(Status)> ready, std::function<void(Error)> failed)
+{
+    load_failed_ = std::move(failed);
+    for (const RamBlock& block : config_.ram)
+        if (Status empty = discard_ram(block, 0, block.size); !empty)
+            return loop::post([ready = std::move(ready), empty] { ready(empty); });
+    auto pair = socket_pair();
+    if (!pair)
+        return loop::post(
+            [ready = std::move(ready), error = pair.error()] { ready(std::unexpected(error)); });
+    load_fd_ = std::move(pair->first);
+    (void)set_nonblocking(load_fd_.get(), true);
+    load_phase_ = LoadPhase::Feeding;
+
+    std::vector<QmpStep> steps;
+    steps.push_back({"migrate-set-capabilities",
+                     capabilities({"x-ignore-shared", "events", "late-block-activate"}, true)});
+    QmpStep getfd{"getfd", Json{{"fdname", "drover-load"}}};
+    getfd.fds.push_back(std::move(pair->second));
+    steps.push_back(std::move(getfd));
+    steps.push_back({"migrate-incoming", Json{{"uri", "fd:drover-load"}}});
+    run_sequence(
+        qmp_, std::move(steps), [alive = alive_] { return *alive; },
+        [alive = alive_, ready = std::move(ready)](Result<std::vector<Json>> answers) {
+            if (*alive)
+                ready(answers ? Status() : pass(answers));
+        });
+}
+
+void QemuMachine::load(std::span<const std::byte> piece)
+{
+    if (load_written_ == load_queue_.size()) {
+        load_queue_.clear();
+        load_written_ = 0;
+    }
+    load_queue_.insert(load_queue_.end(), piece.begin(), piece.end());
+    flush_load();
+}
+
+void QemuMachine::flush_load()
+{
+    while (load_written_ < load_queue_.size()) {
+        const ssize_t n = send(load_fd_.get(), load_queue_.data() + load_written_,
+                               load_queue_.size() - load_written_, MSG_NOSIGNAL);
+        if (n >= 0) {
+            load_written_ += static_cast<size_t>(n);
+        } else if (errno == EAGAIN) {
+            if (!load_watch_)
+                load_watch_ =
+                    loop::watch(load_fd_.get(), G_IO_OUT, [this](GIOCondition) { flush_load(); });
+            return;
+        } else if (errno != EINTR) {
+            // QEMU gave up reading; its event, or its death, says why.
+            load_written_ = load_queue_.size();
+        }
+    }
+    load_watch_.reset();
+    if (load_phase_ == LoadPhase::Finishing)
+        shutdown(load_fd_.get(), SHUT_WR);
+}
+
+void QemuMachine::finish_load(std::function<void(Status)> loaded)
+{
+    loaded_ = std::move(loaded);
+    load_phase_ = LoadPhase::Finishing;
+    flush_load();
+}
+
+void QemuMachine::loading_event(const std::string& status)
+{
+    if (status == "completed" && load_phase_ == LoadPhase::Finishing) {
+        load_phase_ = LoadPhase::Loaded;
+        load_watch_.reset();
+        load_fd_.reset();
+        if (loaded_)
+            std::exchange(loaded_, nullptr)(Status());
+    } else if (status == "failed") {
+        load_failed({ErrorKind::Machine, "QEMU could not load the device state",
+                     "QEMU's own words are above"});
+    }
+}
+
+void QemuMachine::load_failed(Error error)
+{
+    if (load_phase_ == LoadPhase::Loaded)
+        return; // then it is the guest's owner who is told of QEMU's death
+    load_phase_ = LoadPhase::Idle;
+    if (loaded_)
+        std::exchange(loaded_, nullptr)(std::unexpected(error));
+    if (load_failed_)
+        std::exchange(load_failed_, nullptr)(std::move(error));
+}
+
+void QemuMachine::take_over(bool run, std::function<void(Status)> done)
+{
+    qmp_.execute("migrate-set-capabilities",
+                 capabilities({"x-ignore-shared", "late-block-activate"}, false),
+                 [](const Result<Json>&) {});
+    load_failed_ = nullptr;
+    if (!run || config_.start_paused)
+        return loop::post([done = std::move(done)] { done({}); });
+    qmp_.execute("cont", Json::object(),
+                 [this, alive = alive_, done = std::move(done)](Result<Json> answer) {
+                     if (!*alive)
+                         return;
+                     // A QEMU that died while it was told to run may have run: that is no "no".
+                     if (!answer && !died_)
+                         return done(pass(answer));
+                     qmp_.execute("announce-self", announce_parameters(),
+                                  [](const Result<Json>&) {});
+                     done({});
+                 });
+}
+
+} // namespace drover::qemu

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "vmm/qemu/qemu_machine.h"
+
+#include "vmm/qemu/qmp_sequence.h"
+#include "vmm/qemu/tracker/choose.h"
+
+namespace drover::qemu {
+
+QemuMachine::QemuMachine(QmpClient& qmp, QemuMachineConfig config)
+    : qmp_(qmp), config_(std::move(config))
+{
+}
+
+QemuMachine::~QemuMachine()
+{
+    *alive_ = false;
+}
+
+Result<DirtyTracker*> QemuMachine::tracker()
+{
+    if (!tracker_) {
+        auto mappings = receive_mappings(config_.tracker_socket.get());
+        if (!mappings)
+            return pass(mappings);
+        auto chosen = choose_tracker(config_.pid, config_.ram, std::move(*mappings));
+        if (!chosen)
+            return pass(chosen);
+        tracker_ = std::move(*chosen);
+    }
+    return tracker_.get();
+}
+
+void QemuMachine::handle_event(const Json& event)
+{
+    if (json_string(event, "event") != "MIGRATION")
+        return;
+    const auto data = event.find("data");
+    if (data == event.end())
+        return;
+    const std::string status = json_string(*data, "status");
+    if (save_phase_ != SavePhase::Idle)
+        saving_event(status);
+    else if (load_phase_ != LoadPhase::Idle)
+        loading_event(status);
+}
+
+void QemuMachine::process_died(const Error& how)
+{
+    died_ = how;
+    if (save_phase_ == SavePhase::Settling)
+        settled(std::unexpected(how));
+    else if (save_phase_ != SavePhase::Idle)
+        save_failed(how);
+    if (load_phase_ != LoadPhase::Idle)
+        load_failed(how);
+}
+
+} // namespace drover::qemu

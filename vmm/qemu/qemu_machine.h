@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "migration/machine.h"
+#include "monitor/qmp_client.h"
+#include "util/loop.h"
+
+#include <memory>
+#include <optional>
+#include <sys/types.h>
+
+namespace drover::qemu {
+
+/// What the adapter needs to know of the QEMU that it drives.
+struct QemuMachineConfig {
+    pid_t pid = -1;
+    std::vector<RamBlock> ram;
+    UniqueFd tracker_socket;   ///< from the preloaded library; see tracker/handover.h
+    bool start_paused = false; ///< the user's -S: the guest is not to be run after a migration
+    std::string version;       ///< QEMU's, such as 7.2.22
+    std::string architecture;  ///< such as x86_64
+};
+
+/// A stock QEMU as a Machine. Its RAM is Drover's shared files; its devices travel in QEMU's own
+/// migration stream, which with x-ignore-shared holds little else.
+class QemuMachine : public Machine {
+public:
+    /// `qmp` is a monitor of the engine's own, negotiated; it must outlive the machine.
+    QemuMachine(QmpClient& qmp, QemuMachineConfig config);
+    ~QemuMachine() override;
+
+    /// Each event of `qmp`.
+    void handle_event(const Json& event);
+    /// QEMU has died; `how` ends with its last words. Fails what is under way.
+    void process_died(const Error& how);
+
+    std::span<const RamBlock> ram() const override { return config_.ram; }
+    void describe(std::function<void(Result<Json>)> done) override;
+    Result<DirtyTracker*> tracker() override;
+    bool gives_memory_back() const override { return gives_memory_back_; }
+
+    void begin_save(SaveCallbacks callbacks) override;
+    void finish_save() override;
+    void hold_data(bool hold) override;
+    void abandon_save(std::function<void(Status)> done) override;
+
+    void begin_load(std::function<void(Status)> ready, std::function<void(Error)> failed) override;
+    void load(std::span<const std::byte> piece) override;
+    void finish_load(std::function<void(Status)> loaded) override;
+    void take_over(bool run, std::function<void(Status)> done) override;
+
+private:
+    // qemu_save.cpp
+    void saving_event(const std::string& status);
+    void save_failed(Error error);
+    void watch_save();
+    [[nodiscard]] bool read_save();
+    void settle();
+    void settle_run_state();
+    void settled(Status status);
+
+    // qemu_load.cpp
+    void loading_event(const std::string& status);
+    void load_failed(Error error);
+    void flush_load();
+
+    [[nodiscard]] Json describe_from(const std::vector<Json>& answers);
+    void describe_features(Json description, std::function<void(Result<Json>)> done);
+
+    QmpClient& qmp_;
+    QemuMachineConfig config_;
+    std::unique_ptr<DirtyTracker> tracker_;
+    bool gives_memory_back_ = false;
+    std::optional<Error> died_;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+
+    enum class SavePhase { Idle, Starting, Active, Paused, Saved, Settling };
+    SavePhase save_phase_ = SavePhase::Idle;
+    SaveCallbacks save_;
+    UniqueFd save_fd_; ///< QEMU writes its stream to the other end
+    loop::Source save_watch_;
+    bool save_held_ = false;
+    bool ran_ = false;         ///< the guest was running when saving began
+    bool save_issued_ = false; ///< QEMU has been sent "migrate"
+    std::function<void(Status)> settled_;
+    loop::Source settle_timer_;
+
+    enum class LoadPhase { Idle, Feeding, Finishing, Loaded };
+    LoadPhase load_phase_ = LoadPhase::Idle;
+    UniqueFd load_fd_; ///< QEMU reads its stream from the other end
+    loop::Source load_watch_;
+    std::vector<std::byte> load_queue_;
+    size_t load_written_ = 0; ///< of load_queue_
+    std::function<void(Error)> load_failed_;
+    std::function<void(Status)> loaded_;
+};
+
+} // namespace drover::qemu

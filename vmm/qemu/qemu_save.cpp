@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// The source's half of driving QEMU: its own migration, with shared RAM left out, gives us the
+// device state, and its pause-before-switchover the moment for the last round.
+#include "vmm/qemu/qemu_machine.h"
+
+#include "vmm/qemu/capabilities.h"
+#include "vmm/qemu/qmp_sequence.h"
+
+#include <array>
+#include <cerrno>
+#include <unistd.h>
+
+namespace drover::qemu {
+
+namespace {
+
+constexpr std::chrono::milliseconds settle_pause{2};
+
+/// What QEMU's own stream carries (device state, ROM, video memory) is not what max-bandwidth is
+/// for.
+constexpr uint64_t unlimited_bandwidth = 1ULL << 40;
+
+} // namespace
+
+void QemuMachine::begin_save(SaveCallbacks callbacks)
+{
+    save_ = std::move(callbacks);
+    save_phase_ = SavePhase::Starting;
+    save_issued_ = false;
+    save_held_ = false;
+    auto pair = socket_pair();
+    if (!pair)
+        return save_failed(pair.error());
+    save_fd_ = std::move(pair->first);
+    (void)set_nonblocking(save_fd_.get(), true);
+    watch_save();
+
+    std::vector<QmpStep> steps;
+    steps.push_back({"query-status"});
+    steps.push_back({"migrate-set-capabilities",
+                     capabilities({"x-ignore-shared", "events", "pause-before-switchover"}, true)});
+    steps.push_back({"migrate-set-parameters", Json{{"max-bandwidth", unlimited_bandwidth}}});
+    QmpStep getfd{"getfd", Json{{"fdname", "drover-save"}}};
+    getfd.fds.push_back(std::move(pair->second));
+    steps.push_back(std::move(getfd));
+    run_sequence(
+        qmp_, std::move(steps),
+        [this, alive = alive_] { return *alive && save_phase_ == SavePhase::Starting; },
+        [this, alive = alive_](Result<std::vector<Json>> answers) {
+            if (!*alive || save_phase_ != SavePhase::Starting)
+                return;
+            if (!answers)
+                return save_failed(std::move(answers.error()));
+            ran_ = json_bool(answers->front(), "running");
+            save_phase_ = SavePhase::Active;
+            save_issued_ = true;
+            qmp_.execute("migrate", Json{{"uri", "fd:drover-save"}},
+                         [this, alive](Result<Json> answer) {
+                             if (*alive && !answer && save_phase_ == SavePhase::Active)
+                                 save_failed(std::move(answer.error()));
+                         });
+        });
+}
+
+void QemuMachine::watch_save()
+{
+    save_watch_ = loop::watch(save_fd_.get(), G_IO_IN, [this](GIOCondition) {
+        if (!read_save())
+            save_watch_.reset(); // QEMU closed its end, or failed; its event says which
+    });
+}
+
+/// Hands on what has arrived. False at the stream's end.
+bool QemuMachine::read_save()
+{
+    static std::array<std::byte, 256 << 10> buffer; // loop thread only
+    for (;;) {
+        const ssize_t n = read(save_fd_.get(), buffer.data(), buffer.size());
+        if (n > 0)
+            save_.data(std::span(buffer).first(static_cast<size_t>(n)));
+        else if (n < 0 && errno == EINTR)
+            continue;
+        else
+            return n < 0 && errno == EAGAIN;
+        if (save_held_)
+            return true;
+    }
+}
+
+void QemuMachine::hold_data(bool hold)
+{
+    if (save_held_ == hold || !save_fd_)
+        return;
+    save_held_ = hold;
+    if (hold)
+        save_watch_.reset();
+    else
+        watch_save();
+}
+
+void QemuMachine::saving_event(const std::string& status)
+{
+    if (save_phase_ == SavePhase::Settling)
+        return settle();
+    if (status == "pre-switchover" && save_phase_ == SavePhase::Active) {
+        save_phase_ = SavePhase::Paused;
+        save_.paused(ran_);
+    } else if (status == "completed" && save_phase_ == SavePhase::Paused) {
+        // QEMU has flushed its stream before it says so: it is all in the socket.
+        save_held_ = false;
+        (void)read_save();
+        save_watch_.reset();
+        save_phase_ = SavePhase::Saved;
+        save_.saved();
+    } else if (status == "failed" || status == "cancelled") {
+        qmp_.execute("query-migrate", Json::object(), [this, alive = alive_](Result<Json> info) {
+            if (!*alive)
+                return;
+            std::string why = info ? json_string(*info, "error-desc") : "";
+            save_failed({ErrorKind::Machine,
+                         "QEMU could not save its devices" + (why.empty() ? "" : ": " + why), ""});
+        });
+    }
+}
+
+void QemuMachine::save_failed(Error error)
+{
+    if (save_phase_ == SavePhase::Settling || save_phase_ == SavePhase::Idle)
+        return;
+    loop::post([this, alive = alive_, error = std::move(error)]() mutable {
+        if (*alive && save_.failed)
+            std::exchange(save_.failed, nullptr)(std::move(error));
+    });
+}
+
+void QemuMachine::finish_save()
+{
+    qmp_.execute("migrate-continue", Json{{"state", "pre-switchover"}},
+                 [this, alive = alive_](Result<Json> answer) {
+                     if (*alive && !answer)
+                         save_failed(std::move(answer.error()));
+                 });
+}
+
+void QemuMachine::abandon_save(std::function<void(Status)> done)
+{
+    save_phase_ = SavePhase::Settling;
+    settled_ = std::move(done);
+    save_watch_.reset();
+    save_fd_.reset(); // a QEMU that is blocked in writing its stream fails at once
+    if (died_)
+        return settled(std::unexpected(*died_));
+    if (!save_issued_)
+        return settled({});
+    qmp_.execute("migrate_cancel", Json::object(), [this, alive = alive_](const Result<Json>&) {
+        if (*alive)
+            settle();
+    });
+}
+
+/// Brings the guest back to where it was: QEMU resumes it by itself after a failure or a cancel,
+/// but not after its own migration has completed.
+void QemuMachine::settle()
+{
+    qmp_.execute("query-migrate", Json::object(), [this, alive = alive_](Result<Json> info) {
+        if (!*alive || !settled_)
+            return;
+        const std::string status = info ? json_string(*info, "status", "none") : "none";
+        if (status == "completed" || status == "failed" || status == "cancelled" ||
+            status == "none")
+            settle_run_state();
+        // else its next event calls again
+    });
+}
+
+void QemuMachine::settle_run_state()
+{
+    if (!ran_)
+        return settled({});
+    qmp_.execute("query-status", Json::object(), [this, alive = alive_](Result<Json> state) {
+        if (!*alive || !settled_)
+            return;
+        if (state && json_bool(*state, "running"))
+            return settled({});
+        // "cont" is refused for a moment while QEMU's migration thread finishes, without an event
+        // at its end: hence the short timer.
+        qmp_.execute("cont", Json::object(), [this, alive](const Result<Json>&) {
+            if (*alive && settled_)
+                settle_timer_ = loop::after(settle_pause, [this] { settle_run_state(); });
+        });
+    });
+}
+
+void QemuMachine::settled(Status status)
+{
+    settle_timer_.reset();
+    if (status) {
+        qmp_.execute("migrate-set-capabilities",
+                     capabilities({"x-ignore-shared", "pause-before-switchover"}, false),
+                     [](const Result<Json>&) {});
+        // The destination may have announced the guest's address already: call the network back.
+        if (ran_)
+            qmp_.execute("announce-self", announce_parameters(), [](const Result<Json>&) {});
+    }
+    save_phase_ = SavePhase::Idle;
+    if (settled_)
+        std::exchange(settled_, nullptr)(std::move(status));
+}
+
+} // namespace drover::qemu
