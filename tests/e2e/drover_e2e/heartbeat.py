@@ -106,7 +106,9 @@ class Heartbeats:
                 index = len(self.beats)
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise TimeoutError(f"no heartbeat of {side} in {timeout} s")
+                    heard = {b.side: round(b.at - after, 3) for b in self.beats[-2000:]}
+                    raise TimeoutError(f"no such heartbeat of {side} in {timeout} s; "
+                                       f"the last ones of each side, in seconds: {heard}")
                 self._changed.wait(left)
 
     def between(self, start: float, end: float, side: str | None = None) -> list[Beat]:

@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import paths
@@ -45,6 +45,11 @@ class Job:
     name: str
     arguments: tuple
     timeout: float
+    label: str = ""  # the name as shown, if it is run several times
+
+    @property
+    def shown(self) -> str:
+        return self.label or self.name
 
 
 @dataclass
@@ -94,7 +99,7 @@ def run_inside(job: Job, directory: Path, emulator: str) -> int:
 
 
 def run_job(job: Job, options) -> Outcome:
-    directory = options.logs / re.sub(r"[^A-Za-z0-9_.-]", "_", job.name)
+    directory = options.logs / re.sub(r"[^A-Za-z0-9_.-]", "_", job.shown)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     start = time.monotonic()
@@ -126,13 +131,13 @@ def run_job(job: Job, options) -> Outcome:
 
 def show(outcome: Outcome, options) -> None:
     if options.json:
-        print(json.dumps({"name": outcome.job.name, "result": outcome.result,
+        print(json.dumps({"name": outcome.job.shown, "result": outcome.result,
                           "seconds": round(outcome.seconds, 2), "text": outcome.text}), flush=True)
         return
     word = outcome.result
     if sys.stdout.isatty():
         word = f"\033[{_COLOURS[word]}m{word}\033[0m"
-    line = f"{word} {outcome.job.name} {outcome.seconds:.1f}s"
+    line = f"{word} {outcome.job.shown} {outcome.seconds:.1f}s"
     if outcome.result == "SKIP":
         line += " " + outcome.text.splitlines()[-1].removeprefix("SKIP: ")
     if outcome.result == "FAIL":
@@ -155,6 +160,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(prog="drover_e2e.runner", description="Runs tests.")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--filter", default="", help="only tests whose name contains this")
+    parser.add_argument("--repeat", type=int, default=1, help="runs each test so many times")
     parser.add_argument("--parallel", type=int, default=1)
     parser.add_argument("--emulator", default=paths.DROVER)
     parser.add_argument("--json", action="store_true", help="one JSON object a test")
@@ -173,6 +179,9 @@ def main() -> int:
         job = next(job for job in jobs if job.name == options.inside)
         return run_inside(job, options.logs, options.emulator)
     jobs = [job for job in jobs if options.filter in job.name]
+    if options.repeat > 1:
+        jobs = [replace(job, label=f"{job.name}#{n}") for job in jobs
+                for n in range(options.repeat)]
     if options.list:
         print("\n".join(job.name for job in jobs))
         return 0
