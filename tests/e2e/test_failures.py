@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whatever dies and whenever: the guest runs on exactly one side, or not at all if its own host
+died, and never twice."""
+
+import os
+import select
+import signal
+import time
+
+from drover_e2e import paths
+from drover_e2e.case import Skip
+from drover_e2e.proxy import Proxy
+from drover_e2e.qmp import QmpClosed
+from drover_e2e.runner import test
+from drover_e2e.vm import GuestOptions
+
+SMALL = GuestOptions(memory="256M", working_set="64M", dirty=3000)
+FIRST_ROUND = 1 << 20  # bytes: well inside the first round of SMALL
+LATER_ROUND = 110 << 20  # past all that a first round of SMALL sends
+PHASES = ["setup", "first-round", "later-round", "pre-switchover", "device"]
+
+
+class Broken:
+    """A migration under way, through a proxy, stopped at a phase by an action."""
+
+    def __init__(self, case):
+        if not paths.is_drover(case.emulator):
+            raise Skip("what stock QEMU does when something dies is not ours to test")
+        self.case = case
+        self.source = case.guest(SMALL)
+        self.destination = case.destination(SMALL)
+        self.proxy = case.keep(Proxy(f"{case.scratch}/proxy", self.destination.uri))
+
+    def act_at(self, phase: str, action) -> None:
+        """Starts the migration and acts in that phase."""
+        source, proxy = self.source, self.proxy
+        if phase == "pre-switchover":
+            source.qmp.execute("migrate-set-capabilities", capabilities=[
+                {"capability": "pause-before-switchover", "state": True}])
+        if phase == "first-round":
+            proxy.at(FIRST_ROUND, action)
+        if phase == "later-round":
+            # Fast enough for the guest to dirty again what was sent: rounds without an end.
+            self.case.beats.command(source.name, "dirty 200000")
+            source.qmp.execute("migrate-set-parameters", max__bandwidth=60_000_000)
+            proxy.at(LATER_ROUND, action)
+        self.mark = self.case.start_migration(source, proxy.uri)
+        if phase.endswith("-round"):
+            assert proxy.acted.wait(30), f"no byte came so far: {proxy.forwarded}"
+        else:
+            source.qmp.wait_migration(phase, "completed", after=self.mark)
+            action()
+
+    def end_at_source(self, timeout: float = 30) -> str:
+        event = self.source.qmp.wait_migration("completed", "failed", "cancelled",
+                                               timeout=timeout, after=self.mark)
+        return event.data["status"]
+
+    def settle(self, timeout: float = 30):
+        """Where the guest runs after all: at the destination only if the source handed over."""
+        end = self.end_at_source(timeout)
+        winner = self.destination if end == "completed" else self.source
+        self.case.alive_on(winner)
+        if end != "completed":
+            report = self.source.qmp.execute("query-migrate")
+            assert report.get("error-desc"), f"failed without a word: {report}"
+        return winner
+
+    def runs_on_source_within_a_second(self, since: float) -> None:
+        beat = self.case.beats.wait(self.source.name, 5, after=since)
+        # The wait for a beat is bounded by the last one before the action too: none stands still.
+        assert beat.at - since < 1.0, f"stood still for {beat.at - since:.2f} s"
+        self.case.alive_on(self.source)
+
+    def moves_after_all(self) -> None:
+        """The failure left nothing behind that stands in the way of the next try."""
+        self.case.beats.command(self.source.name, f"dirty {SMALL.dirty}")
+        self.source.qmp.execute("migrate-set-parameters", max__bandwidth=0)
+        self.source.qmp.execute("migrate-set-capabilities", capabilities=[
+            {"capability": "pause-before-switchover", "state": False}])
+        second = self.case.destination(SMALL)
+        self.case.migrate(self.source, second)
+        self.case.healthy(second)
+
+
+def gone(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] in "ZX"
+    except FileNotFoundError:
+        return True
+
+
+def wait_gone(pid: int, timeout: float = 5) -> None:
+    """A pidfd is readable when its process has ended."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    ready, _, _ = select.select([fd], [], [], timeout)
+    os.close(fd)
+    assert ready or gone(pid), f"process {pid} lives on"
+
+
+@test(victim=["qemu", "drover"], phase=PHASES)
+def test_destination_dies(case, victim, phase):
+    broken = Broken(case)
+    destination = broken.destination
+    qemu = destination.qemu_pid()
+    pid = qemu if victim == "qemu" else destination.pid
+    killed = []
+
+    def kill():
+        killed.append(time.monotonic())
+        os.kill(pid, signal.SIGKILL)
+
+    broken.act_at(phase, kill)
+    assert destination.wait_exit() != 0
+    wait_gone(qemu)
+    if victim == "qemu":
+        assert destination.stderr().strip(), "the destination's Drover ended without a word"
+    if broken.end_at_source() == "completed":
+        # It had taken the guest over, and died with it. That is not a failed migration.
+        assert phase == "device"
+        return
+    broken.runs_on_source_within_a_second(killed[0])
+    broken.moves_after_all()
+
+
+@test(victim=["qemu", "drover"], phase=PHASES)
+def test_source_dies(case, victim, phase):
+    broken = Broken(case)
+    source, destination = broken.source, broken.destination
+    qemu = source.qemu_pid()
+    pid = qemu if victim == "qemu" else source.pid
+    broken.act_at(phase, lambda: os.kill(pid, signal.SIGKILL))
+    assert source.wait_exit() != 0
+    wait_gone(qemu)
+    if victim == "qemu":
+        assert source.stderr().strip(), "the source's Drover ended without a word"
+    died = time.monotonic()
+    try:
+        end = destination.qmp.wait_migration("completed", "failed", timeout=20).data["status"]
+    except QmpClosed:
+        end = "failed"
+    if end == "completed":
+        assert phase == "device", "the destination runs a guest that was not handed over"
+        case.alive_on(destination)
+        case.healthy(destination)
+        return
+    assert destination.wait_exit() != 0
+    assert destination.stderr().strip(), "the destination ended without a word"
+    assert not case.beats.between(died + 0.1, time.monotonic()), "a dead guest beats"
+
+
+@test(phase=PHASES)
+def test_link_is_cut(case, phase):
+    broken = Broken(case)
+    cut = []
+
+    def act():
+        cut.append(time.monotonic())
+        broken.proxy.cut()
+
+    broken.act_at(phase, act)
+    winner = broken.settle()
+    if winner is broken.source:
+        broken.runs_on_source_within_a_second(cut[0])
+        assert broken.destination.wait_exit() != 0
+        assert broken.destination.stderr().strip(), "the destination ended without a word"
+        broken.moves_after_all()
+    else:
+        assert phase == "device"
+
+
+@test(phase=["first-round", "later-round"])
+def test_link_stalls_in_a_round(case, phase):
+    """Nobody is told: the guest runs on, and a cancel works."""
+    broken = Broken(case)
+    stalled = []
+
+    def act():
+        stalled.append(time.monotonic())
+        broken.proxy.stall()
+
+    broken.act_at(phase, act)
+    broken.runs_on_source_within_a_second(stalled[0])
+    broken.source.qmp.execute("migrate_cancel")
+    broken.source.qmp.wait_migration("cancelled", "failed", timeout=5, after=broken.mark)
+    case.alive_on(broken.source)
+    broken.proxy.cut()
+    broken.moves_after_all()
+
+
+@test(phase=["pre-switchover", "device"])
+def test_link_stalls_at_the_switchover(case, phase):
+    """The guest never runs twice, and once the link is back it runs."""
+    broken = Broken(case)
+    broken.act_at(phase, broken.proxy.stall)
+    if phase == "pre-switchover":
+        broken.source.qmp.execute("migrate-continue", state="pre-switchover")
+    stalled = time.monotonic()
+    try:
+        broken.source.qmp.wait_migration("completed", "failed", timeout=3, after=broken.mark)
+    except TimeoutError:
+        pass  # it cannot know yet, and does not guess
+    broken.proxy.resume()
+    broken.settle()
+    sides = {beat.side for beat in case.beats.between(stalled + 0.2, time.monotonic())}
+    assert len(sides) == 1, f"it ran on {sides}"
+
+
+@test(offset=[FIRST_ROUND, 40 << 20])
+def test_damaged_byte_is_noticed(case, offset):
+    broken = Broken(case)
+    broken.proxy.corrupt_at(offset)
+    broken.mark = case.start_migration(broken.source, broken.proxy.uri)
+    assert broken.end_at_source() == "failed"
+    case.alive_on(broken.source)
+    report = broken.source.qmp.execute("query-migrate")
+    assert report.get("error-desc"), report
+    assert broken.destination.wait_exit() != 0
+    assert "checksum" in broken.destination.stderr().lower(), broken.destination.stderr()
+    broken.moves_after_all()
+
+
+@test()
+def test_qemu_dies_without_a_migration(case):
+    """Drover reports QEMU's death and does not outlive it, nor QEMU Drover."""
+    if not paths.is_drover(case.emulator):
+        raise Skip("Drover and its child")
+    first = case.guest(SMALL)
+    os.kill(first.qemu_pid(), signal.SIGKILL)
+    assert first.wait_exit() != 0
+    assert "signal" in first.stderr().lower() or "kill" in first.stderr().lower(), first.stderr()
+
+    second = case.guest(SMALL)
+    qemu = second.qemu_pid()
+    second.process.kill()
+    wait_gone(qemu)
