@@ -173,7 +173,7 @@ def test_report_says_what_happened(case):
     seen = case.migrate(source, destination)
     report = source.qmp.execute("query-migrate")
     rounds = report["drover"]["rounds"]
-    assert rounds and rounds[0]["sent_pages"] >= 64 << 8, rounds
+    assert rounds and rounds[0]["sent-pages"] >= 64 << 8, rounds
     assert [entry["round"] for entry in rounds] == sorted({entry["round"] for entry in rounds})
     assert report["drover"]["decision"], report
     # What it says of the downtime and what was seen outside differ by little.

@@ -2,6 +2,7 @@
 """What a test gets: guests, destinations, migrations and their verification, all cleaned up."""
 
 import shutil
+import socket
 import tempfile
 import time
 from contextlib import ExitStack
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from . import analysis, net, paths, ram
 from .heartbeat import Heartbeats
+from .memory import parse_size
 from .net import Namespace, TapNetwork
 from .tcppeer import TcpPeer
 from .vm import GuestOptions, Vm
@@ -72,6 +74,13 @@ class Case:
             known = next(iter(self._ports.values()), 0)
             self._ports[namespace.path] = self.beats.listen(namespace, known)
         return self._ports[namespace.path]
+
+    def tcp_address(self, options: GuestOptions) -> str:
+        """A free TCP address of the namespace in which these guests run."""
+        namespace = options.network.namespace if options.network else Namespace.host()
+        with namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            return f"tcp:127.0.0.1:{probe.getsockname()[1]}"
 
     def disk(self, size: int = 16 << 20) -> Path:
         path = self.directory / "disk.raw"
@@ -141,7 +150,7 @@ class Case:
     def healthy(self, vm: Vm) -> None:
         """No wrong page, block or byte, and nothing bad on the console; all pages looked at."""
         before = self.beats.last(vm.name)
-        pages = _pages(vm.options.working_set)
+        pages = pages_of(vm.options.working_set)
         self.beats.wait(vm.name, 60, match=lambda beat: beat.memory_errors > 0 or
                         beat.pages_verified - before.pages_verified >= pages)
         problems = analysis.problems(self.beats.between(0, time.monotonic()))
@@ -168,6 +177,6 @@ class Case:
         self.scratch.rmdir()
 
 
-def _pages(size: str) -> int:
-    return int(size[:-1]) << {"K": 10, "M": 20, "G": 30}[size[-1]] >> 12
+def pages_of(size: str) -> int:
+    return parse_size(size) // 4096
 
