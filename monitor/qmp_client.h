@@ -33,6 +33,9 @@ public:
     QmpClient(const QmpClient&) = delete;
     QmpClient& operator=(const QmpClient&) = delete;
 
+    /// Replies never come before the call that asks for them has returned. Destroying the client
+    /// drops the pending ones: they are not called any more.
+
     /// Waits for the greeting and negotiates (enabling "oob" where offered and asked for);
     /// `ready` gets the greeting's "QMP" object ({"version":…, "capabilities":[…]}).
     void negotiate(bool enable_oob, Reply ready);
@@ -46,7 +49,7 @@ public:
 
 private:
     class Impl;
-    std::unique_ptr<Impl> impl_;
+    std::shared_ptr<Impl> impl_; // its callbacks may outlive us by a moment
 };
 
 } // namespace drover

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "monitor/endpoint_socket.h"
+
+#include "util/loop.h"
+
+#include <algorithm>
+#include <charconv>
+#include <fcntl.h>
+#include <gio/gio.h>
+#include <gio/gunixsocketaddress.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+namespace drover {
+
+namespace {
+
+constexpr guint connect_timeout_s = 30;
+
+template <typename T> struct Unref {
+    void operator()(T* object) const { g_object_unref(object); }
+};
+template <typename T> using Ref = std::unique_ptr<T, Unref<T>>;
+
+Error take_error(GError* error, const MonitorEndpoint& endpoint)
+{
+    Error taken{
+        ErrorKind::Connection, "connecting to " + describe(endpoint) + ": " + error->message, {}};
+    std::replace(taken.message.begin(), taken.message.end(), '\n', ' ');
+    g_error_free(error);
+    return taken;
+}
+
+Result<Ref<GSocketConnectable>> connectable_of(const MonitorEndpoint& endpoint)
+{
+    if (endpoint.kind == MonitorEndpoint::Kind::UnixConnect) {
+        if (endpoint.path.empty() || endpoint.path.size() > 107)
+            return fail(ErrorKind::Invalid,
+                        "'" + endpoint.path + "' cannot be the path of a UNIX socket",
+                        "it must have 1 to 107 bytes");
+        return Ref<GSocketConnectable>(
+            G_SOCKET_CONNECTABLE(g_unix_socket_address_new(endpoint.path.c_str())));
+    }
+    uint16_t port = 0;
+    const char* end = endpoint.port.data() + endpoint.port.size();
+    const auto [rest, error] = std::from_chars(endpoint.port.data(), end, port);
+    if (error != std::errc{} || rest != end || port == 0)
+        return fail(ErrorKind::Invalid, "'" + endpoint.port + "' is not a port",
+                    "give a number from 1 to 65535");
+    const char* host = endpoint.host.empty() ? "localhost" : endpoint.host.c_str();
+    return Ref<GSocketConnectable>(g_network_address_new(host, port));
+}
+
+Ref<GSocketClient> make_socket_client()
+{
+    Ref<GSocketClient> client(g_socket_client_new());
+    g_socket_client_set_timeout(client.get(), connect_timeout_s);
+    g_socket_client_set_enable_proxy(client.get(), FALSE); // a monitor is never behind one
+    return client;
+}
+
+/// The connection's socket as a descriptor of its own.
+Result<UniqueFd> detach(GSocketConnection* connection)
+{
+    const int fd = g_socket_get_fd(g_socket_connection_get_socket(connection));
+    const int on = 1; // fails on a UNIX socket, which needs it not
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    g_object_unref(connection);
+    if (copy < 0)
+        return fail_errno("duplicating a file descriptor", errno);
+    return UniqueFd(copy);
+}
+
+} // namespace
+
+Result<UniqueFd> connect_to_endpoint(const MonitorEndpoint& endpoint)
+{
+    const auto address = connectable_of(endpoint);
+    if (!address)
+        return std::unexpected(address.error());
+    GError* error = nullptr;
+    GSocketConnection* connection =
+        g_socket_client_connect(make_socket_client().get(), address->get(), nullptr, &error);
+    if (!connection)
+        return std::unexpected(take_error(error, endpoint));
+    return detach(connection);
+}
+
+struct EndpointConnecting::State {
+    MonitorEndpoint endpoint;
+    std::function<void(Result<UniqueFd>)> done;
+    Ref<GCancellable> cancellable{g_cancellable_new()};
+    bool wanted = true;
+};
+
+namespace {
+
+using SharedState = std::shared_ptr<EndpointConnecting::State>;
+
+void on_connected(GObject* client, GAsyncResult* result, gpointer data)
+{
+    const std::unique_ptr<SharedState> state(static_cast<SharedState*>(data));
+    GError* error = nullptr;
+    GSocketConnection* connection =
+        g_socket_client_connect_finish(G_SOCKET_CLIENT(client), result, &error);
+    Result<UniqueFd> fd =
+        connection ? detach(connection) : std::unexpected(take_error(error, (*state)->endpoint));
+    if ((*state)->wanted)
+        (*state)->done(std::move(fd));
+}
+
+} // namespace
+
+EndpointConnecting::EndpointConnecting(const MonitorEndpoint& endpoint,
+                                       std::function<void(Result<UniqueFd>)> done)
+    : state_(std::make_shared<State>())
+{
+    state_->endpoint = endpoint;
+    state_->done = std::move(done);
+    const auto address = connectable_of(endpoint);
+    if (!address) {
+        loop::post([state = state_, error = address.error()] {
+            if (state->wanted)
+                state->done(std::unexpected(error));
+        });
+        return;
+    }
+    g_socket_client_connect_async(make_socket_client().get(), address->get(),
+                                  state_->cancellable.get(), on_connected, new SharedState(state_));
+}
+
+EndpointConnecting::~EndpointConnecting()
+{
+    state_->wanted = false;
+    g_cancellable_cancel(state_->cancellable.get());
+}
+
+} // namespace drover

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "monitor/endpoint_socket.h"
+
+#include <cerrno>
+#include <cstring>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+namespace drover {
+
+namespace {
+
+constexpr int backlog = 8;
+constexpr int stream_flags = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
+
+Result<sockaddr_un> unix_address(const std::string& path)
+{
+    sockaddr_un address = {};
+    if (path.empty() || path.size() >= sizeof address.sun_path)
+        return fail(ErrorKind::Invalid, "'" + path + "' cannot be the path of a UNIX socket",
+                    "it must have 1 to 107 bytes");
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.data(), path.size());
+    return address;
+}
+
+int bind_to(int fd, const sockaddr_un& address)
+{
+    return bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0 : errno;
+}
+
+/// Removes what a dead program left, and nothing else.
+Status remove_stale_socket(const std::string& path, const sockaddr_un& address)
+{
+    struct stat status = {};
+    if (lstat(path.c_str(), &status) == 0 && !S_ISSOCK(status.st_mode))
+        return fail(ErrorKind::Invalid, path + " exists and is not a socket",
+                    "remove it or choose another path");
+    const UniqueFd probe(socket(AF_UNIX, stream_flags, 0));
+    if (!probe)
+        return fail_errno("making a socket", errno);
+    const bool connected =
+        connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+    if (connected || errno == EAGAIN || errno == EINPROGRESS)
+        return fail(ErrorKind::Refused, "another program listens on " + path,
+                    "end it or choose another path");
+    if (errno != ECONNREFUSED && errno != ENOENT)
+        return fail_errno("probing " + path, errno);
+    if (unlink(path.c_str()) < 0 && errno != ENOENT)
+        return fail_errno("removing the stale socket " + path, errno);
+    return {};
+}
+
+Result<ListeningSocket> listen_unix(const std::string& path)
+{
+    auto address = unix_address(path);
+    if (!address)
+        return pass(address);
+    UniqueFd fd(socket(AF_UNIX, stream_flags, 0));
+    if (!fd)
+        return fail_errno("making a socket", errno);
+    int error = bind_to(fd.get(), *address);
+    if (error == EADDRINUSE) {
+        if (Status removed = remove_stale_socket(path, *address); !removed)
+            return pass(removed);
+        error = bind_to(fd.get(), *address);
+    }
+    if (error != 0)
+        return fail_errno("binding a socket to " + path, error);
+    SocketFile file(path);
+    if (listen(fd.get(), backlog) < 0)
+        return fail_errno("listening on " + path, errno);
+    return ListeningSocket{std::move(fd), std::move(file)};
+}
+
+Result<UniqueFd> listen_on_address(const addrinfo& address)
+{
+    UniqueFd fd(socket(address.ai_family, stream_flags, 0));
+    if (!fd)
+        return fail_errno("making a socket", errno);
+    const int on = 1;
+    setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(fd.get(), address.ai_addr, address.ai_addrlen) < 0)
+        return fail_errno("binding", errno);
+    if (listen(fd.get(), backlog) < 0)
+        return fail_errno("listening", errno);
+    return fd;
+}
+
+Result<ListeningSocket> listen_tcp(const MonitorEndpoint& endpoint)
+{
+    addrinfo hints = {};
+    hints.ai_flags = AI_PASSIVE;
+    hints.ai_socktype = SOCK_STREAM;
+    addrinfo* list = nullptr;
+    const int status = getaddrinfo(endpoint.host.empty() ? nullptr : endpoint.host.c_str(),
+                                   endpoint.port.c_str(), &hints, &list);
+    if (status != 0)
+        return fail(ErrorKind::Invalid, describe(endpoint) + ": " + gai_strerror(status));
+    const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(list, freeaddrinfo);
+    Result<UniqueFd> fd = fail(ErrorKind::System, "no address");
+    for (const addrinfo* address = list; address && !fd; address = address->ai_next)
+        fd = listen_on_address(*address);
+    if (!fd)
+        return std::unexpected(std::move(fd.error()).in(describe(endpoint)));
+    return ListeningSocket{std::move(*fd), {}};
+}
+
+Result<ListeningSocket> adopt_listening(int number)
+{
+    UniqueFd fd(number);
+    int listening = 0;
+    socklen_t size = sizeof listening;
+    if (getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0 || listening == 0)
+        return fail(ErrorKind::Invalid,
+                    "file descriptor " + std::to_string(number) + " is not a listening socket",
+                    "the parent process must pass one that is");
+    if (Status set = set_close_on_exec(number, true); !set)
+        return pass(set);
+    if (Status set = set_nonblocking(number, true); !set)
+        return pass(set);
+    return ListeningSocket{std::move(fd), {}};
+}
+
+} // namespace
+
+SocketFile::SocketFile(std::string path)
+{
+    struct stat status = {};
+    if (lstat(path.c_str(), &status) < 0)
+        return;
+    path_ = std::move(path);
+    device_ = status.st_dev;
+    inode_ = status.st_ino;
+}
+
+SocketFile::SocketFile(SocketFile&& other) noexcept
+    : path_(std::exchange(other.path_, {})), device_(other.device_), inode_(other.inode_)
+{
+}
+
+SocketFile& SocketFile::operator=(SocketFile&& other) noexcept
+{
+    std::swap(path_, other.path_);
+    std::swap(device_, other.device_);
+    std::swap(inode_, other.inode_);
+    return *this;
+}
+
+SocketFile::~SocketFile()
+{
+    struct stat status = {};
+    if (!path_.empty() && lstat(path_.c_str(), &status) == 0 && status.st_dev == device_ &&
+        status.st_ino == inode_)
+        unlink(path_.c_str());
+}
+
+Result<ListeningSocket> listen_on_endpoint(const MonitorEndpoint& endpoint)
+{
+    switch (endpoint.kind) {
+    case MonitorEndpoint::Kind::UnixListen: return listen_unix(endpoint.path);
+    case MonitorEndpoint::Kind::TcpListen: return listen_tcp(endpoint);
+    case MonitorEndpoint::Kind::ListenFd: return adopt_listening(endpoint.fd);
+    default: return fail(ErrorKind::Invalid, describe(endpoint) + " does not listen");
+    }
+}
+
+std::string describe(const MonitorEndpoint& endpoint)
+{
+    switch (endpoint.kind) {
+    case MonitorEndpoint::Kind::UnixListen:
+    case MonitorEndpoint::Kind::UnixConnect: return "unix:" + endpoint.path;
+    case MonitorEndpoint::Kind::TcpListen:
+    case MonitorEndpoint::Kind::TcpConnect: return "tcp:" + endpoint.host + ":" + endpoint.port;
+    case MonitorEndpoint::Kind::ListenFd:
+    case MonitorEndpoint::Kind::ConnectedFd:
+        return "file descriptor " + std::to_string(endpoint.fd);
+    case MonitorEndpoint::Kind::Stdio: return "standard input";
+    }
+    return "unknown";
+}
+
+} // namespace drover

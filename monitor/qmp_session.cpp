@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "monitor/qmp_session.h"
+
+#include "util/log.h"
+
+#include <algorithm>
+
+namespace drover {
+
+namespace {
+
+bool offers_oob(const Json& greeting)
+{
+    const auto list = greeting.find("capabilities");
+    return list != greeting.end() && std::find(list->begin(), list->end(), "oob") != list->end();
+}
+
+} // namespace
+
+std::shared_ptr<QmpSession> QmpSession::start(UniqueFd in, UniqueFd out, Config config,
+                                              QmpHandler& handler, std::function<void()> gone)
+{
+    std::shared_ptr<QmpSession> self(new QmpSession(std::move(config), handler, std::move(gone)));
+    const std::weak_ptr<QmpSession> weak = self;
+    self->wire_ = Wire::open(std::move(in), std::move(out),
+                             {[weak](std::string_view bytes, std::vector<UniqueFd> fds) {
+                                  if (const auto session = weak.lock())
+                                      session->receive(bytes, std::move(fds));
+                              },
+                              [weak](const Error& why) {
+                                  if (const auto session = weak.lock())
+                                      session->leave(why);
+                              }});
+    self->send({{"QMP", self->config_.greeting}});
+    return self;
+}
+
+QmpSession::QmpSession(Config config, QmpHandler& handler, std::function<void()> gone)
+    : config_(std::move(config)), handler_(handler), gone_(std::move(gone))
+{
+}
+
+QmpSession::~QmpSession()
+{
+    close();
+}
+
+void QmpSession::close()
+{
+    closed_ = true;
+    wire_->close();
+    queue_.clear();
+    fds_.clear();
+}
+
+void QmpSession::leave(const Error& why)
+{
+    log::debug("a QMP client has gone: " + why.text());
+    close();
+    // Later: an answer of the handler's may have brought us here.
+    loop::post([weak = weak_from_this()] {
+        if (const auto self = weak.lock())
+            self->gone_();
+    });
+}
+
+void QmpSession::send_event(const Json& event)
+{
+    if (negotiated_)
+        send(event);
+}
+
+void QmpSession::send(const Json& message)
+{
+    wire_->send(dump_json(message, config_.pretty) + "\r\n");
+}
+
+void QmpSession::answer(const std::optional<Json>& id, QmpResponse response)
+{
+    if (closed_)
+        return;
+    if (id)
+        response.body["id"] = *id;
+    send(response.body);
+}
+
+void QmpSession::receive(std::string_view bytes, std::vector<UniqueFd> fds)
+{
+    received_ += bytes.size();
+    if (!fds.empty())
+        fds_.push_back({received_, std::move(fds)});
+    size_t waiting = 0;
+    for (const FdBatch& batch : fds_)
+        waiting += batch.fds.size();
+    if (waiting > Wire::max_fds)
+        return leave({ErrorKind::Protocol, "it sent more file descriptors than commands use", {}});
+    splitter_.feed(bytes);
+    pump();
+}
+
+/// Runs what can run. Reads no further than it must: what a command means depends on whether the
+/// ones before it (qmp_capabilities) have been carried out.
+void QmpSession::pump()
+{
+    if (pumping_)
+        return;
+    pumping_ = true;
+    while (!closed_) {
+        if (!busy_ && !queue_.empty()) {
+            ParsedRequest next = std::move(queue_.front());
+            queue_.pop_front();
+            dispatch(std::move(next));
+        } else if (queue_.size() > max_queued || !read_one()) {
+            break;
+        }
+    }
+    pumping_ = false;
+    if (!closed_)
+        wire_->set_reading(queue_.size() <= max_queued);
+}
+
+bool QmpSession::read_one()
+{
+    auto item = splitter_.next();
+    if (!item)
+        return false;
+    std::vector<UniqueFd> fds = take_fds(item->end);
+    switch (item->kind) {
+    case QmpSplitter::Item::Kind::Value: {
+        ParsedRequest parsed = parse_request(item->text, oob_);
+        parsed.request.fds = std::move(fds);
+        parsed.request.client = config_.id;
+        accept(std::move(parsed));
+        break;
+    }
+    case QmpSplitter::Item::Kind::Garbage: {
+        ParsedRequest parsed;
+        parsed.refusal = QmpResponse::error("JSON parse error, " + item->text);
+        accept(std::move(parsed));
+        break;
+    }
+    case QmpSplitter::Item::Kind::TooBig: leave({ErrorKind::Protocol, item->text, {}}); break;
+    }
+    return true;
+}
+
+/// The descriptors that belong to the command that ends at `end`. They come with the first byte of
+/// their command, but the kernel may hand over earlier commands' bytes in the same read: they are
+/// the last command's that begins in that read.
+std::vector<UniqueFd> QmpSession::take_fds(uint64_t end)
+{
+    std::vector<UniqueFd> taken;
+    const uint64_t next_begin = std::max(splitter_.next_begin(), end);
+    while (!fds_.empty() && fds_.front().end <= next_begin) {
+        std::move(fds_.front().fds.begin(), fds_.front().fds.end(), std::back_inserter(taken));
+        fds_.pop_front();
+    }
+    return taken;
+}
+
+void QmpSession::accept(ParsedRequest parsed)
+{
+    if (!parsed.refusal && parsed.request.out_of_band)
+        handler_.handle(std::move(parsed.request), make_responder(std::move(parsed.id), true));
+    else
+        queue_.push_back(std::move(parsed));
+}
+
+void QmpSession::dispatch(ParsedRequest parsed)
+{
+    const std::string& command = parsed.request.command;
+    if (parsed.refusal) {
+        answer(parsed.id, std::move(*parsed.refusal));
+    } else if (!negotiated_ && command == "qmp_capabilities") {
+        answer(parsed.id, negotiate(parsed.request.arguments));
+    } else if (!negotiated_) {
+        answer(parsed.id,
+               QmpResponse::error("Expecting capabilities negotiation with 'qmp_capabilities'",
+                                  "CommandNotFound"));
+    } else if (command == "qmp_capabilities") {
+        answer(parsed.id,
+               QmpResponse::error("Capabilities negotiation is already complete, command ignored",
+                                  "CommandNotFound"));
+    } else {
+        busy_ = true;
+        handler_.handle(std::move(parsed.request), make_responder(std::move(parsed.id), false));
+    }
+}
+
+QmpResponse QmpSession::negotiate(const Json& arguments)
+{
+    const auto capabilities = parse_capabilities(arguments, offers_oob(config_.greeting));
+    if (!capabilities)
+        return QmpResponse::error(capabilities.error());
+    oob_ = capabilities->oob;
+    negotiated_ = true;
+    return QmpResponse::ok();
+}
+
+QmpResponder QmpSession::make_responder(std::optional<Json> id, bool out_of_band)
+{
+    return [weak = weak_from_this(), id = std::move(id), out_of_band](QmpResponse response) {
+        const auto self = weak.lock();
+        if (!self)
+            return;
+        self->answer(id, std::move(response));
+        if (out_of_band)
+            return;
+        self->busy_ = false;
+        self->pump();
+    };
+}
+
+} // namespace drover
