@@ -1,23 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A guest under an emulator: its command line, its life, its logs."""
+"""A Linux guest under an emulator: what it is like, its command line, its console."""
 
-import ctypes
-import os
-import select
-import signal
-import socket
-import subprocess
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import paths
 from .console import Console
-from .heartbeat import Heartbeats, socket_inode
+from .emulator import Emulator
+from .heartbeat import Heartbeats
 from .net import Namespace, TapNetwork
-from .qmp import Qmp
-
-_libc = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -96,62 +87,27 @@ def guest_arguments(options: GuestOptions, heartbeat_port: int, tap: str | None)
     return arguments + devices + list(options.extra)
 
 
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+class Vm(Emulator):
+    """A guest; `uri` is where a destination waits for its migration."""
 
-
-class Vm:
-    """One emulator process. Must be started from the test's main thread: it dies with it."""
+    uri = ""
 
     def __init__(self, name: str, options: GuestOptions, directory: Path, beats: Heartbeats,
                  heartbeat_port: int, emulator: str = paths.DROVER, incoming: str | None = None,
                  paused: bool = False, namespace: Namespace | None = None, tap: str | None = None):
-        self.name = name
         self.options = options
-        self.emulator = emulator
-        self.directory = directory
-        self._namespace = namespace or Namespace.host()
         self.console = Console(str(directory / f"{name}.console.sock"),
                                str(directory / f"{name}.console.log"))
-        monitor, monitor_path = self._listen_for_qmp()
-        arguments = [emulator, *guest_arguments(options, heartbeat_port, tap), "-name", name,
-                     "-serial", f"unix:{self.console.path}",
-                     "-chardev", f"socket,id=mon0,fd={monitor.fileno()},server=on,wait=off",
-                     "-mon", "chardev=mon0,mode=control"]
+        arguments = [*guest_arguments(options, heartbeat_port, tap),
+                     "-serial", f"unix:{self.console.path}"]
         if options.policy and paths.is_drover(emulator):
             arguments += ["-migrate-policy", options.policy]
         if incoming:
             arguments += ["-incoming", incoming]
         if paused:
             arguments += ["-S"]
-        self._start(arguments, monitor)
+        super().__init__(name, arguments, directory, emulator, namespace, options.env)
         beats.watch(self)
-        self.qmp = self._connect_qmp(monitor_path)
-
-    def _listen_for_qmp(self) -> tuple[socket.socket, str]:
-        """As libvirt does: the emulator inherits a listening socket, so that nobody has to wait
-        for it to appear."""
-        path = str(self.directory / f"{self.name}.qmp.sock")
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(path)
-        listener.listen(1)
-        return listener, path
-
-    def _connect_qmp(self, path: str) -> Qmp:
-        client = socket.socket(socket.AF_UNIX)
-        client.connect(path)
-        return Qmp(client, open(self.directory / f"{self.name}.qmp.log", "w", encoding="utf-8"))
-
-    def _start(self, arguments: list[str], monitor: socket.socket) -> None:
-        (self.directory / f"{self.name}.cmdline").write_text(" ".join(arguments) + "\n")
-        self._stderr_path = self.directory / f"{self.name}.stderr"
-        with open(self._stderr_path, "wb") as stderr:
-            self.process = subprocess.Popen(
-                self._namespace.prefix() + arguments, stdin=subprocess.DEVNULL, stdout=stderr,
-                stderr=stderr, pass_fds=[monitor.fileno()], preexec_fn=_die_with_parent,
-                env={**os.environ, **self.options.env})
-        monitor.close()
-        self._pidfd = os.pidfd_open(self.process.pid)
 
     def ready(self, timeout: float = 60) -> "Vm":
         """Negotiates QMP and waits until the guest's workload runs."""
@@ -159,70 +115,6 @@ class Vm:
         self.console.wait_line("READY", timeout)
         return self
 
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    def qemu_pid(self) -> int:
-        """The process in which QEMU runs: the emulator itself, or Drover's child."""
-        if not paths.is_drover(self.emulator):
-            return self.pid
-        for child in _children(self.pid):
-            with open(f"/proc/{child}/comm", encoding="ascii") as comm:
-                if comm.read().startswith("qemu-system"):
-                    return child
-        raise ProcessLookupError(f"{self.name}: Drover has no QEMU")
-
-    def owns_socket(self, udp_port: int) -> bool:
-        pid = self.qemu_pid()
-        inode = socket_inode(pid, udp_port)
-        if inode is None:
-            return False
-        wanted = f"socket:[{inode}]"
-        directory = f"/proc/{pid}/fd"
-        return any(_link(f"{directory}/{fd}") == wanted for fd in os.listdir(directory))
-
-    def stderr(self) -> str:
-        return self._stderr_path.read_text(errors="replace")
-
-    def running(self) -> bool:
-        return self.process.poll() is None
-
-    def wait_exit(self, timeout: float = 10) -> int:
-        """The exit code (negative: the signal that ended it)."""
-        ready, _, _ = select.select([self._pidfd], [], [], timeout)
-        if not ready:
-            raise TimeoutError(f"{self.name} still runs after {timeout} s")
-        return self.process.wait()
-
-    def kill(self) -> None:
-        if self.running():
-            self.process.kill()
-        self.process.wait()
-
     def stop(self) -> None:
-        """Ends it, whatever its state."""
-        if self.running():
-            self.process.terminate()
-            try:
-                self.wait_exit(5)
-            except TimeoutError:
-                pass
-        self.kill()
-        self.qmp.close()
+        super().stop()
         self.console.close()
-
-
-def _link(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
-
-
-def _children(pid: int) -> list[int]:
-    found = []
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as children:
-            found += [int(child) for child in children.read().split()]
-    return found

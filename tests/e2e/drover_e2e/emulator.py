@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An emulator process, Drover or stock QEMU: started, watched by QMP, ended."""
+
+import ctypes
+import os
+import select
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from . import paths
+from .heartbeat import socket_inode
+from .net import Namespace
+from .qmp import Qmp
+
+_libc = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Emulator:
+    """Must be started from the test's main thread: it dies with it."""
+
+    def __init__(self, name: str, arguments: list[str], directory: Path,
+                 emulator: str = paths.DROVER, namespace: Namespace | None = None,
+                 env: dict | None = None):
+        self.name = name
+        self.emulator = emulator
+        self.directory = directory
+        self._namespace = namespace or Namespace.host()
+        monitor, monitor_path = self._listen_for_qmp()
+        arguments = [emulator, *arguments, "-name", name,
+                     "-chardev", f"socket,id=mon0,fd={monitor.fileno()},server=on,wait=off",
+                     "-mon", "chardev=mon0,mode=control"]
+        self._start(arguments, monitor, env or {})
+        self.qmp = self._connect_qmp(monitor_path)
+
+    def _listen_for_qmp(self) -> tuple[socket.socket, str]:
+        """As libvirt does: the emulator inherits a listening socket, so that nobody has to wait
+        for it to appear."""
+        path = str(self.directory / f"{self.name}.qmp.sock")
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen(1)
+        return listener, path
+
+    def _connect_qmp(self, path: str) -> Qmp:
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(path)
+        return Qmp(client, open(self.directory / f"{self.name}.qmp.log", "w", encoding="utf-8"))
+
+    def _start(self, arguments: list[str], monitor: socket.socket, env: dict) -> None:
+        (self.directory / f"{self.name}.cmdline").write_text(" ".join(arguments) + "\n")
+        self._stderr_path = self.directory / f"{self.name}.stderr"
+        with open(self._stderr_path, "wb") as stderr:
+            self.process = subprocess.Popen(
+                self._namespace.prefix() + arguments, stdin=subprocess.DEVNULL, stdout=stderr,
+                stderr=stderr, pass_fds=[monitor.fileno()], preexec_fn=_die_with_parent,
+                env={**os.environ, **env})
+        monitor.close()
+        self._pidfd = os.pidfd_open(self.process.pid)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def qemu_pid(self) -> int:
+        """The process in which QEMU runs: the emulator itself, or Drover's child."""
+        if not paths.is_drover(self.emulator):
+            return self.pid
+        for child in _children(self.pid):
+            with open(f"/proc/{child}/comm", encoding="ascii") as comm:
+                if comm.read().startswith("qemu-system"):
+                    return child
+        raise ProcessLookupError(f"{self.name}: Drover has no QEMU")
+
+    def owns_socket(self, udp_port: int) -> bool:
+        pid = self.qemu_pid()
+        inode = socket_inode(pid, udp_port)
+        if inode is None:
+            return False
+        wanted = f"socket:[{inode}]"
+        directory = f"/proc/{pid}/fd"
+        return any(_link(f"{directory}/{fd}") == wanted for fd in os.listdir(directory))
+
+    def stderr(self) -> str:
+        return self._stderr_path.read_text(errors="replace")
+
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def wait_exit(self, timeout: float = 10) -> int:
+        """The exit code (negative: the signal that ended it)."""
+        ready, _, _ = select.select([self._pidfd], [], [], timeout)
+        if not ready:
+            raise TimeoutError(f"{self.name} still runs after {timeout} s")
+        return self.process.wait()
+
+    def kill(self) -> None:
+        if self.running():
+            self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Ends it, whatever its state."""
+        if self.running():
+            self.process.terminate()
+            try:
+                self.wait_exit(5)
+            except TimeoutError:
+                pass
+        self.kill()
+        self.qmp.close()
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as children:
+            found += [int(child) for child in children.read().split()]
+    return found
