@@ -74,11 +74,11 @@ check_gtest() {
     tally "${counts[@]}"
 }
 
-# check_runner NAME ARGUMENT…: tests of the Python harness; their lines are shown as they end.
-check_runner() {
+# check_harness NAME MODULE ARGUMENT…: tests of the Python harness, shown as they end.
+check_harness() {
     local log=$build_dir/check/$1.log name=$1 status=0 counts
     shift
-    harness runner "$@" 2>&1 </dev/null | tee "$log" | sed 's/^/   /' || status=$?
+    harness "$@" 2>&1 </dev/null | tee "$log" | sed 's/^/   /' || status=$?
     counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' "$log" | tail -n 1)
     read -r -a counts <<<"${counts:-0 1 0}"
     [ "$status" -eq 0 ] || [ "${counts[1]}" -gt 0 ] || counts[1]=1
@@ -123,9 +123,9 @@ check_all() {
     section "format" && one_case format check_format
     section "unit tests" && check_gtest unit "$(unit_program "$build_dir")"
     section "fuzzers, smoke run" && check_fuzz
-    [ ! -d tests/qtest ] || { section "qtest" && check_runner qtest tests/qtest; }
-    section "end to end" && check_runner e2e tests/e2e --parallel 2
-    [ ! -d tests/lab ] || { section "KVM lab" && check_runner lab tests/lab; }
+    section "qtest" && check_harness qtest runner tests/qtest --parallel 2
+    section "end to end" && check_harness e2e runner tests/e2e --parallel 2
+    section "KVM lab" && check_harness lab lab
     section "unit tests under ASan and UBSan" && check_sanitized asan address,undefined '*'
     # GLib itself is not built for TSan: only the suites in which our own threads meet.
     section "unit tests under TSan" && check_sanitized tsan thread "${DROVER_TSAN_FILTER:-*Thread*:*Channel*:*RateLimit*:*Sender*:*Receiver*}"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-verb_lab() { # the KVM lab: migrations under real KVM on emulated hosts (arguments as of the runner)
+verb_lab() { # the KVM lab: migrations under real KVM on emulated hosts [--filter TEXT]
     prepare
     build_guest
-    harness runner tests/lab "$@"
+    harness lab "$@"
 }

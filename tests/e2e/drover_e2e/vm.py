@@ -73,7 +73,7 @@ def _devices(options: GuestOptions, tap: str | None) -> list[str]:
 
 def guest_arguments(options: GuestOptions, heartbeat_port: int, tap: str | None) -> list[str]:
     machine = options.machine
-    if machine == "microvm":
+    if machine == "microvm" and options.accel == "tcg":
         machine += ",pit=on,pic=on,rtc=on"
     arguments = ["-nodefaults", "-no-user-config", "-display", "none", "-M", machine,
                  "-accel", options.accel, "-cpu", options.cpu, "-smp", str(options.smp),

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs inside the emulated KVM host: guests under real KVM, moved with the soft-dirty tracker, which
+is all that Debian 12's own kernel offers."""
+
+from drover_e2e import kernel
+from drover_e2e.runner import test
+from drover_e2e.vm import GuestOptions
+
+GUEST = GuestOptions(machine="microvm", accel="kvm", cpu="host", memory="192M", working_set="24M",
+                     dirty=300)
+
+
+def why_it_failed(vm) -> str:
+    return f"{vm.stderr()} {vm.console.lines[-5:]}"
+
+
+@test(smp=[1, 2])
+def test_ram_is_equal_at_the_switchover(case, smp):
+    assert "soft-dirty" in kernel.trackers(), kernel.trackers()
+    options = GUEST.but(smp=smp)
+    source = case.guest(options)
+    accelerator = source.qmp.execute("query-kvm")
+    assert accelerator == {"enabled": True, "present": True}, accelerator
+    destination = case.destination(options, paused=True)
+    mark = case.start_migration(source, destination.uri)
+    case.finish_migration(source, mark)
+    report = source.qmp.execute("query-migrate")["drover"]
+    assert "soft-dirty" in str(report["tracker"]), report
+    case.same_ram(source, destination)
+    destination.qmp.execute("cont")
+    case.alive_on(destination, 10)
+    case.healthy(destination)
+
+
+@test()
+def test_running_guest(case):
+    source = case.guest(GUEST)
+    destination = case.destination(GUEST)
+    case.migrate(source, destination)
+    case.healthy(destination)
