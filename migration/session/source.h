@@ -22,6 +22,7 @@ namespace drover {
 
 struct SourceOptions {
     MigrationAddress address;
+    UniqueFd connected;         ///< for Kind::Fd: the socket, instead of calling `address`
     unsigned channels = 2;      ///< data connections, 1 … 64
     uint64_t max_bandwidth = 0; ///< bytes/s while the guest runs; 0: unlimited
     MigrationWish wish;

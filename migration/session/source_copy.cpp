@@ -36,6 +36,8 @@ void SourceSession::round_sent(Result<RoundStats> stats)
 void SourceSession::round_acknowledged(const stream::Frame& frame)
 {
     const auto end = stream::decode_round_end(frame.payload);
+    if (end && last_round_sent_ && end->round == report_.rounds.size())
+        return; // the last round was not waited for
     if (!end || !round_under_way_ || end->round != report_.rounds.size() + 1)
         return protocol_error(frame);
     round_acked_s_ = seconds_since(round_started_);

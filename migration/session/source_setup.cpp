@@ -26,6 +26,13 @@ Result<stream::SessionToken> make_token()
 void SourceSession::start()
 {
     started_ = Clock::now();
+    if (options_.connected) {
+        loop::post([this, alive = alive_] {
+            if (*alive)
+                connected(std::move(options_.connected));
+        });
+        return;
+    }
     connecting_ = connect_to(options_.address,
                              [this](Result<UniqueFd> socket) { connected(std::move(socket)); });
 }

@@ -8,10 +8,13 @@
 #include <csignal>
 #include <cstring>
 #include <optional>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
+
+extern "C" { // glibc before 2.37 forgot it
+#include <sys/pidfd.h>
+}
 
 namespace drover::qemu {
 

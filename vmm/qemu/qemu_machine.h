@@ -29,6 +29,8 @@ public:
     QemuMachine(QmpClient& qmp, QemuMachineConfig config);
     ~QemuMachine() override;
 
+    /// Whether an incoming guest is to stay paused.
+    void set_start_paused(bool paused) { config_.start_paused = paused; }
     /// Each event of `qmp`.
     void handle_event(const Json& event);
     /// QEMU has died; `how` ends with its last words. Fails what is under way.

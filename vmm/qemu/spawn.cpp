@@ -5,10 +5,13 @@
 #include <cerrno>
 #include <csignal>
 #include <fcntl.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+extern "C" { // glibc before 2.37 forgot it
+#include <sys/pidfd.h>
+}
 
 namespace drover::qemu {
 

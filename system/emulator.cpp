@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "system/emulator.h"
+
+#include "util/log.h"
+#include "vmm/qemu/blockers.h"
+#include "vmm/qemu/ram_file.h"
+#include "vmm/qemu/tracker/handover.h"
+
+#include <csignal>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace drover {
+
+namespace {
+
+/// Last words to a peer of a migration need a moment on the wire before we are gone.
+constexpr std::chrono::milliseconds last_words_time{300};
+
+/// "DEV:INO,DEV:INO": how the preloaded library knows guest RAM when it sees it.
+Result<std::string> file_ids(const std::vector<RamBlock>& ram)
+{
+    std::string ids;
+    for (const RamBlock& block : ram) {
+        struct stat file {};
+        if (fstat(block.file.get(), &file) < 0)
+            return fail_errno("looking at RAM block " + block.name, errno);
+        char text[64];
+        snprintf(text, sizeof text, "%s%llx:%llx", ids.empty() ? "" : ",",
+                 static_cast<unsigned long long>(file.st_dev),
+                 static_cast<unsigned long long>(file.st_ino));
+        ids += text;
+    }
+    return ids;
+}
+
+std::string with_our_preload(const std::string& library)
+{
+    const char* users = getenv("LD_PRELOAD");
+    return users && *users ? library + ":" + users : library;
+}
+
+} // namespace
+
+struct Emulator::Links {
+    UniqueFd engine_ours, engine_qemus;
+    UniqueFd user_ours, user_qemus;
+    UniqueFd tracker_qemus;
+};
+
+Emulator::Emulator(qemu::LaunchPlan plan, MigrationWish wish, Callbacks callbacks)
+    : plan_(std::move(plan)), wish_(wish), callbacks_(std::move(callbacks)),
+      blocker_(qemu::migration_blocker(plan_.arguments))
+{
+}
+
+Emulator::~Emulator() = default;
+
+Status Emulator::start()
+{
+    if (Status made = create_ram(); !made)
+        return made;
+    Links links;
+    auto engine = socket_pair();
+    auto user = socket_pair();
+    if (!engine || !user)
+        return engine ? pass(user) : pass(engine);
+    links.engine_ours = std::move(engine->first);
+    links.engine_qemus = std::move(engine->second);
+    links.user_ours = std::move(user->first);
+    links.user_qemus = std::move(user->second);
+    int tracker[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, tracker) < 0)
+        return fail_errno("making a socket pair", errno);
+    tracker_socket_ = UniqueFd(tracker[0]);
+    links.tracker_qemus = UniqueFd(tracker[1]);
+    if (Status spawned = spawn(links); !spawned)
+        return spawned;
+    connect_monitors(links);
+    return {};
+}
+
+Status Emulator::create_ram()
+{
+    for (const qemu::RamFile& wanted : plan_.ram) {
+        auto file = qemu::create_ram_file(wanted);
+        if (!file)
+            return pass(file);
+        auto page = qemu::backing_page_size(file->get());
+        if (!page)
+            return pass(page);
+        RamBlock block;
+        block.name = wanted.id;
+        block.size = (wanted.size + ram_page_size - 1) / ram_page_size * ram_page_size;
+        block.backing_page = *page;
+        block.file = std::move(*file);
+        ram_.push_back(std::move(block));
+    }
+    return {};
+}
+
+Status Emulator::spawn(Links& links)
+{
+    auto library = find_tracker_library();
+    auto ids = file_ids(ram_);
+    if (!library || !ids)
+        return library ? pass(ids) : pass(library);
+    std::vector<int> ram_fds;
+    for (const RamBlock& block : ram_)
+        ram_fds.push_back(block.file.get());
+    const std::vector<int> qmp_fds{links.engine_qemus.get(), links.user_qemus.get()};
+
+    qemu::SpawnRequest request;
+    request.binary = plan_.binary;
+    request.arguments = qemu::qemu_arguments(plan_, ram_fds, qmp_fds);
+    request.keep_fds = ram_fds;
+    request.keep_fds.insert(request.keep_fds.end(), qmp_fds.begin(), qmp_fds.end());
+    request.keep_fds.push_back(links.tracker_qemus.get());
+    request.environment = {
+        {"LD_PRELOAD", with_our_preload(*library)},
+        {tracker_socket_variable, std::to_string(links.tracker_qemus.get())},
+        {tracker_files_variable, *ids},
+    };
+    for (const MonitorEndpoint& monitor : plan_.monitors)
+        request.null_stdio = request.null_stdio || monitor.kind == MonitorEndpoint::Kind::Stdio;
+    auto process = qemu::QemuProcess::spawn(
+        request, [this](qemu::ExitStatus status, const std::string& last_words) {
+            process_exited(status, last_words);
+        });
+    if (!process)
+        return pass(process);
+    process_ = std::move(*process);
+    return {};
+}
+
+void Emulator::connect_monitors(Links& links)
+{
+    // QEMU's death shows in two ways, here and as the child's exit: the latter says more.
+    auto closed = [](const Error&) {};
+    engine_qmp_ = std::make_unique<QmpClient>(
+        std::move(links.engine_ours), QmpClient::Callbacks{[this](const Json& event) {
+                                                               if (machine_)
+                                                                   machine_->handle_event(event);
+                                                           },
+                                                           closed});
+    user_qmp_ = std::make_unique<QmpClient>(
+        std::move(links.user_ours),
+        QmpClient::Callbacks{[this](const Json& event) { handle_user_event(event); }, closed});
+    engine_qmp_->negotiate(
+        false, [this](Result<Json> greeting) { engine_monitor_ready(std::move(greeting)); });
+}
+
+void Emulator::engine_monitor_ready(Result<Json> greeting)
+{
+    if (!greeting)
+        return; // QEMU died; its exit tells
+    user_qmp_->negotiate(true,
+                         [this](Result<Json> users) { user_monitor_ready(std::move(users)); });
+}
+
+void Emulator::user_monitor_ready(Result<Json> greeting)
+{
+    if (!greeting)
+        return;
+    build(std::move(*greeting));
+    learn_settings([this] {
+        if (plan_.incoming.present)
+            if (Status open = control_->allow_incoming(plan_.incoming.uri); !open)
+                return failed_to_start(open.error());
+        open_monitors();
+    });
+}
+
+void Emulator::build(Json greeting)
+{
+    const Json version = greeting.value("version", Json::object()).value("qemu", Json::object());
+    qemu::QemuMachineConfig config;
+    config.pid = process_->pid();
+    config.ram = std::move(ram_);
+    config.tracker_socket = std::move(tracker_socket_);
+    config.start_paused = plan_.start_paused;
+    config.version = std::to_string(json_u64(version, "major")) + "." +
+                     std::to_string(json_u64(version, "minor")) + "." +
+                     std::to_string(json_u64(version, "micro"));
+    const size_t dash = plan_.binary.rfind('-');
+    config.architecture = dash == std::string::npos ? "" : plan_.binary.substr(dash + 1);
+    machine_ = std::make_unique<qemu::QemuMachine>(*engine_qmp_, std::move(config));
+    control_ = std::make_unique<MigrateControl>(
+        *machine_, wish_,
+        MigrateControl::Callbacks{
+            .event = [this](const Json& event) { server_->broadcast(event); },
+            .incoming_failed = [this](const Error& error) { incoming_failed(error); },
+        });
+    commands_ = std::make_unique<MonitorCommands>(
+        *user_qmp_, *control_,
+        MonitorCommands::Callbacks{
+            .start_paused = [this](bool paused) { machine_->set_start_paused(paused); },
+            .blocker = [this] { return blocker_; },
+            .adding =
+                [this](const Json& arguments) {
+                    if (!blocker_)
+                        blocker_ = qemu::migration_blocker(dump_json(arguments));
+                },
+        });
+    server_ = std::make_unique<QmpServer>(std::move(greeting), *commands_);
+}
+
+void Emulator::learn_settings(std::function<void()> then)
+{
+    engine_qmp_->execute("query-migrate-capabilities", Json::object(),
+                         [this, then = std::move(then)](const Result<Json>& list) mutable {
+                             if (list)
+                                 control_->settings().learn_capabilities(*list);
+                             engine_qmp_->execute(
+                                 "query-migrate-parameters", Json::object(),
+                                 [this, then = std::move(then)](const Result<Json>& parameters) {
+                                     if (!parameters)
+                                         return; // QEMU died; its exit tells
+                                     control_->settings().learn_parameters(*parameters);
+                                     then();
+                                 });
+                         });
+}
+
+void Emulator::open_monitors()
+{
+    for (const MonitorEndpoint& monitor : plan_.monitors)
+        if (Status open = server_->add_monitor(monitor); !open)
+            return failed_to_start(open.error());
+    callbacks_.up();
+    server_->when_awaited_clients_came([this] { run_guest(); });
+}
+
+/// QEMU was started with -S, so that nothing runs before we are ready for it.
+void Emulator::run_guest()
+{
+    if (plan_.start_paused || plan_.incoming.present)
+        return;
+    engine_qmp_->execute("cont", Json::object(), [](const Result<Json>& answer) {
+        if (!answer)
+            log::error("the guest could not be started: " + answer.error().text());
+    });
+}
+
+void Emulator::handle_user_event(const Json& event)
+{
+    const std::string name = json_string(event, "event");
+    if (server_ && name != "MIGRATION" && name != "MIGRATION_PASS")
+        server_->broadcast(event);
+}
+
+void Emulator::pass_signal(int signal)
+{
+    if (process_)
+        process_->kill(signal);
+}
+
+void Emulator::failed_to_start(const Error& error)
+{
+    log::error(error.text());
+    exit_code_ = 1;
+    process_->kill(SIGKILL);
+}
+
+void Emulator::incoming_failed(const Error& error)
+{
+    log::error("the incoming migration failed; the guest never ran here: " + error.text());
+    exit_code_ = 1;
+    end_timer_ = loop::after(last_words_time, [this] { process_->kill(SIGKILL); });
+}
+
+void Emulator::process_exited(qemu::ExitStatus status, const std::string& last_words)
+{
+    std::string how = "QEMU " + status.text();
+    if (!last_words.empty())
+        how += "; its last words: " + last_words;
+    while (how.ends_with('\n'))
+        how.pop_back();
+    if (!status.success() && !exit_code_)
+        log::error(how);
+    const bool telling =
+        control_ && control_->process_died({ErrorKind::Machine, how, "the guest is gone with it"});
+    const int code = exit_code_.value_or(status.signal ? 128 + status.signal : status.code);
+    exit_code_ = code;
+    if (telling)
+        end_timer_ = loop::after(last_words_time, [this, code] { end(code); });
+    else
+        end(code);
+}
+
+void Emulator::end(int code)
+{
+    callbacks_.end(code);
+}
+
+} // namespace drover

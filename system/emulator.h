@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "monitor/qmp_client.h"
+#include "monitor/qmp_server.h"
+#include "system/migrate_control.h"
+#include "system/monitor_commands.h"
+#include "vmm/qemu/launch_plan.h"
+#include "vmm/qemu/process.h"
+#include "vmm/qemu/qemu_machine.h"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace drover {
+
+/// One guest: a QEMU as our child, its monitors, and its migration controller, put together. Main
+/// thread, which is the loop thread.
+class Emulator {
+public:
+    struct Callbacks {
+        std::function<void()> up;          ///< once: QEMU is there, the monitors listen
+        std::function<void(int code)> end; ///< once: everything is over; exit with this code
+    };
+
+    Emulator(qemu::LaunchPlan plan, MigrationWish wish, Callbacks callbacks);
+    ~Emulator();
+    Emulator(const Emulator&) = delete;
+    Emulator& operator=(const Emulator&) = delete;
+
+    [[nodiscard]] Status start();
+
+    /// A signal for QEMU: it shuts down as it would on its own.
+    void pass_signal(int signal);
+
+private:
+    struct Links; ///< sockets between QEMU and us while it is being started
+
+    [[nodiscard]] Status create_ram();
+    [[nodiscard]] Status spawn(Links& links);
+    void connect_monitors(Links& links);
+    void engine_monitor_ready(Result<Json> greeting);
+    void user_monitor_ready(Result<Json> greeting);
+    void build(Json greeting);
+    void learn_settings(std::function<void()> then);
+    void open_monitors();
+    void run_guest();
+
+    void handle_user_event(const Json& event);
+    void failed_to_start(const Error& error);
+    void process_exited(qemu::ExitStatus status, const std::string& last_words);
+    void incoming_failed(const Error& error);
+    void end(int code);
+
+    qemu::LaunchPlan plan_;
+    MigrationWish wish_;
+    Callbacks callbacks_;
+    std::optional<std::string> blocker_;
+    std::vector<RamBlock> ram_;
+    UniqueFd tracker_socket_;
+
+    std::unique_ptr<qemu::QemuProcess> process_;
+    std::unique_ptr<QmpClient> engine_qmp_; ///< Drover's own commands
+    std::unique_ptr<QmpClient> user_qmp_;   ///< the users' commands, passed on
+    std::unique_ptr<qemu::QemuMachine> machine_;
+    std::unique_ptr<MigrateControl> control_;
+    std::unique_ptr<MonitorCommands> commands_;
+    std::unique_ptr<QmpServer> server_;
+    std::optional<int> exit_code_; ///< decided; QEMU is being ended
+    loop::Source end_timer_;
+};
+
+} // namespace drover

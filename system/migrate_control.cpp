@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "system/migrate_control.h"
+
+#include "system/migrate_info.h"
+#include "util/log.h"
+
+#include <charconv>
+
+namespace drover {
+
+namespace {
+constexpr const char* software = "drover " DROVER_VERSION;
+}
+
+MigrateControl::MigrateControl(qemu::QemuMachine& machine, MigrationWish wish, Callbacks callbacks)
+    : machine_(machine), settings_(wish), callbacks_(std::move(callbacks))
+{
+}
+
+MigrateControl::~MigrateControl() = default;
+
+Status MigrateControl::allow_incoming(const std::string& uri)
+{
+    if (uri == "defer") {
+        incoming_deferred_ = true;
+        return {};
+    }
+    return open_incoming(uri);
+}
+
+Status MigrateControl::open_incoming(const std::string& uri)
+{
+    if (door_ && !incoming_deferred_)
+        return fail(ErrorKind::Refused, "The incoming migration has already been started");
+    auto address = MigrationAddress::parse(uri);
+    if (!address)
+        return pass(address);
+    door_ = std::make_unique<IncomingDoor>(
+        machine_, software,
+        IncomingDoor::Callbacks{
+            .state_changed = [this](DestinationState state) { destination_changed(state); },
+            .turned_away =
+                [](const Error& error, const std::string& peer) {
+                    log::warning("turned away " + peer + ": " + error.text());
+                },
+        });
+    if (address->kind == MigrationAddress::Kind::Fd) {
+        auto fd = take_descriptor(address->fd_name);
+        if (!fd)
+            return pass(fd);
+        door_->take(std::move(*fd), "fd:" + address->fd_name);
+    } else if (Status listening = door_->listen(*address); !listening) {
+        door_.reset();
+        return listening;
+    }
+    incoming_deferred_ = false;
+    send_status("setup");
+    return {};
+}
+
+Status MigrateControl::migrate(const Json& arguments, const std::optional<std::string>& blocker)
+{
+    if (source_ && !is_final(source_->state()))
+        return fail(ErrorKind::Refused, "There's a migration process in progress");
+    if (source_ && source_->state() == SourceState::Completed)
+        return fail(ErrorKind::Refused,
+                    "the guest was migrated already and runs at its destination", "quit this one");
+    if (awaits_guest())
+        return fail(ErrorKind::Refused, "Guest is waiting for an incoming migration");
+    if (blocker)
+        return fail(ErrorKind::Refused, *blocker);
+    auto address = MigrationAddress::parse(json_string(arguments, "uri"));
+    if (!address)
+        return pass(address);
+    SourceOptions options;
+    options.address = *address;
+    options.channels = settings_.channels();
+    options.max_bandwidth = settings_.max_bandwidth();
+    options.wish = settings_.wish();
+    options.pause_before_switchover = settings_.capability("pause-before-switchover");
+    options.software = software;
+    if (address->kind == MigrationAddress::Kind::Fd) {
+        auto fd = take_descriptor(address->fd_name);
+        if (!fd)
+            return pass(fd);
+        options.connected = std::move(*fd);
+    }
+    source_ = std::make_unique<SourceSession>(
+        machine_, policy_, std::move(options),
+        SourceObserver{
+            .state_changed = [this](SourceState state) { source_changed(state); },
+            .decided = [](const Decision& decision) { log::info("migration: " + decision.reason); },
+        });
+    last_status_.clear();
+    send_status("setup");
+    source_->start();
+    return {};
+}
+
+Status MigrateControl::cancel()
+{
+    // As in QEMU, there is no error if there is nothing to cancel.
+    if (!source_ || is_final(source_->state()) || source_->state() == SourceState::Unwinding)
+        return {};
+    return source_->give_up({ErrorKind::Cancelled, "the user cancelled the migration", ""});
+}
+
+Status MigrateControl::proceed(const Json& arguments)
+{
+    if (!source_ || json_string(arguments, "state") != migration_status(*source_))
+        return fail(ErrorKind::Refused,
+                    "Migration not in expected state: " +
+                        (source_ ? migration_status(*source_) : std::string("none")));
+    return source_->continue_switchover();
+}
+
+Status MigrateControl::set_parameters(const Json& arguments)
+{
+    if (Status set = settings_.set_parameters(arguments); !set)
+        return set;
+    if (source_ && is_before_commit(source_->state())) {
+        source_->set_max_bandwidth(settings_.max_bandwidth());
+        source_->set_wish(settings_.wish());
+    }
+    return {};
+}
+
+Status MigrateControl::resolve(const Json& arguments)
+{
+    const auto here = arguments.find("guest-is-here");
+    if (here == arguments.end() || !here->is_boolean())
+        return fail(ErrorKind::Invalid, "Parameter 'guest-is-here' is missing");
+    if (source_)
+        return source_->resolve(here->get<bool>());
+    if (door_ && door_->session())
+        return door_->session()->resolve(here->get<bool>());
+    return fail(ErrorKind::Refused, "there is no migration to resolve");
+}
+
+Json MigrateControl::query() const
+{
+    if (source_)
+        return migrate_info(*source_, settings_.wish(), ram_bytes());
+    if (door_ && door_->session())
+        return migrate_info(*door_->session());
+    if (door_)
+        return Json{{"status", "setup"}};
+    return Json::object();
+}
+
+uint64_t MigrateControl::ram_bytes() const
+{
+    uint64_t total = 0;
+    for (const RamBlock& block : machine_.ram())
+        total += block.size;
+    return total;
+}
+
+void MigrateControl::name_descriptor(const std::string& name, UniqueFd fd)
+{
+    descriptors_[name] = std::move(fd);
+}
+
+void MigrateControl::forget_descriptor(const std::string& name)
+{
+    descriptors_.erase(name);
+}
+
+/// As in QEMU: a name given by getfd, or else the number of an inherited descriptor.
+Result<UniqueFd> MigrateControl::take_descriptor(const std::string& name)
+{
+    if (const auto found = descriptors_.find(name); found != descriptors_.end()) {
+        UniqueFd fd = std::move(found->second);
+        descriptors_.erase(found);
+        return fd;
+    }
+    int number = -1;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+    if (error != std::errc() || end != name.data() + name.size() || number < 3)
+        return fail(ErrorKind::Invalid, "File descriptor named '" + name + "' has not been found");
+    UniqueFd inherited(number);
+    auto copy = inherited.duplicate();
+    if (!copy)
+        (void)inherited.release();
+    return copy;
+}
+
+void MigrateControl::source_changed(SourceState state)
+{
+    send_status(migration_status(*source_));
+    const SourceReport& report = source_->report();
+    if (state == SourceState::Failed && report.error->kind != ErrorKind::Cancelled)
+        log::error("the migration failed, and the guest stays here: " + report.error->text());
+    if (state == SourceState::Completed) {
+        char text[160];
+        snprintf(text, sizeof text,
+                 "migrated in %.2f s, %zu rounds, downtime %.1f ms as seen from the source",
+                 report.total_s, report.rounds.size(), report.downtime_s * 1e3);
+        log::info(text);
+    }
+}
+
+void MigrateControl::destination_changed(DestinationState state)
+{
+    const DestinationSession& session = *door_->session();
+    send_status(migration_status(session));
+    if (state == DestinationState::Completed)
+        log::info("the guest came from " + session.report().source + " and is here now");
+    if (state == DestinationState::Failed)
+        callbacks_.incoming_failed(*session.report().error);
+}
+
+/// QEMU sends its status only with the capability "events", "device" and "pre-switchover" only
+/// where the user asked for the pause, and each but once in a row.
+void MigrateControl::send_status(const std::string& status)
+{
+    std::string shown = status;
+    if (status == "device" && !settings_.capability("pause-before-switchover"))
+        shown = "active";
+    if (shown == last_status_)
+        return;
+    last_status_ = shown;
+    if (settings_.capability("events"))
+        callbacks_.event(make_event("MIGRATION", Json{{"status", shown}}));
+}
+
+Status MigrateControl::may_change_run_state() const
+{
+    if (!source_)
+        return {};
+    switch (source_->state()) {
+    case SourceState::Switching:
+    case SourceState::Paused:
+    case SourceState::Loading:
+    case SourceState::Unwinding:
+        return fail(ErrorKind::Refused, "the guest is being handed over to its destination",
+                    "wait for the migration's end, or use migrate_cancel");
+    case SourceState::Committing:
+    case SourceState::Asking:
+        return fail(ErrorKind::Refused,
+                    "the guest may be running at its destination: the link broke at the switchover",
+                    "migrate-resolve says whose it is");
+    case SourceState::Completed:
+        return fail(ErrorKind::Refused, "the guest runs at its destination",
+                    "a second copy would destroy its disks; quit this one");
+    default: return {};
+    }
+}
+
+bool MigrateControl::awaits_guest() const
+{
+    if (incoming_deferred_ || !door_)
+        return incoming_deferred_;
+    DestinationSession* session = door_->session();
+    return !session || session->state() != DestinationState::Completed;
+}
+
+bool MigrateControl::process_died(const Error& how)
+{
+    machine_.process_died(how);
+    if (source_ && is_before_commit(source_->state())) {
+        (void)source_->give_up(how);
+        return true;
+    }
+    if (door_ && door_->session() && !is_final(door_->session()->state())) {
+        door_->session()->fail(how);
+        return true;
+    }
+    return false;
+}
+
+} // namespace drover

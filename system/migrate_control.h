@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "migration/session/incoming_door.h"
+#include "migration/session/source.h"
+#include "monitor/qmp_server.h"
+#include "system/migrate_settings.h"
+#include "vmm/qemu/qemu_machine.h"
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace drover {
+
+/// The migration controller behind the QMP commands: owns the sessions of one guest. Loop thread
+/// only.
+class MigrateControl {
+public:
+    struct Callbacks {
+        std::function<void(const Json&)> event; ///< to all QMP clients
+        /// An incoming migration that had been accepted failed: the guest will never run here.
+        std::function<void(const Error&)> incoming_failed;
+    };
+
+    MigrateControl(qemu::QemuMachine& machine, MigrationWish wish, Callbacks callbacks);
+    ~MigrateControl();
+    MigrateControl(const MigrateControl&) = delete;
+    MigrateControl& operator=(const MigrateControl&) = delete;
+
+    [[nodiscard]] MigrateSettings& settings() { return settings_; }
+
+    /// The command line's -incoming: "defer" waits for migrate-incoming.
+    [[nodiscard]] Status open_incoming(const std::string& uri);
+    [[nodiscard]] Status allow_incoming(const std::string& uri);
+
+    // One for each QMP command.
+    [[nodiscard]] Status migrate(const Json& arguments, const std::optional<std::string>& blocker);
+    [[nodiscard]] Status cancel();
+    [[nodiscard]] Status proceed(const Json& arguments);
+    [[nodiscard]] Status set_parameters(const Json& arguments);
+    [[nodiscard]] Status resolve(const Json& arguments);
+    [[nodiscard]] Json query() const;
+
+    /// A descriptor named by QMP's getfd, for fd: addresses.
+    void name_descriptor(const std::string& name, UniqueFd fd);
+    void forget_descriptor(const std::string& name);
+
+    /// Whether "cont" and "stop" are to be refused now, and why.
+    [[nodiscard]] Status may_change_run_state() const;
+    /// An incoming guest has not come yet: "cont" and "stop" say what it is to do then.
+    [[nodiscard]] bool awaits_guest() const;
+
+    /// QEMU has died. True if a peer is being told, which takes a moment.
+    [[nodiscard]] bool process_died(const Error& how);
+
+private:
+    void source_changed(SourceState state);
+    void destination_changed(DestinationState state);
+    void send_status(const std::string& status);
+    [[nodiscard]] Result<UniqueFd> take_descriptor(const std::string& name);
+    [[nodiscard]] uint64_t ram_bytes() const;
+
+    qemu::QemuMachine& machine_;
+    MigrateSettings settings_;
+    Callbacks callbacks_;
+    FitOrStallPolicy policy_;
+    std::unique_ptr<SourceSession> source_;
+    std::unique_ptr<IncomingDoor> door_;
+    bool incoming_deferred_ = false;
+    std::map<std::string, UniqueFd> descriptors_;
+    std::string last_status_;
+};
+
+} // namespace drover

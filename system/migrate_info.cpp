@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "system/migrate_info.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace drover {
+
+namespace {
+
+int64_t milliseconds(double seconds)
+{
+    return std::llround(seconds * 1e3);
+}
+
+bool cancelled(const std::optional<Error>& error)
+{
+    return error && error->kind == ErrorKind::Cancelled;
+}
+
+Json rounds_json(const std::vector<RoundStats>& rounds)
+{
+    Json list = Json::array();
+    for (const RoundStats& round : rounds)
+        list.push_back(Json{{"round", round.round},
+                            {"sent-pages", round.pages_sent},
+                            {"zero-pages", round.pages_zero},
+                            {"dirty-pages", round.pages_dirty},
+                            {"bytes", round.bytes},
+                            {"seconds", round.seconds},
+                            {"guest-paused", round.guest_paused}});
+    return list;
+}
+
+/// The member "ram": QEMU's MigrationStats.
+Json ram_json(const SourceSession& session, uint64_t ram_bytes)
+{
+    const SourceReport& report = session.report();
+    uint64_t sent = 0;
+    uint64_t zero = 0;
+    uint64_t bytes = 0;
+    for (const RoundStats& round : report.rounds) {
+        sent += round.pages_sent;
+        zero += round.pages_zero;
+        bytes += round.bytes;
+    }
+    if (const SendProgress* progress = session.progress()) {
+        sent = progress->pages_sent;
+        zero = progress->pages_zero;
+        bytes = progress->bytes;
+    }
+    const double elapsed = std::max(session.elapsed_s() - report.setup_s, 1e-3);
+    const uint64_t left = report.rounds.empty() ? 0 : report.rounds.back().pages_dirty;
+    const double last_s = report.rounds.empty() ? 0 : report.rounds.back().seconds;
+    return Json{
+        {"transferred", bytes + report.control_bytes},
+        {"remaining", left * ram_page_size},
+        {"total", ram_bytes},
+        {"duplicate", zero},
+        {"skipped", 0},
+        {"normal", sent},
+        {"normal-bytes", sent * ram_page_size},
+        {"dirty-pages-rate", last_s > 0 ? std::llround(static_cast<double>(left) / last_s) : 0},
+        {"mbps", static_cast<double>(bytes) * 8 / elapsed / 1e6},
+        {"dirty-sync-count", report.rounds.size()},
+        {"postcopy-requests", 0},
+        {"page-size", ram_page_size},
+        {"multifd-bytes", bytes},
+        {"pages-per-second", std::llround(static_cast<double>(sent) / elapsed)},
+        {"precopy-bytes", bytes},
+        {"downtime-bytes", report.rounds.empty() || !report.rounds.back().guest_paused
+                               ? 0
+                               : report.rounds.back().bytes},
+        {"postcopy-bytes", 0}};
+}
+
+Json drover_json(const SourceSession& session, const MigrationWish& wish)
+{
+    const SourceReport& report = session.report();
+    Json own{{"side", "source"},
+             {"state", to_string(session.state())},
+             {"tracker", report.tracker},
+             {"rounds", rounds_json(report.rounds)},
+             {"decision", report.decision.reason},
+             {"predicted-downtime", report.decision.predicted_downtime_s},
+             {"wished-downtime", wish.downtime_s},
+             {"setup", report.setup_s},
+             {"switchover", report.switchover_s},
+             {"paused", report.paused_s},
+             {"downtime", report.downtime_s},
+             {"total", session.elapsed_s()},
+             {"device-bytes", report.device_bytes}};
+    if (wish.deadline_s)
+        own["deadline"] = *wish.deadline_s;
+    return own;
+}
+
+} // namespace
+
+std::string migration_status(const SourceSession& session)
+{
+    switch (session.state()) {
+    case SourceState::Connecting:
+    case SourceState::Greeting:
+    case SourceState::Joining: return "setup";
+    case SourceState::Copying:
+    case SourceState::Switching: return "active";
+    case SourceState::Paused: return session.awaits_continue() ? "pre-switchover" : "device";
+    case SourceState::Loading:
+    case SourceState::Committing:
+    case SourceState::Asking: return "device";
+    case SourceState::Completed: return "completed";
+    case SourceState::Unwinding: return cancelled(session.report().error) ? "cancelling" : "active";
+    case SourceState::Failed: return cancelled(session.report().error) ? "cancelled" : "failed";
+    }
+    return "none";
+}
+
+std::string migration_status(const DestinationSession& session)
+{
+    switch (session.state()) {
+    case DestinationState::Greeting:
+    case DestinationState::Preparing: return "setup";
+    case DestinationState::Completed: return "completed";
+    case DestinationState::Failed: return "failed";
+    default: return "active";
+    }
+}
+
+Json migrate_info(const SourceSession& session, const MigrationWish& wish, uint64_t ram_bytes)
+{
+    const SourceReport& report = session.report();
+    Json info{{"status", migration_status(session)},
+              {"total-time", milliseconds(session.elapsed_s())},
+              {"setup-time", milliseconds(report.setup_s)},
+              {"drover", drover_json(session, wish)}};
+    if (session.state() >= SourceState::Copying)
+        info["ram"] = ram_json(session, ram_bytes);
+    if (session.state() == SourceState::Completed)
+        info["downtime"] = milliseconds(report.downtime_s);
+    else if (!report.rounds.empty())
+        info["expected-downtime"] = milliseconds(report.decision.predicted_downtime_s);
+    if (report.error && !cancelled(report.error))
+        info["error-desc"] = report.error->text();
+    return info;
+}
+
+Json migrate_info(const DestinationSession& session)
+{
+    const DestinationReport& report = session.report();
+    Json own{{"side", "destination"},
+             {"state", to_string(session.state())},
+             {"source", report.source},
+             {"source-software", report.source_software},
+             {"rounds-received", report.rounds},
+             {"device-bytes", report.device_bytes},
+             {"load", report.load_s},
+             {"link-is-up", session.link_is_up()}};
+    Json info{{"status", migration_status(session)},
+              {"total-time", milliseconds(session.elapsed_s())},
+              {"drover", std::move(own)}};
+    if (report.error)
+        info["error-desc"] = report.error->text();
+    return info;
+}
+
+} // namespace drover

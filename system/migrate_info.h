@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "migration/session/incoming_door.h"
+#include "migration/session/source.h"
+#include "monitor/json.h"
+
+/// What query-migrate returns, in QEMU's shape (MigrationInfo), with the member "drover" added.
+/// See docs/qmp.md.
+namespace drover {
+
+/// QEMU's MigrationStatus for the source's state.
+[[nodiscard]] std::string migration_status(const SourceSession& session);
+[[nodiscard]] std::string migration_status(const DestinationSession& session);
+
+[[nodiscard]] Json migrate_info(const SourceSession& session, const MigrationWish& wish,
+                                uint64_t ram_bytes);
+[[nodiscard]] Json migrate_info(const DestinationSession& session);
+
+} // namespace drover

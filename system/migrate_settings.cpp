@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "system/migrate_settings.h"
+
+#include <cmath>
+#include <set>
+
+namespace drover {
+
+namespace {
+
+constexpr uint64_t max_downtime_ms = 2'000'000; // QEMU's limit
+constexpr uint64_t max_channels = 64;
+constexpr uint64_t default_channels = 2;
+
+/// Capabilities whose promise Drover cannot keep: better refused than believed.
+const std::set<std::string>& refused_capabilities()
+{
+    static const std::set<std::string> names = {
+        "postcopy-ram", "postcopy-preempt", "x-colo",         "background-snapshot", "rdma-pin-all",
+        "block",        "release-ram",      "zero-copy-send", "dirty-bitmaps",       "mapped-ram"};
+    return names;
+}
+
+Status check_range(const Json& arguments, const char* key, uint64_t low, uint64_t high)
+{
+    const auto value = arguments.find(key);
+    if (value == arguments.end())
+        return {};
+    if (value->is_number_unsigned() && value->get<uint64_t>() >= low &&
+        value->get<uint64_t>() <= high)
+        return {};
+    return fail(ErrorKind::Invalid, std::string("Parameter '") + key +
+                                        "' expects an integer from " + std::to_string(low) +
+                                        " to " + std::to_string(high));
+}
+
+} // namespace
+
+void MigrateSettings::learn_capabilities(const Json& qemu_list)
+{
+    if (!qemu_list.is_array())
+        return;
+    for (const Json& entry : qemu_list)
+        capabilities_[json_string(entry, "capability")] = json_bool(entry, "state");
+}
+
+void MigrateSettings::learn_parameters(const Json& qemu_parameters)
+{
+    if (qemu_parameters.is_object())
+        parameters_ = qemu_parameters;
+    // QEMU's own default is 128 MiB/s, a limit that nobody asked Drover for.
+    parameters_["max-bandwidth"] = 0;
+    parameters_["multifd-channels"] = default_channels;
+    parameters_["downtime-limit"] = std::llround(wish_.downtime_s * 1e3);
+}
+
+Status MigrateSettings::set_capabilities(const Json& arguments)
+{
+    const auto list = arguments.find("capabilities");
+    if (list == arguments.end() || !list->is_array())
+        return fail(ErrorKind::Invalid, "Parameter 'capabilities' is missing");
+    std::map<std::string, bool> changed = capabilities_;
+    for (const Json& entry : *list) {
+        const std::string name = json_string(entry, "capability");
+        const auto known = changed.find(name);
+        if (known == changed.end())
+            return fail(ErrorKind::Invalid,
+                        "Parameter 'capability' does not accept value '" + name + "'");
+        if (!entry.contains("state") || !entry["state"].is_boolean())
+            return fail(ErrorKind::Invalid, "Parameter 'state' is missing");
+        known->second = entry["state"].get<bool>();
+        if (known->second && refused_capabilities().contains(name))
+            return fail(ErrorKind::Refused,
+                        "Drover's migration does not have the capability '" + name + "'",
+                        "leave it off");
+    }
+    capabilities_ = std::move(changed);
+    return {};
+}
+
+Status MigrateSettings::set_parameters(const Json& arguments)
+{
+    for (const auto& [key, value] : arguments.items())
+        if (!parameters_.contains(key))
+            return fail(ErrorKind::Invalid, "Parameter '" + key + "' is unexpected");
+    if (Status fits = check_range(arguments, "downtime-limit", 1, max_downtime_ms); !fits)
+        return fits;
+    if (Status fits = check_range(arguments, "multifd-channels", 1, max_channels); !fits)
+        return fits;
+    if (Status fits = check_range(arguments, "max-bandwidth", 0, INT64_MAX); !fits)
+        return fits;
+    parameters_.update(arguments);
+    if (arguments.contains("downtime-limit"))
+        wish_.downtime_s = static_cast<double>(json_u64(arguments, "downtime-limit")) / 1e3;
+    return {};
+}
+
+Json MigrateSettings::capabilities() const
+{
+    Json list = Json::array();
+    for (const auto& [name, state] : capabilities_)
+        list.push_back(Json{{"capability", name}, {"state", state}});
+    return list;
+}
+
+Json MigrateSettings::parameters() const
+{
+    return parameters_;
+}
+
+bool MigrateSettings::capability(const std::string& name) const
+{
+    const auto found = capabilities_.find(name);
+    return found != capabilities_.end() && found->second;
+}
+
+uint64_t MigrateSettings::max_bandwidth() const
+{
+    return json_u64(parameters_, "max-bandwidth");
+}
+
+unsigned MigrateSettings::channels() const
+{
+    return static_cast<unsigned>(json_u64(parameters_, "multifd-channels", default_channels));
+}
+
+} // namespace drover

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "system/monitor_commands.h"
+
+namespace drover {
+
+namespace {
+
+void answer(QmpResponder& respond, const Status& status)
+{
+    respond(status ? QmpResponse::ok() : QmpResponse::error(status.error()));
+}
+
+/// The first word of an HMP command line.
+std::string first_word(const std::string& line)
+{
+    const size_t start = line.find_first_not_of(" \t");
+    if (start == std::string::npos)
+        return {};
+    return line.substr(start, line.find_first_of(" \t/", start) - start);
+}
+
+} // namespace
+
+const std::vector<OwnCommand>& MonitorCommands::own_commands()
+{
+    static const std::vector<OwnCommand> commands = {
+        {"migrate-resolve", {{"guest-is-here", "bool"}}},
+    };
+    return commands;
+}
+
+MonitorCommands::MonitorCommands(QmpClient& qemu, MigrateControl& control, Callbacks callbacks)
+    : qemu_(qemu), control_(control), callbacks_(std::move(callbacks))
+{
+    add_migration_commands();
+    add_run_state_commands();
+    add_introspection_commands();
+}
+
+void MonitorCommands::handle(QmpRequest request, QmpResponder respond)
+{
+    const auto own = handlers_.find(request.command);
+    if (own == handlers_.end())
+        return forward(request, std::move(respond));
+    own->second(request, respond);
+}
+
+void MonitorCommands::forward(QmpRequest& request, QmpResponder respond)
+{
+    Json command{{request.out_of_band ? "exec-oob" : "execute", request.command}};
+    if (!request.arguments.empty())
+        command["arguments"] = std::move(request.arguments);
+    qemu_.forward(
+        std::move(command),
+        [respond = std::move(respond)](Json response) {
+            respond(QmpResponse{std::move(response)});
+        },
+        std::move(request.fds));
+}
+
+void MonitorCommands::add_migration_commands()
+{
+    handlers_["migrate"] = [this](QmpRequest& request, QmpResponder& respond) {
+        answer(respond, control_.migrate(request.arguments, callbacks_.blocker()));
+    };
+    handlers_["migrate_cancel"] = [this](QmpRequest&, QmpResponder& respond) {
+        answer(respond, control_.cancel());
+    };
+    handlers_["migrate-continue"] = [this](QmpRequest& request, QmpResponder& respond) {
+        answer(respond, control_.proceed(request.arguments));
+    };
+    handlers_["migrate-incoming"] = [this](QmpRequest& request, QmpResponder& respond) {
+        if (!control_.awaits_guest())
+            return respond(QmpResponse::error("'-incoming' was not specified on the command line"));
+        answer(respond, control_.open_incoming(json_string(request.arguments, "uri")));
+    };
+    handlers_["migrate-resolve"] = [this](QmpRequest& request, QmpResponder& respond) {
+        answer(respond, control_.resolve(request.arguments));
+    };
+    handlers_["query-migrate"] = [this](QmpRequest&, QmpResponder& respond) {
+        respond(QmpResponse::ok(control_.query()));
+    };
+    handlers_["migrate-set-parameters"] = [this](QmpRequest& request, QmpResponder& respond) {
+        answer(respond, control_.set_parameters(request.arguments));
+    };
+    handlers_["query-migrate-parameters"] = [this](QmpRequest&, QmpResponder& respond) {
+        respond(QmpResponse::ok(control_.settings().parameters()));
+    };
+    handlers_["migrate-set-capabilities"] = [this](QmpRequest& request, QmpResponder& respond) {
+        answer(respond, control_.settings().set_capabilities(request.arguments));
+    };
+    handlers_["query-migrate-capabilities"] = [this](QmpRequest&, QmpResponder& respond) {
+        respond(QmpResponse::ok(control_.settings().capabilities()));
+    };
+    for (const char* name : {"blockdev-add", "device_add", "netdev_add", "object-add"})
+        handlers_[name] = [this](QmpRequest& request, QmpResponder& respond) {
+            callbacks_.adding(request.arguments);
+            forward(request, std::move(respond));
+        };
+    for (const char* name : {"migrate-start-postcopy", "migrate-pause", "migrate-recover"})
+        handlers_[name] = [name](QmpRequest&, QmpResponder& respond) {
+            respond(QmpResponse::error(std::string(name) + ": Drover has no post-copy yet"));
+        };
+    handlers_["getfd"] = [this](QmpRequest& request, QmpResponder& respond) {
+        getfd(request, respond);
+    };
+    handlers_["closefd"] = [this](QmpRequest& request, QmpResponder& respond) {
+        control_.forget_descriptor(json_string(request.arguments, "fdname"));
+        forward(request, std::move(respond));
+    };
+}
+
+/// A named descriptor may be meant for QEMU (a tap) or for a migration: both get it.
+void MonitorCommands::getfd(QmpRequest& request, QmpResponder& respond)
+{
+    if (!request.fds.empty())
+        if (auto copy = request.fds.front().duplicate())
+            control_.name_descriptor(json_string(request.arguments, "fdname"), std::move(*copy));
+    forward(request, std::move(respond));
+}
+
+void MonitorCommands::add_run_state_commands()
+{
+    handlers_["cont"] = [this](QmpRequest& request, QmpResponder& respond) {
+        change_run_state(request, respond, false);
+    };
+    handlers_["stop"] = [this](QmpRequest& request, QmpResponder& respond) {
+        change_run_state(request, respond, true);
+    };
+    handlers_["human-monitor-command"] = [this](QmpRequest& request, QmpResponder& respond) {
+        human_monitor_command(request, respond);
+    };
+}
+
+void MonitorCommands::change_run_state(QmpRequest& request, QmpResponder& respond, bool paused)
+{
+    if (Status allowed = control_.may_change_run_state(); !allowed)
+        return respond(QmpResponse::error(allowed.error()));
+    if (control_.awaits_guest()) {
+        callbacks_.start_paused(paused);
+        return respond(QmpResponse::ok());
+    }
+    forward(request, std::move(respond));
+}
+
+/// HMP's own migration and run-state commands would go past Drover.
+void MonitorCommands::human_monitor_command(QmpRequest& request, QmpResponder& respond)
+{
+    const std::string word = first_word(json_string(request.arguments, "command-line"));
+    if (word.starts_with("migrate"))
+        return respond(QmpResponse::error("HMP's " + word +
+                                          " would go past Drover: use the QMP command instead"));
+    if (word == "c" || word == "cont" || word == "s" || word == "stop") {
+        if (Status allowed = control_.may_change_run_state(); !allowed)
+            return respond(QmpResponse::error(allowed.error()));
+        if (control_.awaits_guest())
+            return respond(QmpResponse::error("use the QMP command " + word +
+                                              " while a migration is coming in"));
+    }
+    forward(request, std::move(respond));
+}
+
+void MonitorCommands::add_introspection_commands()
+{
+    handlers_["query-commands"] = [this](QmpRequest&, QmpResponder& respond) {
+        qemu_.execute("query-commands", Json::object(),
+                      [respond = std::move(respond)](Result<Json> list) {
+                          if (!list)
+                              return respond(QmpResponse::error(list.error()));
+                          std::vector<std::string> names;
+                          for (const OwnCommand& command : own_commands())
+                              names.push_back(command.name);
+                          respond(QmpResponse::ok(merge_commands(std::move(*list), names)));
+                      });
+    };
+    handlers_["query-qmp-schema"] = [this](QmpRequest&, QmpResponder& respond) {
+        qemu_.execute("query-qmp-schema", Json::object(),
+                      [respond = std::move(respond)](Result<Json> schema) {
+                          if (!schema)
+                              return respond(QmpResponse::error(schema.error()));
+                          respond(
+                              QmpResponse::ok(merge_schema(std::move(*schema), own_commands())));
+                      });
+    };
+}
+
+} // namespace drover
