@@ -210,18 +210,14 @@ void MigrateControl::destination_changed(DestinationState state)
         callbacks_.incoming_failed(*session.report().error);
 }
 
-/// QEMU sends its status only with the capability "events", "device" and "pre-switchover" only
-/// where the user asked for the pause, and each but once in a row.
+/// As in QEMU: only with the capability "events", and each but once in a row.
 void MigrateControl::send_status(const std::string& status)
 {
-    std::string shown = status;
-    if (status == "device" && !settings_.capability("pause-before-switchover"))
-        shown = "active";
-    if (shown == last_status_)
+    if (status == last_status_)
         return;
-    last_status_ = shown;
+    last_status_ = status;
     if (settings_.capability("events"))
-        callbacks_.event(make_event("MIGRATION", Json{{"status", shown}}));
+        callbacks_.event(make_event("MIGRATION", Json{{"status", status}}));
 }
 
 Status MigrateControl::may_change_run_state() const
