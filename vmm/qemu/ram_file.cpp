@@ -33,7 +33,7 @@ Result<UniqueFd> make_memfd(const RamFile& ram)
             flags |= static_cast<unsigned>(std::countr_zero(ram.huge_page_size)) << MFD_HUGE_SHIFT;
         }
     }
-    UniqueFd fd(memfd_create(("drover-ram-" + ram.id).substr(0, 200).c_str(), flags));
+    UniqueFd fd(memfd_create(("drover-ram:" + ram.id).substr(0, 200).c_str(), flags));
     if (fd)
         return fd;
     const int error = errno;
