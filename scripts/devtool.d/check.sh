@@ -125,6 +125,8 @@ check_all() {
     section "fuzzers, smoke run" && check_fuzz
     section "qtest" && check_harness qtest runner tests/qtest --parallel 2
     section "end to end" && check_harness e2e runner tests/e2e --parallel 2
+    section "bench, smoke run" && one_case bench harness bench --json --runs 1 --case 5k-125MB \
+        --engine drover --engine qemu
     section "KVM lab" && check_harness lab lab
     section "unit tests under ASan and UBSan" && check_sanitized asan address,undefined '*'
     # GLib itself is not built for TSan: only the suites in which our own threads meet.
