@@ -103,16 +103,16 @@ check_sanitized() {
         TSAN_OPTIONS=halt_on_error=1 check_gtest "$1" "$program" --gtest_filter="$3"
 }
 
-# Each fuzzer's smoke run is a test of Meson's suite "fuzz".
-check_fuzz() {
-    local log=$build_dir/check/fuzz.log count ok
-    count=$(meson test -C "$build_dir" --suite fuzz --list 2>/dev/null </dev/null | grep -c . || true)
+# check_suite NAME: one of Meson's suites, such as the smoke runs of the fuzzers.
+check_suite() {
+    local log=$build_dir/check/$1.log count ok
+    count=$(meson test -C "$build_dir" --suite "$1" --list 2>/dev/null </dev/null | grep -c . || true)
     if [ "$count" -eq 0 ]; then
-        echo "   SKIP no fuzzers in this build"
+        echo "   SKIP no suite $1 in this build"
         tally 0 0 1
         return
     fi
-    meson test -C "$build_dir" --suite fuzz --no-rebuild --print-errorlogs >"$log" 2>&1 </dev/null ||
+    meson test -C "$build_dir" --suite "$1" --no-rebuild --print-errorlogs >"$log" 2>&1 </dev/null ||
         tail -n 60 "$log"
     ok=$(sed -n 's/^Ok: *\([0-9]*\).*/\1/p' "$log")
     tally "${ok:-0}" $((count - ${ok:-0})) 0
@@ -122,7 +122,8 @@ check_all() {
     section "licence headers" && one_case headers check_headers
     section "format" && one_case format check_format
     section "unit tests" && check_gtest unit "$(unit_program "$build_dir")"
-    section "fuzzers, smoke run" && check_fuzz
+    section "fuzzers, smoke run" && check_suite fuzz
+    section "the drover command" && check_suite tools
     section "qtest" && check_harness qtest runner tests/qtest --parallel 2
     section "end to end" && check_harness e2e runner tests/e2e --parallel 2
     section "bench, smoke run" && one_case bench harness bench --json --runs 1 --case 5k-125MB \
