@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "tools/tool_run.h"
 
-#include "monitor/endpoint_socket.h"
 #include "util/log.h"
 
 #include <charconv>
@@ -15,6 +14,7 @@ bool is_port(std::string_view text)
     return !text.empty() && text.find_first_not_of("0123456789") == text.npos;
 }
 
+/// A UNIX path, HOST:PORT ("[::1]:4444"), unix:PATH or tcp:HOST:PORT.
 Result<MonitorEndpoint> parse_where(std::string_view where)
 {
     constexpr std::string_view unix_prefix = "unix:";
@@ -46,12 +46,6 @@ Result<MonitorEndpoint> parse_where(std::string_view where)
 }
 
 } // namespace
-
-Result<UniqueFd> connect_to_monitor(const std::string& where)
-{
-    auto endpoint = parse_where(where);
-    return endpoint ? connect_to_endpoint(*endpoint) : pass(endpoint);
-}
 
 Result<std::chrono::milliseconds> parse_seconds(const std::string& option, const std::string& text)
 {
@@ -96,14 +90,25 @@ ToolRun::~ToolRun()
     g_main_loop_unref(loop_);
 }
 
-Status ToolRun::start(const std::string& where, std::function<void(const Json& event)> event,
-                      std::function<void()> ready)
+Status ToolRun::start(const std::string& where, EventCallback event, std::function<void()> ready)
 {
-    auto fd = connect_to_monitor(where);
-    if (!fd)
-        return pass(fd);
+    auto endpoint = parse_where(where);
+    if (!endpoint)
+        return pass(endpoint);
+    connecting_ = std::make_unique<EndpointConnecting>(
+        *endpoint, [this, event = std::move(event), ready = std::move(ready)](Result<UniqueFd> fd) {
+            if (fd)
+                negotiate(std::move(*fd), event, ready);
+            else
+                fail(fd.error());
+        });
+    return {};
+}
+
+void ToolRun::negotiate(UniqueFd fd, EventCallback event, std::function<void()> ready)
+{
     client_ = std::make_unique<QmpClient>(
-        std::move(*fd),
+        std::move(fd),
         QmpClient::Callbacks{std::move(event), [this](const Error& why) { fail(why); }});
     client_->negotiate(false, [this, ready = std::move(ready)](const Result<Json>& greeting) {
         if (!greeting)
@@ -111,7 +116,6 @@ Status ToolRun::start(const std::string& where, std::function<void(const Json& e
         ready_ = true;
         ready();
     });
-    return {};
 }
 
 int ToolRun::run()

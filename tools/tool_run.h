@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include "monitor/endpoint_socket.h"
 #include "monitor/qmp_client.h"
 #include "util/loop.h"
 
@@ -13,9 +14,6 @@ namespace drover::tools {
 
 /// What scripts look at.
 enum ExitCode : int { exit_done = 0, exit_failed = 1, exit_usage = 2 };
-
-/// Connects to a QMP monitor: a UNIX path, HOST:PORT ("[::1]:4444"), unix:PATH or tcp:HOST:PORT.
-[[nodiscard]] Result<UniqueFd> connect_to_monitor(const std::string& where);
 
 /// "2.5" → 2,500 ms; an error names `option`.
 [[nodiscard]] Result<std::chrono::milliseconds> parse_seconds(const std::string& option,
@@ -46,10 +44,12 @@ public:
     ToolRun(const ToolRun&) = delete;
     ToolRun& operator=(const ToolRun&) = delete;
 
-    /// Connects and negotiates; an error ends the run. `event` gets the events, `ready` is called
-    /// once commands can be sent.
-    [[nodiscard]] Status start(const std::string& where,
-                               std::function<void(const Json& event)> event,
+    using EventCallback = std::function<void(const Json& event)>;
+
+    /// Begins to connect and to negotiate with a monitor (see the help for how it is written);
+    /// that this fails ends the run. `event` gets the events, `ready` is called once commands can
+    /// be sent.
+    [[nodiscard]] Status start(const std::string& where, EventCallback event,
                                std::function<void()> ready);
     /// Runs until end() or fail().
     int run();
@@ -61,7 +61,10 @@ public:
     [[nodiscard]] QmpClient& client() { return *client_; }
 
 private:
+    void negotiate(UniqueFd fd, EventCallback event, std::function<void()> ready);
+
     GMainLoop* loop_;
+    std::unique_ptr<EndpointConnecting> connecting_;
     std::unique_ptr<QmpClient> client_;
     bool ready_ = false;      // negotiated
     std::optional<int> code_; // set once: the first end counts
