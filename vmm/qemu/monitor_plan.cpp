@@ -1,167 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/qemu/monitor_plan.h"
 
+#include "vmm/qemu/monitor_endpoint.h"
 #include "vmm/qemu/opts.h"
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <optional>
 
 namespace drover::qemu {
 
 namespace {
-
-constexpr const char* supported =
-    "a QMP monitor can be unix:PATH, tcp:HOST:PORT or stdio, or a -chardev socket or stdio";
-
-std::unexpected<Error> unsupported(const std::string& what)
-{
-    return fail(ErrorKind::Invalid, what + " is not supported for a QMP monitor", supported);
-}
-
-std::optional<unsigned> parse_number(const std::string& text)
-{
-    unsigned number = 0;
-    const char* end = text.data() + text.size();
-    const auto parsed = std::from_chars(text.data(), end, number);
-    if (text.empty() || parsed.ec != std::errc{} || parsed.ptr != end || number > INT32_MAX)
-        return std::nullopt;
-    return number;
-}
-
-/// Options that do not change what a monitor's client sees, or that are read elsewhere.
-constexpr std::array harmless = std::to_array<std::string_view>({
-    "backend",
-    "delay",
-    "fd",
-    "host",
-    "id",
-    "keep-alive",
-    "logappend",
-    "nodelay",
-    "path",
-    "port",
-    "reconnect",
-    "reconnect-ms",
-    "server",
-    "signal",
-    "tight",
-    "wait",
-});
-
-Status check_options(const Opts& opts)
-{
-    for (const Opts::Item& item : opts.items())
-        if (std::ranges::find(harmless, item.key) == harmless.end() && item.value != "off")
-            return unsupported(item.key + "=" + item.value);
-    return {};
-}
-
-Status set_server_options(const Opts& opts, bool server, MonitorEndpoint& endpoint)
-{
-    // A server waits for its first client unless told not to.
-    auto wait = opts.get_bool("wait", server);
-    if (!wait)
-        return pass(wait);
-    endpoint.wait = *wait && server;
-    if (const auto seconds = opts.get("reconnect"))
-        endpoint.reconnect_s = parse_number(*seconds).value_or(0);
-    if (const auto milliseconds = opts.get("reconnect-ms"))
-        endpoint.reconnect_s = (parse_number(*milliseconds).value_or(0) + 999) / 1000;
-    return {};
-}
-
-Result<MonitorEndpoint> socket_endpoint(const Opts& opts)
-{
-    using Kind = MonitorEndpoint::Kind;
-    MonitorEndpoint endpoint;
-    auto server = opts.get_bool("server", false);
-    if (!server)
-        return pass(server);
-    if (auto status = check_options(opts); !status)
-        return pass(status);
-    if (const auto fd = opts.get("fd")) {
-        const auto number = parse_number(*fd);
-        if (!number)
-            return fail(ErrorKind::Invalid, "fd=" + *fd + " is not the number of a descriptor");
-        endpoint.kind = *server ? Kind::ListenFd : Kind::ConnectedFd;
-        endpoint.fd = static_cast<int>(*number);
-    } else if (const auto path = opts.get("path")) {
-        endpoint.kind = *server ? Kind::UnixListen : Kind::UnixConnect;
-        endpoint.path = *path;
-    } else if (const auto port = opts.get("port")) {
-        endpoint.kind = *server ? Kind::TcpListen : Kind::TcpConnect;
-        endpoint.host = opts.get("host").value_or("");
-        endpoint.port = *port;
-    } else {
-        return fail(ErrorKind::Invalid, "a socket needs path=, host= and port=, or fd=");
-    }
-    if (auto status = set_server_options(opts, *server, endpoint); !status)
-        return pass(status);
-    return endpoint;
-}
-
-/// "HOST:PORT[,option…]", the host possibly in brackets or empty.
-Result<MonitorEndpoint> tcp_endpoint(std::string_view text)
-{
-    const size_t comma = std::min(text.find(','), text.size());
-    const std::string_view address = text.substr(0, comma);
-    const size_t colon = address.rfind(':');
-    if (colon == std::string_view::npos)
-        return fail(ErrorKind::Invalid, "tcp:" + std::string(address) + " has no port",
-                    "write tcp:HOST:PORT");
-    std::string_view host = address.substr(0, colon);
-    if (host.starts_with('[') && host.ends_with(']'))
-        host = host.substr(1, host.size() - 2);
-    auto opts = Opts::parse(text.substr(std::min(comma + 1, text.size())), "");
-    if (!opts)
-        return pass(opts);
-    opts->set("host", std::string(host));
-    opts->set("port", std::string(address.substr(colon + 1)));
-    return socket_endpoint(*opts);
-}
-
-/// The argument of -qmp, but for chardev:ID. Nothing for a monitor that nobody can reach.
-Result<std::optional<MonitorEndpoint>> device_endpoint(std::string_view device)
-{
-    Result<MonitorEndpoint> endpoint;
-    if (device == "none" || device == "null")
-        return std::optional<MonitorEndpoint>();
-    if (device == "stdio") {
-        endpoint->kind = MonitorEndpoint::Kind::Stdio;
-    } else if (device.starts_with("tcp:")) {
-        endpoint = tcp_endpoint(device.substr(4));
-    } else if (device.starts_with("unix:")) {
-        const auto opts = Opts::parse(device.substr(5), "path");
-        endpoint = socket_endpoint(*opts);
-    } else {
-        return unsupported("'" + std::string(device) + "'");
-    }
-    if (!endpoint)
-        return pass(endpoint);
-    return std::optional(std::move(*endpoint));
-}
-
-Result<std::optional<MonitorEndpoint>> chardev_endpoint(const Opts& chardev)
-{
-    const std::string backend = chardev.get("backend").value_or("");
-    if (backend == "null")
-        return std::optional<MonitorEndpoint>();
-    Result<MonitorEndpoint> endpoint;
-    if (backend == "socket") {
-        endpoint = socket_endpoint(chardev);
-    } else if (backend == "stdio") {
-        endpoint->kind = MonitorEndpoint::Kind::Stdio;
-        if (auto status = check_options(chardev); !status)
-            endpoint = pass(status);
-    } else {
-        return unsupported("a -chardev " + backend);
-    }
-    if (!endpoint)
-        return pass(endpoint);
-    return std::optional(std::move(*endpoint));
-}
 
 bool uses_chardev(const Word& word, const std::string& id)
 {
@@ -180,6 +29,7 @@ bool uses_chardev(const Word& word, const std::string& id)
 
 /// What a word asks for, if it asks for a QMP monitor.
 struct Wanted {
+    std::string option;  ///< as the user wrote it
     std::string device;  ///< as in -qmp; empty if `chardev` is set
     std::string chardev; ///< an id
     bool pretty = false;
@@ -187,8 +37,9 @@ struct Wanted {
 
 Result<std::optional<Wanted>> wanted_monitor(const Word& word)
 {
+    const std::string option = "-" + word.name + " " + word.text();
     if (word.is("qmp") || word.is("qmp-pretty")) {
-        Wanted wanted{.pretty = word.is("qmp-pretty")};
+        Wanted wanted{.option = option, .pretty = word.is("qmp-pretty")};
         if (word.text().starts_with("chardev:"))
             wanted.chardev = word.text().substr(8);
         else
@@ -205,7 +56,23 @@ Result<std::optional<Wanted>> wanted_monitor(const Word& word)
     const auto pretty = opts->get_bool("pretty", false);
     if (!pretty)
         return std::unexpected(pretty.error());
-    return std::optional(Wanted{{}, opts->get("chardev").value_or(""), *pretty});
+    return std::optional(Wanted{option, {}, opts->get("chardev").value_or(""), *pretty});
+}
+
+/// Takes the options that ask for QMP monitors out.
+Result<std::vector<Wanted>> take_wanted(CommandLine& line)
+{
+    std::vector<Wanted> all;
+    auto& words = line.words();
+    for (auto word = words.begin(); word != words.end();) {
+        auto wanted = wanted_monitor(*word);
+        if (!wanted)
+            return std::unexpected(std::move(wanted.error()).in("-" + word->name));
+        if (*wanted)
+            all.push_back(std::move(**wanted));
+        word = *wanted ? words.erase(word) : word + 1;
+    }
+    return all;
 }
 
 /// Finds the -chardev, makes sure that it serves the monitor alone, and takes it out.
@@ -247,41 +114,52 @@ void add_default_monitor(CommandLine& line)
         line.append("serial", "mon:stdio");
 }
 
+/// Standard input can serve one of us only.
+bool uses_stdio(const CommandLine& line)
+{
+    constexpr auto users = std::to_array<std::string_view>(
+        {"chardev", "debugcon", "gdb", "monitor", "parallel", "serial"});
+    const bool named = std::ranges::any_of(line.words(), [&](const Word& word) {
+        return std::ranges::find(users, word.name) != users.end() &&
+               (word.text() == "stdio" || word.text() == "mon:stdio" ||
+                word.text().starts_with("stdio,"));
+    });
+    return named || (line.has("nographic") && !line.has("serial") && !line.has("nodefaults"));
+}
+
+Status check_stdio(const CommandLine& line, const std::vector<MonitorEndpoint>& monitors)
+{
+    const auto on_stdio =
+        std::ranges::count(monitors, MonitorEndpoint::Kind::Stdio, &MonitorEndpoint::kind);
+    if (on_stdio > 1 || (on_stdio == 1 && uses_stdio(line)))
+        return fail(ErrorKind::Invalid,
+                    "standard input and output are used by a QMP monitor and by something else",
+                    "use -qmp unix:PATH,server=on,wait=off, or -display none with -serial");
+    return {};
+}
+
 } // namespace
 
 Result<std::vector<MonitorEndpoint>> plan_monitors(CommandLine& line)
 {
     std::vector<MonitorEndpoint> monitors;
-    auto& words = line.words();
-    bool any = line.has("monitor");
-    for (size_t i = 0; i < words.size();) {
-        any = any || words[i].is("mon");
-        auto wanted = wanted_monitor(words[i]);
-        if (!wanted)
-            return std::unexpected(std::move(wanted.error()).in("-" + words[i].name));
-        if (!*wanted) {
-            ++i;
-            continue;
-        }
-        any = true;
-        const std::string option = "-" + words[i].name + " " + words[i].text();
-        words.erase(words.begin() + static_cast<ptrdiff_t>(i));
-        const Wanted& monitor = **wanted;
-        const size_t before = words.size();
+    auto wanted = take_wanted(line);
+    if (!wanted)
+        return pass(wanted);
+    for (const Wanted& monitor : *wanted) {
         auto endpoint = monitor.chardev.empty() ? device_endpoint(monitor.device)
                                                 : take_chardev(line, monitor.chardev);
         if (!endpoint)
-            return std::unexpected(std::move(endpoint.error()).in(option));
-        if (*endpoint) {
-            (*endpoint)->pretty = monitor.pretty;
-            monitors.push_back(std::move(**endpoint));
-        }
-        // Its chardev may have stood before it.
-        if (words.size() != before)
-            i = 0;
+            return std::unexpected(std::move(endpoint.error()).in(monitor.option));
+        if (!*endpoint)
+            continue;
+        (*endpoint)->pretty = monitor.pretty;
+        monitors.push_back(std::move(**endpoint));
     }
-    if (!any)
+    if (wanted->empty() && !line.has("mon") && !line.has("monitor"))
         add_default_monitor(line);
+    if (auto status = check_stdio(line, monitors); !status)
+        return pass(status);
     return monitors;
 }
 
