@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/qemu/launch_plan.h"
 
+#include "migration/policy/policy.h"
 #include "vmm/qemu/accel_plan.h"
 #include "vmm/qemu/binary.h"
 #include "vmm/qemu/command_line.h"
@@ -8,22 +9,14 @@
 #include "vmm/qemu/monitor_plan.h"
 #include "vmm/qemu/opts.h"
 
-#include <algorithm>
-#include <array>
-
 namespace drover::qemu {
 
 namespace {
 
-constexpr const char* vmm_help =
+constexpr std::string_view vmm_help =
     "-vmm qemu[,path=PROGRAM]  the machine is stock QEMU: PROGRAM, or the qemu-system-ARCH found\n"
     "                          in the search path (the default)\n"
     "-vmm microvm              Drover's own machine; not in this version\n";
-
-constexpr const char* policy_help =
-    "-migrate-policy KEY=VALUE[,…]  what a migration of this guest must keep to:\n"
-    "  downtime=TIME   the longest pause of the guest, such as 50ms\n"
-    "  deadline=TIME   when the migration has to be over, such as 60s\n";
 
 bool is_help(std::string_view text)
 {
@@ -67,7 +60,7 @@ Result<OwnOptions> take_own_options(CommandLine& line)
             return fail(ErrorKind::Invalid, "-" + word.name + " needs an argument",
                         "-" + word.name + " help explains it");
         if (is_help(word.text()))
-            own.help += policy ? policy_help : vmm_help;
+            own.help += policy ? policy_help() : vmm_help;
         else if (policy)
             own.policy += (own.policy.empty() ? "" : ",") + word.text();
         else if (auto status = read_vmm(word.text(), own); !status)
@@ -114,25 +107,7 @@ std::string guest_name(const CommandLine& line)
     return opts ? opts->get("guest").value_or("") : "";
 }
 
-/// Back-ends that write to guest RAM through mappings of their own, where no tracker sees it.
-std::vector<std::string> untracked_writers(const CommandLine& line)
-{
-    std::vector<std::string> writers;
-    for (const Word& word : line.words()) {
-        if (!word.is("device") && !word.is("netdev"))
-            continue;
-        const auto opts = Opts::parse(word.text(), word.is("device") ? "driver" : "type");
-        const std::string kind =
-            opts ? opts->get(word.is("device") ? "driver" : "type").value_or("") : "";
-        if (kind.starts_with("vhost-user") || kind.starts_with("vhost-vdpa") ||
-            kind.starts_with("vfio-"))
-            writers.push_back("-" + word.name + " " + kind);
-    }
-    return writers;
-}
-
-Status fill_plan(CommandLine& line, std::string_view architecture, const HostFacts& host,
-                 LaunchPlan& plan)
+Status fill_plan(CommandLine& line, const HostFacts& host, LaunchPlan& plan)
 {
     if (auto status = refuse_conflicts(line); !status)
         return status;
@@ -144,13 +119,12 @@ Status fill_plan(CommandLine& line, std::string_view architecture, const HostFac
     plan.pidfile = take_last(line, "pidfile");
     plan.incoming.present = line.has("incoming");
     plan.incoming.uri = take_last(line, "incoming");
-    plan.untracked_writers = untracked_writers(line);
     plan_accelerator(line, host, plan.notes);
     auto monitors = plan_monitors(line);
     if (!monitors)
         return pass(monitors);
     plan.monitors = std::move(*monitors);
-    auto ram = plan_ram(line, architecture, host, plan.notes);
+    auto ram = plan_ram(line, plan.architecture, host, plan.notes);
     if (!ram)
         return pass(ram);
     plan.ram = std::move(*ram);
@@ -175,8 +149,8 @@ Result<LaunchPlan> plan_launch(std::string_view program_name,
         return plan;
     }
     plan.migrate_policy = own->policy;
-    const std::string architecture = architecture_of(program_name);
-    auto binary = find_qemu(architecture, own->qemu_path, host);
+    plan.architecture = architecture_of(program_name);
+    auto binary = find_qemu(plan.architecture, own->qemu_path, host);
     if (!binary)
         return pass(binary);
     plan.binary = std::move(*binary);
@@ -185,7 +159,7 @@ Result<LaunchPlan> plan_launch(std::string_view program_name,
         plan.arguments = line.arguments();
         return plan;
     }
-    if (auto status = fill_plan(line, architecture, host, plan); !status)
+    if (auto status = fill_plan(line, host, plan); !status)
         return pass(status);
     return plan;
 }

@@ -21,6 +21,7 @@ struct IncomingPlan {
 /// What a command line asks for, ready to be carried out.
 struct LaunchPlan {
     std::string binary;             ///< the real QEMU's path
+    std::string architecture;       ///< of the guest: "x86_64"
     bool execute_unchanged = false; ///< a probing line: execv `binary` with `arguments` as they are
     std::string own_help; ///< not empty: print it and exit with 0; nothing else is filled in
     std::vector<std::string> arguments; ///< argv[1]…; qemu_arguments() completes them
@@ -30,11 +31,8 @@ struct LaunchPlan {
     bool start_paused = false; ///< the user's -S
     bool daemonize = false;
     std::string pidfile;
-    std::string name;           ///< of the guest; may be empty
-    std::string migrate_policy; ///< the texts of all -migrate-policy, joined by commas
-    /// Devices and back-ends that write to guest RAM behind QEMU's back (vhost-user, VFIO): with
-    /// one of them no dirty tracker sees all writes.
-    std::vector<std::string> untracked_writers;
+    std::string name;               ///< of the guest; may be empty
+    std::string migrate_policy;     ///< the texts of all -migrate-policy, joined by commas
     std::vector<std::string> notes; ///< one-line warnings for the user
 };
 

@@ -20,7 +20,7 @@ TEST(KvmProbe, GivesAnAnswerInTimeAndLeavesNothing)
 {
     const TimePoint start = Clock::now();
     const auto speed = probe_kvm();
-    EXPECT_LT(seconds_since(start), 2.0);
+    EXPECT_LT(seconds_since(start), 10.0); // a tenth of a second, but for a busy host
     if (speed)
         EXPECT_GT(speed->instructions_per_second, 0);
     else

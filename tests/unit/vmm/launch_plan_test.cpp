@@ -28,6 +28,7 @@ TEST(LaunchPlan, CarriesOutWhatIsItsOwn)
              "-nodefaults -vmm qemu -m 64 disk.img");
     ASSERT_TRUE(planned) << planned.error().text();
     EXPECT_EQ(planned->binary, "/usr/bin/qemu-system-x86_64");
+    EXPECT_EQ(planned->architecture, "x86_64");
     EXPECT_FALSE(planned->execute_unchanged);
     EXPECT_TRUE(planned->start_paused);
     EXPECT_TRUE(planned->daemonize);
@@ -85,7 +86,6 @@ TEST(LaunchPlan, TakesLibvirtsLine)
     EXPECT_EQ(planned->incoming.uri, "defer");
     EXPECT_EQ(planned->name, "vm1");
     EXPECT_TRUE(planned->notes.empty());
-    EXPECT_TRUE(planned->untracked_writers.empty());
     const std::string line = joined(qemu_arguments(*planned, std::vector{44}, std::vector{45}));
     EXPECT_NE(line.find(R"("mem-path":"/proc/self/fd/44")"), std::string::npos) << line;
     EXPECT_EQ(line.find("charmonitor"), std::string::npos);
@@ -149,17 +149,6 @@ TEST(LaunchPlan, RefusesInWords)
                                   "[object \"o\"]\n qom-type = \"rng-builtin\"\n";
     EXPECT_TRUE(plan("-readconfig /harmless.cfg", host));
     EXPECT_TRUE(plan("-readconfig /missing.cfg", host));
-}
-
-TEST(LaunchPlan, NamesWhatWritesBehindQemusBack)
-{
-    const auto planned =
-        plan("-device vhost-user-fs-pci,chardev=c -netdev vhost-user,id=n,chardev=d "
-             "-device vfio-pci,host=01:00.0 -netdev tap,id=t,vhost=on");
-    ASSERT_TRUE(planned);
-    EXPECT_EQ(planned->untracked_writers,
-              (std::vector<std::string>{"-device vhost-user-fs-pci", "-netdev vhost-user",
-                                        "-device vfio-pci"}));
 }
 
 TEST(Binary, TheProgramsNameChoosesTheArchitecture)
