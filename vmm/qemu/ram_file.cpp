@@ -69,6 +69,22 @@ Result<UniqueFd> open_users_file(const RamFile& ram)
     return fd;
 }
 
+/// Mapping a file of huge pages reserves them; with too few, QEMU would die at start, and say less.
+Status reserve_huge_pages(const RamFile& ram, int fd, uint64_t size, uint64_t page)
+{
+    void* mapping = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (mapping == MAP_FAILED) {
+        auto failed = fail_errno(what(ram, "reserving huge pages for it"), errno);
+        failed.error().hint = std::to_string(size / page) + " free ones of " +
+                              std::to_string(page >> 10) +
+                              " KiB are needed: sysctl "
+                              "vm.nr_hugepages, or /sys/kernel/mm/hugepages";
+        return failed;
+    }
+    munmap(mapping, size);
+    return {};
+}
+
 Status set_size(const RamFile& ram, int fd)
 {
     auto page = backing_page_size(fd);
@@ -79,14 +95,12 @@ Status set_size(const RamFile& ram, int fd)
     const uint64_t wanted = (ram.size + *page - 1) / *page * *page;
     const off_t present = lseek(fd, 0, SEEK_END);
     // A user's file keeps what it has, as under QEMU.
-    if (present >= 0 && static_cast<uint64_t>(present) >= wanted)
-        return {};
-    if (ftruncate(fd, static_cast<off_t>(wanted)) == 0)
-        return {};
-    auto failed = fail_errno(what(ram, "setting its size to " + std::to_string(wanted)), errno);
-    if (failed.error().hint.empty() && *page > 4096)
-        failed.error().hint = "give the host enough huge pages: sysctl vm.nr_hugepages";
-    return failed;
+    const bool enough = present >= 0 && static_cast<uint64_t>(present) >= wanted;
+    if (!enough && ftruncate(fd, static_cast<off_t>(wanted)) < 0)
+        return fail_errno(what(ram, "setting its size to " + std::to_string(wanted)), errno);
+    if (*page > 4096)
+        return reserve_huge_pages(ram, fd, wanted, *page);
+    return {};
 }
 
 } // namespace

@@ -8,7 +8,7 @@
 namespace drover::qemu {
 
 /// Creates (or opens, for RamFile::path) the file: close-on-exec, empty, of the block's size
-/// rounded up to its page size. Allocates nothing.
+/// rounded up to its page size. Allocates nothing, but reserves huge pages.
 [[nodiscard]] Result<UniqueFd> create_ram_file(const RamFile& ram);
 
 /// The page size of the memory behind the file: bytes, 4,096 but for huge pages.

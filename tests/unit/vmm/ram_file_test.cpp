@@ -95,5 +95,13 @@ TEST_F(RamFileTest, ErrorsNameTheBlockAndTheCause)
     EXPECT_FALSE(create_ram_file({.id = "r", .size = UINT64_MAX}));
 }
 
+TEST_F(RamFileTest, TooFewHugePagesAreAnErrorHere)
+{
+    const auto file = create_ram_file({.id = "r", .size = 1ULL << 46, .memfd_hugetlb = true});
+    ASSERT_FALSE(file); // 64 TiB: no host has that many
+    EXPECT_NE(file.error().text().find("vm.nr_hugepages"), std::string::npos)
+        << file.error().text();
+}
+
 } // namespace
 } // namespace drover::qemu
