@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The migration stream's decoders. The first byte names a frame's type (0: a preamble, 255: a whole
+// header), the rest is its payload: so mutations get past the checksums, which a forger can make
+// too. What decodes must survive being encoded and decoded again.
+#include "migration/stream/hello.h"
+#include "migration/stream/little_endian.h"
+#include "tests/fuzz/driver.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <xxhash.h>
+
+namespace {
+
+using namespace drover;
+using namespace drover::stream;
+using Payload = std::span<const std::byte>;
+
+void require(bool holds)
+{
+    if (!holds)
+        abort();
+}
+
+bool same(Payload a, Payload b)
+{
+    return std::equal(a.begin(), a.end(), b.begin(), b.end());
+}
+
+/// For decoders whose every accepted payload has one encoding.
+template <typename Decode, typename Encode>
+void round_trip(Payload payload, Decode decode, Encode encoder)
+{
+    if (const auto value = decode(payload))
+        require(same(encoder(*value), payload));
+}
+
+void check_preamble(Payload input)
+{
+    require(!describe_stranger(input).empty());
+    if (input.size() < preamble_size)
+        return;
+    if (const auto role = decode_preamble(input.first<preamble_size>()))
+        require(same(encode_preamble(*role), input.first(preamble_size)));
+}
+
+void check_header(Payload input)
+{
+    if (input.size() < header_size)
+        return;
+    HeaderBytes bytes;
+    std::copy_n(input.begin(), header_size, bytes.begin());
+    static_cast<void>(decode_header(bytes));
+    store_le(uint64_t{XXH3_64bits(bytes.data(), 24)}, &bytes[24]);
+    const auto header = decode_header(bytes);
+    if (!header)
+        return;
+    require(header->payload_size <= payload_cap(header->type));
+    require(same(encode_header(*header), bytes));
+    static_cast<void>(check_payload(*header, input.subspan(header_size)));
+}
+
+void check_pages(Payload payload)
+{
+    const auto view = decode_pages(payload);
+    if (!view)
+        return;
+    Bytes table;
+    encode_pages_table(view->table, table);
+    require(table.size() + view->data.size() == payload.size());
+    require(same(table, payload.first(table.size())));
+    uint64_t end = 0, raw = 0;
+    for (const PageRun& run : view->table.runs) {
+        require(run.count > 0 && run.first_page >= end);
+        end = run.first_page + run.count;
+        raw += run.encoding == PageEncoding::Raw ? run.count : 0;
+    }
+    require(raw * view->table.page_size == view->data.size());
+}
+
+void check_hello(const Json& json)
+{
+    const auto hello = Hello::from_json(json);
+    if (!hello)
+        return;
+    const auto again = decode_json(encode_json(hello->to_json()));
+    require(again && Hello::from_json(*again) == *hello);
+    const auto agreed = agree_features(*hello, known_features());
+    if (agreed)
+        require(bool(check_welcome(*hello, {"drover", *agreed, hello->channels, {}})));
+}
+
+void check_welcome_json(const Json& json)
+{
+    const auto welcome = Welcome::from_json(json);
+    if (!welcome)
+        return;
+    const auto again = decode_json(encode_json(welcome->to_json()));
+    require(again && Welcome::from_json(*again) == *welcome);
+}
+
+void check_json(FrameType type, Payload payload)
+{
+    const auto json = decode_json(payload);
+    if (!json)
+        return;
+    if (type == FrameType::Hello)
+        check_hello(*json);
+    if (type == FrameType::Welcome)
+        check_welcome_json(*json);
+    const Error error = error_from_json(*json);
+    require(!error.message.empty() && error.message.find('\n') == std::string::npos);
+}
+
+void check_payload_of(FrameType type, Payload payload)
+{
+    switch (type) {
+    case FrameType::Join:
+        return round_trip(payload, decode_join, [](const Join& v) { return encode(v); });
+    case FrameType::Pages: return check_pages(payload);
+    case FrameType::RoundEnd:
+    case FrameType::RoundAck:
+        return round_trip(payload, decode_round_end, [](const RoundEnd& v) { return encode(v); });
+    case FrameType::DeviceEnd:
+        return round_trip(payload, decode_device_end, [](const DeviceEnd& v) { return encode(v); });
+    case FrameType::Ping:
+    case FrameType::Pong: return round_trip(payload, decode_u64, encode_u64);
+    case FrameType::Ask: return round_trip(payload, decode_token, encode_token);
+    case FrameType::Outcome:
+        return round_trip(payload, decode_outcome,
+                          [](Outcome v) { return encode_u32(static_cast<uint32_t>(v)); });
+    default: return check_json(type, payload);
+    }
+}
+
+std::string seed(unsigned char first, Payload payload)
+{
+    std::string text(1, static_cast<char>(first));
+    return text.append(reinterpret_cast<const char*>(payload.data()), payload.size());
+}
+
+std::string seed(FrameType type, Payload payload)
+{
+    return seed(static_cast<unsigned char>(type), payload);
+}
+
+Hello example_hello()
+{
+    Hello hello;
+    hello.software = "drover 0.1.0";
+    hello.mandatory_features = {"raw-pages", "zero-pages"};
+    hello.optional_features = {"commit-ask"};
+    hello.ram = {{"ram", 1 << 30, 4096}, {"huge", 1 << 30, 2 << 20}};
+    return hello;
+}
+
+Bytes example_pages()
+{
+    Bytes payload;
+    encode_pages_table(
+        {0,
+         1,
+         4096,
+         {{1, 2, PageEncoding::Raw}, {3, 1, PageEncoding::Zero}, {9, 7, PageEncoding::Hole}}},
+        payload);
+    payload.resize(payload.size() + 8192);
+    return payload;
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size)
+{
+    if (size == 0)
+        return 0;
+    const Payload payload = std::as_bytes(std::span(data + 1, size - 1));
+    if (data[0] == 0)
+        check_preamble(payload);
+    else if (data[0] == 255)
+        check_header(payload);
+    else
+        check_payload_of(static_cast<FrameType>(data[0]), payload);
+    return 0;
+}
+
+std::vector<std::string> drover::fuzz::seeds()
+{
+    const Welcome welcome{"drover 0.1.0", {"raw-pages"}, 2, Json::object()};
+    const Error error{ErrorKind::Refused, "the RAM differs", "give both sides -m 512"};
+    return {
+        seed(0, encode_preamble(ConnectionRole::Control)),
+        seed(255, encode_header({FrameType::Pages, 0, 4096, 7, 42})),
+        seed(FrameType::Hello, encode_json(example_hello().to_json())),
+        seed(FrameType::Welcome, encode_json(welcome.to_json())),
+        seed(FrameType::Refuse, encode_json(error_to_json(error))),
+        seed(FrameType::Join, encode(Join{{}, 3})),
+        seed(FrameType::Pages, example_pages()),
+        seed(FrameType::RoundEnd, encode(RoundEnd{2, true})),
+        seed(FrameType::DeviceEnd, encode(DeviceEnd{54'321, 1})),
+        seed(FrameType::Ping, encode_u64(7)),
+        seed(FrameType::Ask, encode_token({})),
+        seed(FrameType::Outcome, encode_u32(3)),
+    };
+}
