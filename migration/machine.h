@@ -76,7 +76,10 @@ public:
     /// Nothing follows; `loaded` says whether the guest is now complete, paused, able to run.
     virtual void finish_load(std::function<void(Status)> loaded) = 0;
 
-    /// The guest is ours: runs it if `run` and if the user did not want it paused, and announces it
+    /// The user wants an incoming guest to stay paused (-S), to run it himself.
+    [[nodiscard]] virtual bool keeps_paused() const { return false; }
+
+    /// The guest is ours: runs it if `run` and not keeps_paused(), and announces it
     /// to the network. An error means that the guest did not run here, not even for a moment.
     virtual void take_over(bool run, std::function<void(Status)> done) = 0;
 };

@@ -41,6 +41,18 @@ std::string with_our_preload(const std::string& library)
     return users && *users ? library + ":" + users : library;
 }
 
+/// Descriptors that are ours alone: if QEMU held the other end too, a peer would not notice our
+/// death.
+void keep_from_child(const qemu::LaunchPlan& plan)
+{
+    int fd = -1;
+    if (sscanf(plan.incoming.uri.c_str(), "fd:%d", &fd) == 1 && fd > STDERR_FILENO)
+        (void)set_close_on_exec(fd, true);
+    for (const MonitorEndpoint& monitor : plan.monitors)
+        if (monitor.fd > STDERR_FILENO)
+            (void)set_close_on_exec(monitor.fd, true);
+}
+
 } // namespace
 
 struct Emulator::Links {
@@ -114,6 +126,7 @@ Status Emulator::spawn(Links& links)
     qemu::SpawnRequest request;
     request.binary = plan_.binary;
     request.arguments = qemu::qemu_arguments(plan_, ram_fds, qmp_fds);
+    keep_from_child(plan_);
     request.keep_fds = ram_fds;
     request.keep_fds.insert(request.keep_fds.end(), qmp_fds.begin(), qmp_fds.end());
     request.keep_fds.push_back(links.tracker_qemus.get());
@@ -183,8 +196,7 @@ void Emulator::build(Json greeting)
     config.version = std::to_string(json_u64(version, "major")) + "." +
                      std::to_string(json_u64(version, "minor")) + "." +
                      std::to_string(json_u64(version, "micro"));
-    const size_t dash = plan_.binary.rfind('-');
-    config.architecture = dash == std::string::npos ? "" : plan_.binary.substr(dash + 1);
+    config.architecture = plan_.architecture;
     machine_ = std::make_unique<qemu::QemuMachine>(*engine_qmp_, std::move(config));
     control_ = std::make_unique<MigrateControl>(
         *machine_, wish_,

@@ -29,6 +29,7 @@ int execute_unchanged(const qemu::LaunchPlan& plan)
     for (const std::string& argument : plan.arguments)
         arguments.push_back(const_cast<char*>(argument.c_str()));
     arguments.push_back(nullptr);
+    signal(SIGPIPE, SIG_DFL); // an ignored signal stays ignored across exec
     execv(plan.binary.c_str(), arguments.data());
     return fail_with(fail_errno("executing " + plan.binary, errno).error());
 }

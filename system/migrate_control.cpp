@@ -237,10 +237,19 @@ Status MigrateControl::may_change_run_state() const
                     "the guest may be running at its destination: the link broke at the switchover",
                     "migrate-resolve says whose it is");
     case SourceState::Completed:
+        // Left paused there, it is for the user to say who runs it: libvirt decides so.
+        if (source_->report().arrived_paused)
+            return {};
         return fail(ErrorKind::Refused, "the guest runs at its destination",
                     "a second copy would destroy its disks; quit this one");
     default: return {};
     }
+}
+
+void MigrateControl::take_back()
+{
+    if (source_ && source_->state() == SourceState::Completed)
+        source_.reset();
 }
 
 bool MigrateControl::awaits_guest() const

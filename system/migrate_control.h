@@ -50,6 +50,9 @@ public:
 
     /// Whether "cont" and "stop" are to be refused now, and why.
     [[nodiscard]] Status may_change_run_state() const;
+    /// The guest was left paused at its destination, and the user takes it back by "cont": the
+    /// finished migration is forgotten.
+    void take_back();
     /// An incoming guest has not come yet: "cont" and "stop" say what it is to do then.
     [[nodiscard]] bool awaits_guest() const;
 

@@ -140,6 +140,8 @@ void MonitorCommands::change_run_state(QmpRequest& request, QmpResponder& respon
         callbacks_.start_paused(paused);
         return respond(QmpResponse::ok());
     }
+    if (!paused)
+        control_.take_back();
     forward(request, std::move(respond));
 }
 

@@ -55,7 +55,8 @@ void CommitAsker::connected(Result<UniqueFd> socket)
 
 void CommitAsker::handle(const stream::Frame& frame)
 {
-    if (frame.header.type == stream::FrameType::Running) {
+    if (frame.header.type == stream::FrameType::Running ||
+        frame.header.type == stream::FrameType::Arrived) {
         answered_(stream::Outcome::Committed);
         return;
     }

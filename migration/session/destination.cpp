@@ -159,17 +159,19 @@ stream::Outcome DestinationSession::asked(const stream::SessionToken& token)
 void DestinationSession::commit(std::function<void(FrameType)> done)
 {
     if (state_ != DestinationState::Ready) {
-        done(is_committed(state_) ? FrameType::Running : FrameType::Abort);
+        const FrameType ours = arrived_paused_ ? FrameType::Arrived : FrameType::Running;
+        done(is_committed(state_) ? ours : FrameType::Abort);
         return;
     }
     enter(DestinationState::TakingOver);
     report_.error.reset();
+    arrived_paused_ = !run_ || machine_.keeps_paused();
     machine_.take_over(run_, [this, alive = alive_, done = std::move(done)](Status status) {
         if (!*alive)
             return;
         if (status) {
             enter(DestinationState::Completed);
-            done(FrameType::Running);
+            done(arrived_paused_ ? FrameType::Arrived : FrameType::Running);
             return;
         }
         // It never ran here, and never will: the source may have it back.

@@ -98,7 +98,8 @@ private:
     std::optional<stream::Hello> hello_;
     std::unique_ptr<RamReceiver> receiver_;
 
-    bool run_ = true; ///< the guest ran at the source
+    bool arrived_paused_ = false; ///< taken over, but not run here
+    bool run_ = true;             ///< the guest ran at the source
     bool ram_complete_ = false;
     bool device_complete_ = false;
     std::vector<std::byte> held_; ///< device state since the pause

@@ -77,6 +77,7 @@ void IncomingDoor::greeted(std::list<Guest>::iterator guest, Result<stream::Gree
             session_->add_data(std::move(result->socket));
         return forget(guest);
     case stream::ConnectionRole::Ask: return open_ask(guest, std::move(result->socket));
+    case stream::ConnectionRole::Tunnel: open_tunnel(std::move(result->socket), guest->peer); break;
     }
     forget(guest);
 }
@@ -104,6 +105,25 @@ void IncomingDoor::open_session(UniqueFd socket, const std::string& peer)
                     loop::post([this, alive = alive_] { // not from within the session's callback
                         if (*alive)
                             session_.reset();
+                    });
+                },
+        });
+}
+
+/// A source that was given one connected socket: what it carries comes in by the same door.
+void IncomingDoor::open_tunnel(UniqueFd socket, const std::string& peer)
+{
+    if (tunnel_)
+        return;
+    tunnel_ = std::make_unique<stream::Tunnel>(
+        std::move(socket), false,
+        stream::Tunnel::Callbacks{
+            .opened = [this, peer](UniqueFd end) { take(std::move(end), peer); },
+            .closed =
+                [this](const Error&) {
+                    loop::post([this, alive = alive_] { // not from within its own callback
+                        if (*alive)
+                            tunnel_.reset();
                     });
                 },
         });

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "migration/session/destination.h"
+#include "migration/stream/tunnel.h"
 #include "migration/transport/address.h"
 
 #include <functional>
@@ -41,6 +42,7 @@ private:
 
     void greeted(std::list<Guest>::iterator guest, Result<stream::Greeted> greeted);
     void open_session(UniqueFd socket, const std::string& peer);
+    void open_tunnel(UniqueFd socket, const std::string& peer);
     void open_ask(std::list<Guest>::iterator guest, UniqueFd socket);
     void ask_frame(std::list<Guest>::iterator guest, const stream::Frame& frame);
     void forget(std::list<Guest>::iterator guest);
@@ -49,6 +51,7 @@ private:
     std::string software_;
     Callbacks callbacks_;
     std::unique_ptr<Listening> listening_;
+    std::unique_ptr<stream::Tunnel> tunnel_; ///< fd: carries the session's connections
     std::unique_ptr<DestinationSession> session_;
     std::list<Guest> guests_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -71,9 +71,11 @@ void SourceSession::handle(const stream::Frame& frame)
             return destination_ready();
         break;
     case FrameType::Running:
-        if (state_ == SourceState::Committing)
-            return complete();
-        break;
+    case FrameType::Arrived:
+        if (state_ != SourceState::Committing)
+            break;
+        report_.arrived_paused = frame.header.type == FrameType::Arrived;
+        return complete();
     case FrameType::Refuse:
     case FrameType::Abort: {
         auto json = stream::decode_json(frame.payload);

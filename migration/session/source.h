@@ -8,6 +8,7 @@
 #include "migration/session/ram_sender.h"
 #include "migration/session/source_state.h"
 #include "migration/stream/hello.h"
+#include "migration/stream/tunnel.h"
 #include "migration/transport/address.h"
 #include "migration/transport/rate_limit.h"
 #include "util/running_checksum.h"
@@ -22,7 +23,7 @@ namespace drover {
 
 struct SourceOptions {
     MigrationAddress address;
-    UniqueFd connected;         ///< for Kind::Fd: the socket, instead of calling `address`
+    UniqueFd connected;         ///< for Kind::Fd: the socket, instead of an address to call
     unsigned channels = 2;      ///< data connections, 1 … 64
     uint64_t max_bandwidth = 0; ///< bytes/s while the guest runs; 0: unlimited
     MigrationWish wish;
@@ -34,14 +35,15 @@ struct SourceOptions {
 struct SourceReport {
     std::string tracker;
     std::vector<RoundStats> rounds;
-    Decision decision;          ///< the latest
-    double setup_s = 0;         ///< until the first round began
-    double switchover_s = 0;    ///< when the switchover was decided
-    double paused_s = 0;        ///< when the guest was paused
-    double downtime_s = 0;      ///< from the pause to the destination's word that it runs
-    double total_s = 0;         ///< when it ended
-    uint64_t device_bytes = 0;  ///< of device state
-    uint64_t control_bytes = 0; ///< sent on the control connection, device state included
+    Decision decision;           ///< the latest
+    double setup_s = 0;          ///< until the first round began
+    double switchover_s = 0;     ///< when the switchover was decided
+    double paused_s = 0;         ///< when the guest was paused
+    double downtime_s = 0;       ///< from the pause to the destination's word that it runs
+    double total_s = 0;          ///< when it ended
+    bool arrived_paused = false; ///< it was not run at the destination: its user's business
+    uint64_t device_bytes = 0;   ///< of device state
+    uint64_t control_bytes = 0;  ///< sent on the control connection, device state included
     std::optional<Error> error;
 };
 
@@ -97,6 +99,7 @@ private:
     void handle(const stream::Frame& frame);
 
     // source_setup.cpp: up to the first round
+    [[nodiscard]] std::unique_ptr<Connecting> dial(std::function<void(Result<UniqueFd>)> done);
     void connected(Result<UniqueFd> socket);
     void describe_and_greet();
     void welcomed(const stream::Frame& frame);
@@ -135,6 +138,7 @@ private:
 
     // setup
     stream::Hello hello_;
+    std::unique_ptr<stream::Tunnel> tunnel_; ///< for Kind::Fd
     std::unique_ptr<Connecting> connecting_;
     std::vector<std::unique_ptr<Connecting>> channels_connecting_;
     std::vector<std::unique_ptr<Channel>> channels_;

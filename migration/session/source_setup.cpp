@@ -26,15 +26,24 @@ Result<stream::SessionToken> make_token()
 void SourceSession::start()
 {
     started_ = Clock::now();
-    if (options_.connected) {
-        loop::post([this, alive = alive_] {
-            if (*alive)
-                connected(std::move(options_.connected));
-        });
-        return;
-    }
-    connecting_ = connect_to(options_.address,
-                             [this](Result<UniqueFd> socket) { connected(std::move(socket)); });
+    if (options_.connected)
+        tunnel_ = std::make_unique<stream::Tunnel>(
+            std::move(options_.connected), true,
+            stream::Tunnel::Callbacks{.opened = {}, .closed = [](const Error&) {}});
+    connecting_ = dial([this](Result<UniqueFd> socket) { connected(std::move(socket)); });
+}
+
+/// A connection to the destination; over the one that we were given, there is no calling.
+std::unique_ptr<Connecting> SourceSession::dial(std::function<void(Result<UniqueFd>)> done)
+{
+    if (!tunnel_)
+        return connect_to(options_.address, std::move(done));
+    auto end = std::make_shared<Result<UniqueFd>>(tunnel_->open());
+    loop::post([alive = alive_, end, done = std::move(done)] {
+        if (*alive)
+            done(std::move(*end));
+    });
+    return nullptr;
 }
 
 void SourceSession::connected(Result<UniqueFd> socket)
@@ -46,6 +55,7 @@ void SourceSession::connected(Result<UniqueFd> socket)
         stream::FrameConnection::Callbacks{
             .frame = [this](const stream::Frame& frame) { handle(frame); },
             .closed = [this](Error error) { control_closed(std::move(error)); },
+            .drained = [this] { machine_.hold_data(false); },
         });
     watch_.emplace(*control_, [this](Error error) { control_closed(std::move(error)); });
     enter(SourceState::Greeting);
@@ -95,8 +105,7 @@ void SourceSession::connect_channels(unsigned count)
     channels_wanted_ = count;
     for (unsigned i = 0; i < count; ++i)
         channels_connecting_.push_back(
-            connect_to(options_.address,
-                       [this](Result<UniqueFd> socket) { channel_connected(std::move(socket)); }));
+            dial([this](Result<UniqueFd> socket) { channel_connected(std::move(socket)); }));
 }
 
 void SourceSession::channel_connected(Result<UniqueFd> socket)

@@ -97,6 +97,8 @@ void SourceSession::device_data(std::span<const std::byte> data)
         control_->send(FrameType::DeviceData, piece);
         data = data.subspan(piece.size());
     }
+    if (control_->too_long())
+        machine_.hold_data(true); // until the connection has drained
 }
 
 void SourceSession::device_saved()

@@ -19,7 +19,7 @@ struct TypeRule {
     uint32_t largest;
 };
 
-constexpr std::array<TypeRule, 18> rules = {{
+constexpr std::array<TypeRule, 22> rules = {{
     {FrameType::Hello, "Hello", 2, max_json_payload},
     {FrameType::Welcome, "Welcome", 2, max_json_payload},
     {FrameType::Refuse, "Refuse", 2, max_json_payload},
@@ -33,11 +33,15 @@ constexpr std::array<TypeRule, 18> rules = {{
     {FrameType::Ready, "Ready", 0, 0},
     {FrameType::Commit, "Commit", 0, 0},
     {FrameType::Running, "Running", 0, 0},
+    {FrameType::Arrived, "Arrived", 0, 0},
     {FrameType::Abort, "Abort", 2, max_json_payload},
     {FrameType::Ping, "Ping", 8, 8},
     {FrameType::Pong, "Pong", 8, 8},
     {FrameType::Ask, "Ask", 16, 16},
     {FrameType::Outcome, "Outcome", 4, 4},
+    {FrameType::TunnelOpen, "TunnelOpen", 4, 4},
+    {FrameType::TunnelData, "TunnelData", 5, max_tunnel_payload},
+    {FrameType::TunnelClose, "TunnelClose", 4, 4},
 }};
 
 const TypeRule* find_rule(FrameType type)

@@ -23,6 +23,7 @@ enum class ConnectionRole : uint32_t {
     Control = 1, ///< the first connection of a session
     Data = 2,    ///< RAM; names its session in a Join frame
     Ask = 3,     ///< "what became of session T?" after a break at the switchover
+    Tunnel = 4,  ///< the only connection there is (fd:); carries all others
 };
 
 /// Wire numbers: frozen, never reused.
@@ -37,14 +38,18 @@ enum class FrameType : uint16_t {
     DeviceHeader = 8, ///< control, source → destination: JSON that describes the device state
     DeviceData = 9,   ///< control, source → destination: opaque bytes
     DeviceEnd = 10,   ///< control, source → destination: DeviceEnd
-    Ready = 11,   ///< control, destination → source: empty; all is loaded, the guest is paused
-    Commit = 12,  ///< control or ask, source → destination: empty; the guest is yours
-    Running = 13, ///< control or ask, destination → source: empty; the commit is carried out
-    Abort = 14,   ///< either: JSON {kind, message, hint}; the migration is over, nothing moved
-    Ping = 15,    ///< control, either: u64 cookie
-    Pong = 16,    ///< control, either: the same cookie
-    Ask = 17,     ///< ask, source → destination: the session's token (16 bytes)
-    Outcome = 18, ///< ask, destination → source: Outcome (u32)
+    Ready = 11,      ///< control, destination → source: empty; all is loaded, the guest is paused
+    Commit = 12,     ///< control or ask, source → destination: empty; the guest is yours
+    Running = 13,    ///< control or ask, destination → source: empty; the commit is carried out
+    Abort = 14,      ///< either: JSON {kind, message, hint}; the migration is over, nothing moved
+    Ping = 15,       ///< control, either: u64 cookie
+    Pong = 16,       ///< control, either: the same cookie
+    Ask = 17,        ///< ask, source → destination: the session's token (16 bytes)
+    Outcome = 18,    ///< ask, destination → source: Outcome (u32)
+    Arrived = 22,    ///< as Running, but the guest was left paused there (paused before, or -S)
+    TunnelOpen = 19, ///< tunnel, source → destination: u32 stream
+    TunnelData = 20, ///< tunnel, either: u32 stream, bytes
+    TunnelClose = 21, ///< tunnel, either: u32 stream; no more data comes from this side
 };
 
 /// What a destination says of a session when it is asked.
@@ -61,6 +66,7 @@ inline constexpr size_t header_size = 32;
 inline constexpr uint32_t max_json_payload = 1U << 20;
 inline constexpr uint32_t max_device_payload = 1U << 20;
 inline constexpr uint32_t max_pages_payload = 4U << 20;
+inline constexpr uint32_t max_tunnel_payload = 4 + (256U << 10);
 
 struct FrameHeader {
     FrameType type{};

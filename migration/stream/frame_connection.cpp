@@ -37,7 +37,9 @@ public:
     void send_frame(FrameType type, std::span<const std::byte> payload);
     void linger();
     void stop();
+    void hold_input(bool hold);
 
+    [[nodiscard]] bool too_long() const { return queued_bytes_ > long_queue_bytes; }
     uint64_t bytes_sent() const { return bytes_sent_; }
     TimePoint last_heard() const { return last_heard_; }
 
@@ -65,6 +67,8 @@ private:
     loop::Source in_, out_, timer_;
     bool receiving_ = true;
     bool input_ended_ = false;
+    bool held_ = false;               // by hold_input()
+    bool was_long_ = false;           // `drained` is owed
     std::shared_ptr<Impl> lingering_; // ourselves, while nobody else holds us
 
     Expecting expecting_ = Expecting::Header;
@@ -116,7 +120,7 @@ void FrameConnection::Impl::expect(Expecting what, std::span<std::byte> target)
 
 void FrameConnection::Impl::on_readable()
 {
-    for (int i = 0; i < reads_per_turn && receiving_; ++i) {
+    for (int i = 0; i < reads_per_turn && receiving_ && !held_; ++i) {
         const ssize_t n = recv(socket_.get(), target_.data(), target_.size(), MSG_DONTWAIT);
         if (n < 0 && would_block(errno))
             return;
@@ -233,6 +237,7 @@ void FrameConnection::Impl::send_frame(FrameType type, std::span<const std::byte
 void FrameConnection::Impl::enqueue(Bytes bytes)
 {
     queued_bytes_ += bytes.size();
+    was_long_ = was_long_ || too_long();
     queue_.push_back(std::move(bytes));
     if (!out_)
         flush();
@@ -270,6 +275,19 @@ void FrameConnection::Impl::flush()
     }
     out_.reset();
     finish_lingering_if_written();
+    if (std::exchange(was_long_, false) && callbacks_.drained && !lingering_)
+        callbacks_.drained();
+}
+
+void FrameConnection::Impl::hold_input(bool hold)
+{
+    if (held_ == hold || !receiving_)
+        return;
+    held_ = hold;
+    if (hold)
+        in_.reset();
+    else
+        in_ = watch(G_IO_IN, &Impl::on_readable);
 }
 
 /// The peer may have said why before it closed: then reading goes on, and finds the end soon.
@@ -364,6 +382,16 @@ void FrameConnection::close_gracefully(std::unique_ptr<FrameConnection> connecti
 {
     if (connection)
         std::exchange(connection->impl_, nullptr)->linger();
+}
+
+bool FrameConnection::too_long() const
+{
+    return impl_->too_long();
+}
+
+void FrameConnection::hold_input(bool hold)
+{
+    impl_->hold_input(hold);
 }
 
 uint64_t FrameConnection::bytes_sent() const

@@ -65,8 +65,11 @@ public:
         /// (kind Protocol), or closed it. Last words can still be sent. Never called from within
         /// send().
         std::function<void(Error)> closed;
+        /// Optional: the queue, which had been too_long(), is short again.
+        std::function<void()> drained = {};
     };
     static constexpr size_t max_queued_bytes = 64U << 20;
+    static constexpr size_t long_queue_bytes = 4U << 20;
 
     /// Takes a connected socket. `expect_preamble`: the peer's preamble has not been read yet and
     /// must have the role `role`. Our own preamble is sent at once if `send_preamble`.
@@ -84,6 +87,11 @@ public:
     /// second. For last words: a plain close with unread input would discard them. No callback is
     /// called any more.
     static void close_gracefully(std::unique_ptr<FrameConnection> connection);
+
+    /// Back-pressure: whoever has much to send stops while this is true, until `drained`.
+    [[nodiscard]] bool too_long() const;
+    /// Back-pressure the other way: nothing is read while held.
+    void hold_input(bool hold);
 
     [[nodiscard]] uint64_t bytes_sent() const;
     /// When a byte came last: how the session tells a silent link from a slow peer.

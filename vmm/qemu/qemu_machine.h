@@ -49,6 +49,7 @@ public:
     void begin_load(std::function<void(Status)> ready, std::function<void(Error)> failed) override;
     void load(std::span<const std::byte> piece) override;
     void finish_load(std::function<void(Status)> loaded) override;
+    bool keeps_paused() const override { return config_.start_paused; }
     void take_over(bool run, std::function<void(Status)> done) override;
 
 private:

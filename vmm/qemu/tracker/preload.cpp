@@ -16,6 +16,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
@@ -62,6 +63,15 @@ void drop_our_preload()
         unsetenv("LD_PRELOAD");
 }
 
+/// Asks the kernel to kill us when Drover's end of the socket closes. Drover has set a parent-death
+/// signal too, but -runas, a change of identity, clears that one.
+void die_with_drover()
+{
+    fcntl(g_socket, F_SETOWN, getpid());
+    fcntl(g_socket, F_SETSIG, SIGKILL);
+    fcntl(g_socket, F_SETFL, fcntl(g_socket, F_GETFL) | O_ASYNC);
+}
+
 __attribute__((constructor)) void read_environment()
 {
     const char* socket = getenv(drover::tracker_socket_variable);
@@ -78,6 +88,7 @@ __attribute__((constructor)) void read_environment()
     }
     g_socket = static_cast<int>(strtol(socket, nullptr, 10));
     fcntl(g_socket, F_SETFD, FD_CLOEXEC);
+    die_with_drover();
     unsetenv(drover::tracker_socket_variable);
     unsetenv(drover::tracker_files_variable);
     drop_our_preload();
