@@ -167,6 +167,12 @@ class Case:
     def close(self) -> None:
         self._cleanup.close()
 
+    def last_words(self) -> str:
+        """What the emulators said on stderr, for a test that failed."""
+        found = sorted(self.scratch.glob("*.stderr"))
+        return "\n".join(f"{path.stem}: {line}" for path in found
+                         for line in path.read_text(errors="replace").splitlines()[-5:])
+
     def _remove_scratch(self) -> None:
         """Logs go to the test's directory, sockets away."""
         for path in self.scratch.iterdir():

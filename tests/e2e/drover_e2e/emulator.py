@@ -50,7 +50,10 @@ class Emulator:
 
     def _connect_qmp(self, path: str) -> Qmp:
         client = socket.socket(socket.AF_UNIX)
-        client.connect(path)
+        try:
+            client.connect(path)
+        except ConnectionRefusedError as error:
+            raise RuntimeError(f"{self.name} ended at once: {self.stderr()}") from error
         return Qmp(client, open(self.directory / f"{self.name}.qmp.log", "w", encoding="utf-8"))
 
     def _start(self, arguments: list[str], monitor: socket.socket, env: dict) -> None:

@@ -93,6 +93,7 @@ def run_inside(job: Job, directory: Path, emulator: str) -> int:
         return _SKIPPED
     except BaseException:  # reported, whatever it is
         traceback.print_exc(limit=-4, file=sys.stdout)
+        print(case.last_words())
         return 1
     finally:
         case.close()
