@@ -145,10 +145,10 @@ def test_destination_without_memory(case):
     """Its RAM is on a file system that is full before the guest has come."""
     drover_only(case)
     full = case.keep(Tmpfs(case.scratch / "full", "48m"))
-    backing = f"memory-backend-file,id=ram,size={SMALL.memory},share=on,mem-path={full.path}/ram"
+    backing = f"memory-backend-file,id=pc.ram,size={SMALL.memory},share=on,mem-path={full.path}/ram"
     source = case.guest(SMALL)
     destination = case.destination(SMALL.but(extra=("-object", backing, "-machine",
-                                                    "memory-backend=ram")))
+                                                    "memory-backend=pc.ram")))
     mark = case.start_migration(source, destination.uri)
     source.qmp.wait_migration("failed", timeout=20, after=mark)
     case.alive_on(source)
