@@ -61,9 +61,10 @@ struct Emulator::Links {
     UniqueFd tracker_qemus;
 };
 
-Emulator::Emulator(qemu::LaunchPlan plan, MigrationWish wish, Callbacks callbacks)
-    : plan_(std::move(plan)), wish_(wish), callbacks_(std::move(callbacks)),
-      blocker_(qemu::migration_blocker(plan_.arguments))
+Emulator::Emulator(qemu::LaunchPlan plan, MigrationWish wish, std::set<int> inherited,
+                   Callbacks callbacks)
+    : plan_(std::move(plan)), wish_(wish), inherited_(std::move(inherited)),
+      callbacks_(std::move(callbacks)), blocker_(qemu::migration_blocker(plan_.arguments))
 {
 }
 
@@ -199,7 +200,7 @@ void Emulator::build(Json greeting)
     config.architecture = plan_.architecture;
     machine_ = std::make_unique<qemu::QemuMachine>(*engine_qmp_, std::move(config));
     control_ = std::make_unique<MigrateControl>(
-        *machine_, wish_,
+        *machine_, wish_, std::move(inherited_),
         MigrateControl::Callbacks{
             .event = [this](const Json& event) { server_->broadcast(event); },
             .incoming_failed = [this](const Error& error) { incoming_failed(error); },

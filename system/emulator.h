@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -26,7 +27,9 @@ public:
         std::function<void(int code)> end; ///< once: everything is over; exit with this code
     };
 
-    Emulator(qemu::LaunchPlan plan, MigrationWish wish, Callbacks callbacks);
+    /// `inherited`: the descriptors that our parent left open for us, other than the standard ones.
+    Emulator(qemu::LaunchPlan plan, MigrationWish wish, std::set<int> inherited,
+             Callbacks callbacks);
     ~Emulator();
     Emulator(const Emulator&) = delete;
     Emulator& operator=(const Emulator&) = delete;
@@ -57,6 +60,7 @@ private:
 
     qemu::LaunchPlan plan_;
     MigrationWish wish_;
+    std::set<int> inherited_;
     Callbacks callbacks_;
     std::optional<std::string> blocker_;
     std::vector<RamBlock> ram_;

@@ -48,6 +48,7 @@ gboolean pass_signal(gpointer data)
 
 int run(qemu::LaunchPlan plan, const MigrationWish& wish)
 {
+    std::set<int> inherited = open_descriptors(); // before we open any
     std::optional<Daemon> daemon;
     if (plan.daemonize) {
         auto detached = Daemon::detach();
@@ -65,7 +66,7 @@ int run(qemu::LaunchPlan plan, const MigrationWish& wish)
 
     GMainLoop* main_loop = g_main_loop_new(nullptr, FALSE);
     int code = 1;
-    Emulator emulator(std::move(plan), wish,
+    Emulator emulator(std::move(plan), wish, std::move(inherited),
                       {
                           .up =
                               [&] {

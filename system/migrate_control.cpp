@@ -10,10 +10,28 @@ namespace drover {
 
 namespace {
 constexpr const char* software = "drover " DROVER_VERSION;
+
+/// "migrate" as QEMU 7.2 knows it. What Drover does not do is refused rather than left out.
+Status check_migrate_arguments(const Json& arguments)
+{
+    for (const auto& [name, value] : arguments.items()) {
+        if (name == "uri" || name == "detach")
+            continue;
+        if (name != "blk" && name != "inc" && name != "resume")
+            return fail(ErrorKind::Invalid, "Parameter '" + name + "' is unexpected");
+        if (json_bool(arguments, name.c_str()))
+            return fail(ErrorKind::Refused, "Drover's migration has no '" + name + "'",
+                        "share the disks between the hosts, or copy them by drive-mirror before");
+    }
+    return {};
 }
 
-MigrateControl::MigrateControl(qemu::QemuMachine& machine, MigrationWish wish, Callbacks callbacks)
-    : machine_(machine), settings_(wish), callbacks_(std::move(callbacks))
+} // namespace
+
+MigrateControl::MigrateControl(qemu::QemuMachine& machine, MigrationWish wish,
+                               std::set<int> inherited, Callbacks callbacks)
+    : machine_(machine), settings_(wish), callbacks_(std::move(callbacks)),
+      inherited_(std::move(inherited))
 {
 }
 
@@ -60,7 +78,7 @@ Status MigrateControl::open_incoming(const std::string& uri)
 
 Status MigrateControl::migrate(const Json& arguments, const std::optional<std::string>& blocker)
 {
-    if (source_ && !is_final(source_->state()))
+    if (is_migrating())
         return fail(ErrorKind::Refused, "There's a migration process in progress");
     if (source_ && source_->state() == SourceState::Completed)
         return fail(ErrorKind::Refused,
@@ -69,6 +87,8 @@ Status MigrateControl::migrate(const Json& arguments, const std::optional<std::s
         return fail(ErrorKind::Refused, "Guest is waiting for an incoming migration");
     if (blocker)
         return fail(ErrorKind::Refused, *blocker);
+    if (Status known = check_migrate_arguments(arguments); !known)
+        return known;
     auto address = MigrationAddress::parse(json_string(arguments, "uri"));
     if (!address)
         return pass(address);
@@ -174,9 +194,10 @@ Result<UniqueFd> MigrateControl::take_descriptor(const std::string& name)
         descriptors_.erase(found);
         return fd;
     }
+    // Only what we were born with: any other number is a descriptor of our own.
     int number = -1;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-    if (error != std::errc() || end != name.data() + name.size() || number < 3)
+    if (error != std::errc() || end != name.data() + name.size() || inherited_.erase(number) == 0)
         return fail(ErrorKind::Invalid, "File descriptor named '" + name + "' has not been found");
     UniqueFd inherited(number);
     auto copy = inherited.duplicate();
@@ -258,6 +279,16 @@ bool MigrateControl::awaits_guest() const
         return incoming_deferred_;
     DestinationSession* session = door_->session();
     return !session || session->state() != DestinationState::Completed;
+}
+
+bool MigrateControl::is_migrating() const
+{
+    return source_ && !is_final(source_->state());
+}
+
+bool MigrateControl::is_taking_over() const
+{
+    return door_ && door_->session() && door_->session()->state() == DestinationState::TakingOver;
 }
 
 bool MigrateControl::process_died(const Error& how)

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace drover {
@@ -25,7 +26,9 @@ public:
         std::function<void(const Error&)> incoming_failed;
     };
 
-    MigrateControl(qemu::QemuMachine& machine, MigrationWish wish, Callbacks callbacks);
+    /// `inherited`: the descriptors that our parent left open for us (fd:NUMBER).
+    MigrateControl(qemu::QemuMachine& machine, MigrationWish wish, std::set<int> inherited,
+                   Callbacks callbacks);
     ~MigrateControl();
     MigrateControl(const MigrateControl&) = delete;
     MigrateControl& operator=(const MigrateControl&) = delete;
@@ -56,6 +59,11 @@ public:
     /// An incoming guest has not come yet: "cont" and "stop" say what it is to do then.
     [[nodiscard]] bool awaits_guest() const;
 
+    /// A migration from here is under way.
+    [[nodiscard]] bool is_migrating() const;
+    /// An incoming guest is ours, and is being started.
+    [[nodiscard]] bool is_taking_over() const;
+
     /// QEMU has died. True if a peer is being told, which takes a moment.
     [[nodiscard]] bool process_died(const Error& how);
 
@@ -73,7 +81,8 @@ private:
     std::unique_ptr<SourceSession> source_;
     std::unique_ptr<IncomingDoor> door_;
     bool incoming_deferred_ = false;
-    std::map<std::string, UniqueFd> descriptors_;
+    std::map<std::string, UniqueFd> descriptors_; ///< by name
+    std::set<int> inherited_;                     ///< from our parent, not used yet
     std::string last_status_;
 };
 

@@ -17,7 +17,8 @@ const std::set<std::string>& refused_capabilities()
 {
     static const std::set<std::string> names = {
         "postcopy-ram", "postcopy-preempt", "x-colo",         "background-snapshot", "rdma-pin-all",
-        "block",        "release-ram",      "zero-copy-send", "dirty-bitmaps",       "mapped-ram"};
+        "block",        "release-ram",      "zero-copy-send", "dirty-bitmaps",       "mapped-ram",
+        "validate-uuid"};
     return names;
 }
 
@@ -89,6 +90,9 @@ Status MigrateSettings::set_parameters(const Json& arguments)
         return fits;
     if (Status fits = check_range(arguments, "max-bandwidth", 0, INT64_MAX); !fits)
         return fits;
+    if (!json_string(arguments, "tls-creds").empty())
+        return fail(ErrorKind::Refused, "Drover's migration has no TLS yet",
+                    "leave tls-creds empty, and migrate over a network that you trust");
     parameters_.update(arguments);
     if (arguments.contains("downtime-limit"))
         wish_.downtime_s = static_cast<double>(json_u64(arguments, "downtime-limit")) / 1e3;

@@ -13,10 +13,11 @@ void answer(QmpResponder& respond, const Status& status)
 /// The first word of an HMP command line.
 std::string first_word(const std::string& line)
 {
-    const size_t start = line.find_first_not_of(" \t");
+    constexpr const char* blanks = " \t\n\v\f\r"; // all that QEMU skips
+    const size_t start = line.find_first_not_of(blanks);
     if (start == std::string::npos)
         return {};
-    return line.substr(start, line.find_first_of(" \t/", start) - start);
+    return line.substr(start, line.find_first_of(std::string(blanks) + "/", start) - start);
 }
 
 } // namespace
@@ -93,7 +94,10 @@ void MonitorCommands::add_migration_commands()
         respond(QmpResponse::ok(control_.settings().capabilities()));
     };
     for (const char* name : {"blockdev-add", "device_add", "netdev_add", "object-add"})
-        handlers_[name] = [this](QmpRequest& request, QmpResponder& respond) {
+        handlers_[name] = [this, name](QmpRequest& request, QmpResponder& respond) {
+            if (control_.is_migrating())
+                return respond(
+                    QmpResponse::error(std::string(name) + " not allowed while migrating"));
             callbacks_.adding(request.arguments);
             forward(request, std::move(respond));
         };
@@ -137,6 +141,8 @@ void MonitorCommands::change_run_state(QmpRequest& request, QmpResponder& respon
     if (Status allowed = control_.may_change_run_state(); !allowed)
         return respond(QmpResponse::error(allowed.error()));
     if (control_.awaits_guest()) {
+        if (control_.is_taking_over())
+            return respond(QmpResponse::error("the guest is just arriving: try again"));
         callbacks_.start_paused(paused);
         return respond(QmpResponse::ok());
     }

@@ -2,7 +2,9 @@
 #include "util/fd.h"
 
 #include <cerrno>
+#include <cstdlib>
 #include <fcntl.h>
+#include <filesystem>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -59,6 +61,20 @@ Status set_close_on_exec(int fd, bool on)
 Status set_nonblocking(int fd, bool on)
 {
     return change_flag(fd, F_GETFL, F_SETFL, O_NONBLOCK, on, "setting O_NONBLOCK");
+}
+
+std::set<int> open_descriptors()
+{
+    std::set<int> open;
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", error)) {
+        const int fd = atoi(entry.path().filename().c_str());
+        if (fd > STDERR_FILENO)
+            open.insert(fd);
+    }
+    // The directory's own descriptor was among them, and is closed by now.
+    std::erase_if(open, [](int fd) { return fcntl(fd, F_GETFD) < 0; });
+    return open;
 }
 
 Result<std::string> read_file(const std::string& path, size_t limit)

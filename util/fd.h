@@ -4,6 +4,7 @@
 #include "util/result.h"
 
 #include <cstddef>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -39,6 +40,9 @@ private:
 
 [[nodiscard]] Status set_close_on_exec(int fd, bool on);
 [[nodiscard]] Status set_nonblocking(int fd, bool on);
+
+/// The descriptors that are open in this process, but for the three standard ones.
+[[nodiscard]] std::set<int> open_descriptors();
 
 /// Reads a whole (small) file, such as one of /proc. At most `limit` bytes.
 [[nodiscard]] Result<std::string> read_file(const std::string& path, size_t limit = 1 << 20);

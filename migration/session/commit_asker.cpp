@@ -12,8 +12,9 @@ constexpr std::chrono::milliseconds longest_pause{5'000};
 }
 
 CommitAsker::CommitAsker(MigrationAddress address, const stream::SessionToken& token,
-                         std::function<void(stream::Outcome)> answered)
-    : address_(std::move(address)), token_(token), answered_(std::move(answered))
+                         bool take_back, std::function<void(stream::Outcome)> answered)
+    : address_(std::move(address)), token_(token), take_back_(take_back),
+      answered_(std::move(answered))
 {
     if (address_.kind != MigrationAddress::Kind::Fd) // nobody to call: the operator decides
         attempt();
@@ -70,7 +71,11 @@ void CommitAsker::handle(const stream::Frame& frame)
     if (!value || *value > static_cast<uint32_t>(stream::Outcome::Committed))
         return;
     const auto outcome = static_cast<stream::Outcome>(*value);
-    if (outcome == stream::Outcome::Ready)
+    if (outcome == stream::Outcome::Ready && take_back_)
+        connection_->send_json(
+            stream::FrameType::Abort,
+            stream::error_to_json({ErrorKind::Cancelled, "the source keeps the guest", ""}));
+    else if (outcome == stream::Outcome::Ready)
         connection_->send(stream::FrameType::Commit);
     answered_(outcome);
 }

@@ -19,7 +19,9 @@ public:
     /// `answered` gets each answer; after Ready the destination is sent Commit on the same
     /// connection at once, and Committed follows when it has carried it out. `answered` may not
     /// destroy the asker.
-    CommitAsker(MigrationAddress address, const stream::SessionToken& token,
+    /// With `take_back` it is sent Abort instead: the source, which had not committed, has the
+    /// guest.
+    CommitAsker(MigrationAddress address, const stream::SessionToken& token, bool take_back,
                 std::function<void(stream::Outcome)> answered);
     ~CommitAsker();
 
@@ -31,6 +33,7 @@ private:
 
     MigrationAddress address_;
     stream::SessionToken token_;
+    bool take_back_;
     std::function<void(stream::Outcome)> answered_;
     std::unique_ptr<Connecting> connecting_;
     std::unique_ptr<stream::FrameConnection> connection_;

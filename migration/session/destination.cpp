@@ -12,6 +12,8 @@ using stream::FrameType;
 
 namespace {
 
+constexpr std::chrono::seconds hello_time{10};
+
 Error frame_out_of_place(const stream::Frame& frame, DestinationState state)
 {
     return {ErrorKind::Protocol,
@@ -34,6 +36,10 @@ DestinationSession::DestinationSession(Machine& machine, UniqueFd control, std::
             .closed = [this](Error error) { control_closed(std::move(error)); },
         });
     watch_.emplace(*control_, [this](Error error) { control_closed(std::move(error)); });
+    hello_timer_ = loop::after(hello_time, [this] {
+        if (state_ == DestinationState::Greeting && !hello_)
+            refuse({ErrorKind::Protocol, "no Hello came within 10 s", "is it a Drover?"});
+    });
 }
 
 DestinationSession::~DestinationSession()
@@ -84,7 +90,7 @@ void DestinationSession::handle(const stream::Frame& frame)
         if (state_ == DestinationState::Ready)
             return commit([this](FrameType answer) {
                 if (control_)
-                    control_->send(answer);
+                    this->answer(*control_, answer);
             });
         break;
     case FrameType::Refuse:
@@ -154,6 +160,15 @@ stream::Outcome DestinationSession::asked(const stream::SessionToken& token)
     // A source asks after its Commit only, and so after our Ready: whatever this is, it is over.
     fail({ErrorKind::Protocol, "the source asked for an outcome before there could be one", ""});
     return stream::Outcome::NotReady;
+}
+
+void DestinationSession::answer(stream::FrameConnection& connection, FrameType type) const
+{
+    const Error unknown{ErrorKind::Refused, "the guest will not run here", ""};
+    if (type == FrameType::Abort)
+        connection.send_json(type, stream::error_to_json(report_.error.value_or(unknown)));
+    else
+        connection.send(type);
 }
 
 void DestinationSession::commit(std::function<void(FrameType)> done)

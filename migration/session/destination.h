@@ -54,6 +54,8 @@ public:
 
     /// The source's Commit, on the control or an ask connection. `done` gets the frame to answer.
     void commit(std::function<void(stream::FrameType)> done);
+    /// Sends such an answer, an Abort with its reason.
+    void answer(stream::FrameConnection& connection, stream::FrameType type) const;
 
     /// Gives up (the hypervisor died, the user quit). Does nothing once the guest is ours.
     void fail(Error error);
@@ -95,6 +97,7 @@ private:
 
     std::unique_ptr<stream::FrameConnection> control_; ///< null once the link is lost
     std::optional<LinkWatch> watch_;
+    loop::Source hello_timer_;
     std::optional<stream::Hello> hello_;
     std::unique_ptr<RamReceiver> receiver_;
 

@@ -152,10 +152,14 @@ void IncomingDoor::ask_frame(std::list<Guest>::iterator guest, const stream::Fra
     }
     // Only who knows the session's token may commit: else a stranger could start a second copy.
     if (frame.header.type == FrameType::Commit && session_ && guest->may_commit)
-        session_->commit([guest, here = guest->here](FrameType answer) {
+        session_->commit([this, guest, here = guest->here](FrameType answer) {
             if (*here)
-                guest->asking->send(answer);
+                session_->answer(*guest->asking, answer);
         });
+    // The source took the guest back, and calls to say so.
+    if (frame.header.type == FrameType::Abort && session_ && guest->may_commit)
+        session_->fail(
+            {ErrorKind::Connection, "the link broke, and the source took the guest back", ""});
 }
 
 } // namespace drover

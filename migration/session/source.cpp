@@ -126,6 +126,7 @@ void SourceSession::fail(Error error)
     if (state_ == SourceState::Unwinding || is_final(state_))
         return;
     report_.error = error;
+    tell_later_ = is_blackout(state_) && error.kind == ErrorKind::Connection;
     enter(SourceState::Unwinding);
     // Never from within the machine's, the sender's or the connection's own callback.
     loop::post([this, alive = alive_] {
@@ -163,6 +164,10 @@ void SourceSession::ended_unwinding(Status status)
 {
     if (!status)
         report_.error->message += "; and then: " + status.error().message;
+    // The link broke when the destination may have been Ready: it must not wait for us for ever.
+    if (tell_later_)
+        asker_ = std::make_unique<CommitAsker>(options_.address, hello_.session, true,
+                                               [](stream::Outcome) {});
     enter(SourceState::Failed);
 }
 

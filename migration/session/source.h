@@ -118,6 +118,7 @@ private:
     void begin_switchover();
     void next_switching_round();
     void guest_paused(bool ran);
+    void save_rest();
     void start_last_round();
     void device_data(std::span<const std::byte> data);
     void device_saved();
@@ -161,6 +162,8 @@ private:
     TimePoint paused_at_{};
     bool awaits_continue_ = false;
     bool last_round_sent_ = false;
+    bool tell_later_ =
+        false; ///< the link broke in the blackout: tell the destination when it is back
     bool device_saved_ = false;
     RunningChecksum checksum_; ///< of the device state so far
     loop::Source switchover_timer_;

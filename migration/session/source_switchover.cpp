@@ -56,29 +56,33 @@ void SourceSession::guest_paused(bool ran)
     paused_at_ = Clock::now();
     report_.paused_s = seconds_since(started_);
     next_round_timer_.reset();
+    awaits_continue_ = options_.pause_before_switchover;
     enter(SourceState::Paused);
     control_->send_json(FrameType::DeviceHeader, Json{{"phase", "paused"}, {"run", ran}});
     if (!round_under_way_)
         start_last_round();
-    if (options_.pause_before_switchover)
-        awaits_continue_ = true;
-    else
-        (void)continue_switchover();
+    if (!awaits_continue_)
+        save_rest();
 }
 
 Status SourceSession::continue_switchover()
 {
-    if (state_ != SourceState::Paused || switchover_timer_ ||
-        (options_.pause_before_switchover && !awaits_continue_))
+    if (!awaits_continue_)
         return drover::fail(ErrorKind::Refused, "the migration is not in pre-switchover");
     awaits_continue_ = false;
+    observer_.state_changed(state_); // as QEMU: from pre-switchover to device
+    save_rest();
+    return {};
+}
+
+void SourceSession::save_rest()
+{
     switchover_timer_ = loop::after(switchover_limit, [this] {
         if (is_before_commit(state_))
             fail({ErrorKind::Machine, "the destination did not become ready within 10 s",
                   "look at the destination's log"});
     });
     machine_.finish_save();
-    return {};
 }
 
 void SourceSession::start_last_round()
@@ -142,7 +146,7 @@ void SourceSession::ask(const Error& why)
             return;
         control_.reset();
         asker_ =
-            std::make_unique<CommitAsker>(options_.address, hello_.session,
+            std::make_unique<CommitAsker>(options_.address, hello_.session, false,
                                           [this](stream::Outcome outcome) { answered(outcome); });
     });
 }

@@ -17,6 +17,8 @@ constexpr Blocker blockers[] = {
     {"vhost-vdpa", "a vDPA device writes guest RAM by itself"},
     {"vhost-vsock", "vhost-vsock cannot be moved to another host"},
     {"vfio-", "a VFIO device writes guest RAM by itself"},
+    {"scsi-block", "SCSI pass-through lets the disk write guest RAM where Drover cannot see it"},
+    {"scsi-generic", "SCSI pass-through lets the disk write guest RAM where Drover cannot see it"},
     {"virtio-blk-vhost", "a vhost block back-end writes guest RAM from another process"},
     {"nvme://", "QEMU's userspace NVMe driver lets the disk write guest RAM by itself"},
     {"aio=native", "aio=native reads disks into guest RAM where Drover cannot see it; use "

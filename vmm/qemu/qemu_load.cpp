@@ -107,6 +107,17 @@ void QemuMachine::load_failed(Error error)
         std::exchange(load_failed_, nullptr)(std::move(error));
 }
 
+/// "cont" failed. Only a QEMU that lives and says that the guest stands still is a sure "no": one
+/// that died on the way may have run it for a moment.
+void QemuMachine::confirm_not_run(Error error, const std::function<void(Status)>& done)
+{
+    qmp_.execute("query-status", Json::object(),
+                 [error = std::move(error), done](const Result<Json>& state) mutable {
+                     const bool stands = state && !json_bool(*state, "running", true);
+                     done(stands ? Status(std::unexpected(std::move(error))) : Status());
+                 });
+}
+
 void QemuMachine::take_over(bool run, std::function<void(Status)> done)
 {
     qmp_.execute("migrate-set-capabilities",
@@ -119,9 +130,8 @@ void QemuMachine::take_over(bool run, std::function<void(Status)> done)
                  [this, alive = alive_, done = std::move(done)](Result<Json> answer) {
                      if (!*alive)
                          return;
-                     // A QEMU that died while it was told to run may have run: that is no "no".
-                     if (!answer && !died_)
-                         return done(pass(answer));
+                     if (!answer)
+                         return confirm_not_run(std::move(answer.error()), done);
                      qmp_.execute("announce-self", announce_parameters(),
                                   [](const Result<Json>&) {});
                      done({});

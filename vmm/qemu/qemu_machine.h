@@ -66,6 +66,7 @@ private:
     void loading_event(const std::string& status);
     void load_failed(Error error);
     void flush_load();
+    void confirm_not_run(Error error, const std::function<void(Status)>& done);
 
     [[nodiscard]] Json describe_from(const std::vector<Json>& answers);
     void describe_features(Json description, std::function<void(Result<Json>)> done);
