@@ -180,8 +180,9 @@ def test_link_is_cut(case, phase):
     winner = broken.settle()
     if winner is broken.source:
         broken.runs_on_source_within_a_second(cut[0])
-        assert broken.destination.wait_exit() != 0
-        assert broken.destination.stderr().strip(), "the destination ended without a word"
+        if phase != "setup":  # cut before the hello, it was just one more stranger
+            assert broken.destination.wait_exit() != 0
+            assert broken.destination.stderr().strip(), "the destination ended without a word"
         broken.moves_after_all()
     else:
         assert phase == "device"
