@@ -110,6 +110,7 @@ private:
     // source_copy.cpp: rounds
     void start_round(bool last);
     void round_sent(Result<RoundStats> stats);
+    void sending_failed(Error error);
     void round_acknowledged(const stream::Frame& frame);
     void complete_round();
     void decide();
@@ -156,6 +157,7 @@ private:
     std::optional<RoundStats> round_sent_; ///< of the round under way
     std::optional<double> round_acked_s_;  ///< of the round under way
     loop::Source next_round_timer_;
+    loop::Source last_words_timer_; ///< a data connection broke; the destination may say why
 
     // switchover
     bool saving_ = false; ///< the machine has been asked to save

@@ -10,6 +10,7 @@ namespace {
 /// Device state and round trips, before anything was measured: what a QEMU needs to save, load and
 /// resume a guest on an idle host.
 constexpr double usual_handover_s = 0.010;
+constexpr std::chrono::milliseconds last_words_limit(100);
 
 } // namespace
 
@@ -28,9 +29,21 @@ void SourceSession::round_sent(Result<RoundStats> stats)
     if (!is_before_commit(state_))
         return;
     if (!stats)
-        return fail(std::move(stats.error()));
+        return sending_failed(std::move(stats.error()));
     round_sent_ = *stats;
     complete_round();
+}
+
+/// A destination that gives up closes its data connections, and says why on the control connection:
+/// the one may be noticed before the other. Its words are worth the moment that they take.
+void SourceSession::sending_failed(Error error)
+{
+    if (error.kind != ErrorKind::Connection)
+        return fail(std::move(error));
+    last_words_timer_ = loop::after(last_words_limit, [this, error = std::move(error)] {
+        if (is_before_commit(state_))
+            fail(error);
+    });
 }
 
 void SourceSession::round_acknowledged(const stream::Frame& frame)
