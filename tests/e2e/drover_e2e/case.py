@@ -123,12 +123,13 @@ class Case:
             raise AssertionError(f"the migration {event.data['status']}: "
                                  f"{source.qmp.execute('query-migrate')}; {source.stderr()}")
 
-    def migrate(self, source: Vm, destination: Vm, timeout: float = 60) -> analysis.Handover:
+    def migrate(self, source: Vm, destination: Vm, timeout: float = 60,
+                within: float = 1.0) -> analysis.Handover:
         """A whole migration of a running guest, verified: the result is what was seen outside."""
         started = time.monotonic()
         mark = self.start_migration(source, destination.uri)
         self.finish_migration(source, mark, timeout)
-        self.alive_on(destination)
+        self.alive_on(destination, within)
         seen = analysis.handover(self.beats.between(started, time.monotonic()), source.name,
                                  destination.name)
         assert seen.overlap == 0, f"both sides ran: {seen}"
@@ -139,7 +140,7 @@ class Case:
     def alive_on(self, vm: Vm, within: float = 1.0) -> None:
         """The guest beats on this side, its pages get written, and no other side beats."""
         first = self.beats.wait(vm.name, within)
-        self.beats.wait(vm.name, 2, after=first.at,
+        self.beats.wait(vm.name, max(2, within), after=first.at,
                         match=lambda beat: beat.at - first.at > 0.2
                         and (beat.pages_written > first.pages_written or vm.options.dirty == 0
                              or vm.options.pattern == "idle"))
@@ -161,7 +162,8 @@ class Case:
         """Both are paused after a migration to a destination that was started with -S."""
         if not paths.is_drover(source.emulator):
             return
-        differences = ram.differences(source.pid, destination.pid)
+        vcpus = source.options.smp if source.options.accel == "kvm" else 0
+        differences = ram.differences(source.pid, destination.pid, vcpus)
         assert not differences, differences
 
     def close(self) -> None:

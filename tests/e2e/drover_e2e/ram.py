@@ -90,7 +90,7 @@ def _differing_pages(a: int, b: int, start: int, end: int) -> list[int]:
     return differing
 
 
-def _compare_block(a: Ram, b: Ram) -> list[str]:
+def _compare_block(a: Ram, b: Ram, kvm_vcpus: int) -> list[str]:
     if a.size != b.size:
         return [f"{a.name}: {a.size} bytes here, {b.size} there"]
     differing = []
@@ -102,19 +102,30 @@ def _compare_block(a: Ram, b: Ram) -> list[str]:
         for hole_start, hole_end in _holes(start, end, runs):
             if not _is_zero(b.fd, hole_start, hole_end):
                 differing.append(hole_start // _PAGE)
+    if kvm_vcpus and len(differing) == 1 and _only_clocks_differ(a, b, differing[0], kvm_vcpus):
+        return []
     if not differing:
         return []
     return [f"{a.name}: {len(differing)} pages differ, the first: {differing[:8]}"]
 
 
-def differences(source_pid: int, destination_pid: int) -> list[str]:
-    """Compares all RAM blocks of two paused VMs; an empty list means that they are equal."""
+def _only_clocks_differ(a: Ram, b: Ram, page: int, vcpus: int) -> bool:
+    """KVM writes its paravirtual clocks (64 bytes a vCPU, and the wall clock) into the guest's RAM
+    when the vCPUs' registers are loaded, as it does under QEMU's own migration."""
+    ours, theirs = (os.pread(ram.fd, _PAGE, page * _PAGE) for ram in (a, b))
+    return sum(x != y for x, y in zip(ours, theirs)) <= 64 * vcpus + 16
+
+
+def differences(source_pid: int, destination_pid: int, kvm_vcpus: int = 0) -> list[str]:
+    """Compares all RAM blocks of two paused VMs; an empty list means that they are equal. Under KVM,
+    with so many vCPUs, the page of the guest's paravirtual clocks may differ in them."""
     sources, destinations = blocks_of(source_pid), blocks_of(destination_pid)
     try:
         names = [block.name for block in sources]
         if not names or names != [block.name for block in destinations]:
             return [f"RAM blocks: {names} here, {[b.name for b in destinations]} there"]
-        return [text for a, b in zip(sources, destinations) for text in _compare_block(a, b)]
+        return [text for a, b in zip(sources, destinations)
+                for text in _compare_block(a, b, kvm_vcpus)]
     finally:
         for block in sources + destinations:
             block.close()
