@@ -35,7 +35,7 @@ Result<double> time_within(std::string_view key, std::string_view text, double l
                            const char* range)
 {
     const auto value = parse_time(text);
-    if (!value || *value < low || *value > high)
+    if (!value || !(*value >= low && *value <= high)) // so that "nan" is none either
         return fail(ErrorKind::Invalid,
                     "-migrate-policy " + std::string(key) + "=" + std::string(text) +
                         " is not a time that is allowed",

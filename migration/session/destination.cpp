@@ -131,6 +131,8 @@ void DestinationSession::fail(Error error)
 {
     if (is_final(state_) || is_committed(state_))
         return;
+    if (state_ == DestinationState::Greeting) // nothing has begun: another source may come
+        return refuse(error);
     report_.error = error;
     enter(DestinationState::Failed);
     loop::post([this, alive = alive_] { // not from within a callback of what is destroyed here
@@ -145,21 +147,29 @@ void DestinationSession::fail(Error error)
     });
 }
 
-stream::Outcome DestinationSession::asked(const stream::SessionToken& token)
+void DestinationSession::asked(const stream::SessionToken& token,
+                               std::function<void(stream::Outcome)> done)
 {
+    using stream::Outcome;
     if (!hello_ || hello_->session != token)
-        return stream::Outcome::Unknown;
+        return done(Outcome::Unknown);
+    if (state_ == DestinationState::TakingOver) { // it may still fail: then the source has it back
+        taken_over_.push_back([this, done = std::move(done)] {
+            done(is_committed(state_) ? Outcome::Committed : Outcome::NotReady);
+        });
+        return;
+    }
     if (is_committed(state_))
-        return stream::Outcome::Committed;
+        return done(Outcome::Committed);
     if (state_ == DestinationState::Ready) {
         // The source has called again: the old link is dead, even if we had not noticed.
         watch_.reset();
         control_.reset();
-        return stream::Outcome::Ready;
+        return done(Outcome::Ready);
     }
     // A source asks after its Commit only, and so after our Ready: whatever this is, it is over.
     fail({ErrorKind::Protocol, "the source asked for an outcome before there could be one", ""});
-    return stream::Outcome::NotReady;
+    done(Outcome::NotReady);
 }
 
 void DestinationSession::answer(stream::FrameConnection& connection, FrameType type) const
@@ -173,27 +183,32 @@ void DestinationSession::answer(stream::FrameConnection& connection, FrameType t
 
 void DestinationSession::commit(std::function<void(FrameType)> done)
 {
-    if (state_ != DestinationState::Ready) {
+    auto reply = [this, done = std::move(done)] {
         const FrameType ours = arrived_paused_ ? FrameType::Arrived : FrameType::Running;
         done(is_committed(state_) ? ours : FrameType::Abort);
+    };
+    if (state_ == DestinationState::Ready || state_ == DestinationState::TakingOver)
+        taken_over_.push_back(std::move(reply));
+    else
+        reply();
+    if (state_ != DestinationState::Ready)
         return;
-    }
     enter(DestinationState::TakingOver);
     report_.error.reset();
     arrived_paused_ = !run_ || machine_.keeps_paused();
-    machine_.take_over(run_, [this, alive = alive_, done = std::move(done)](Status status) {
-        if (!*alive)
-            return;
-        if (status) {
-            enter(DestinationState::Completed);
-            done(arrived_paused_ ? FrameType::Arrived : FrameType::Running);
-            return;
-        }
-        // It never ran here, and never will: the source may have it back.
-        report_.error = std::move(status.error()).in("the guest could not be started here");
-        done(FrameType::Abort);
-        enter(DestinationState::Failed);
+    machine_.take_over(run_, [this, alive = alive_](Status status) {
+        if (*alive)
+            took_over(std::move(status));
     });
+}
+
+void DestinationSession::took_over(Status status)
+{
+    if (!status) // it never ran here, and never will: the source may have it back
+        report_.error = std::move(status.error()).in("the guest could not be started here");
+    enter(status ? DestinationState::Completed : DestinationState::Failed);
+    for (const auto& reply : std::exchange(taken_over_, {}))
+        reply();
 }
 
 Status DestinationSession::resolve(bool guest_is_here)

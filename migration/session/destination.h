@@ -48,9 +48,9 @@ public:
     /// A data connection; its preamble has been read.
     void add_data(UniqueFd socket);
 
-    /// Somebody asks what became of the session `token`. If it is this one and Ready, `connection`
-    /// may carry the commit. Says what to answer.
-    [[nodiscard]] stream::Outcome asked(const stream::SessionToken& token);
+    /// Somebody asks what became of the session `token`. If it is this one and Ready, their
+    /// connection may carry the commit. `done` gets what to answer: at once, or when it is certain.
+    void asked(const stream::SessionToken& token, std::function<void(stream::Outcome)> done);
 
     /// The source's Commit, on the control or an ask connection. `done` gets the frame to answer.
     void commit(std::function<void(stream::FrameType)> done);
@@ -86,6 +86,7 @@ private:
     void round_ended(stream::RoundEnd end);
     void try_load();
     void loaded(Status status);
+    void took_over(Status status);
 
     Machine& machine_;
     std::string software_;
@@ -101,8 +102,9 @@ private:
     std::optional<stream::Hello> hello_;
     std::unique_ptr<RamReceiver> receiver_;
 
-    bool arrived_paused_ = false; ///< taken over, but not run here
-    bool run_ = true;             ///< the guest ran at the source
+    std::vector<std::function<void()>> taken_over_; ///< who waits for the end of TakingOver
+    bool arrived_paused_ = false;                   ///< taken over, but not run here
+    bool run_ = true;                               ///< the guest ran at the source
     bool ram_complete_ = false;
     bool device_complete_ = false;
     std::vector<std::byte> held_; ///< device state since the pause

@@ -145,10 +145,15 @@ void IncomingDoor::ask_frame(std::list<Guest>::iterator guest, const stream::Fra
         frame.payload.size() == std::tuple_size_v<stream::SessionToken>) {
         stream::SessionToken token;
         std::copy(frame.payload.begin(), frame.payload.end(), token.begin());
-        const auto outcome = session_ ? session_->asked(token) : stream::Outcome::Unknown;
-        guest->may_commit = outcome == stream::Outcome::Ready;
-        guest->asking->send(FrameType::Outcome, stream::encode_u32(static_cast<uint32_t>(outcome)));
-        return;
+        auto answer = [guest, here = guest->here](stream::Outcome outcome) {
+            if (!*here)
+                return;
+            guest->may_commit = outcome == stream::Outcome::Ready;
+            guest->asking->send(FrameType::Outcome,
+                                stream::encode_u32(static_cast<uint32_t>(outcome)));
+        };
+        return session_ ? session_->asked(token, std::move(answer))
+                        : answer(stream::Outcome::Unknown);
     }
     // Only who knows the session's token may commit: else a stranger could start a second copy.
     if (frame.header.type == FrameType::Commit && session_ && guest->may_commit)

@@ -2,6 +2,7 @@
 #include "migration/session/ram_receiver.h"
 
 #include "migration/session/ram_stripe.h"
+#include "util/log.h"
 #include "util/loop.h"
 
 #include <algorithm>
@@ -10,6 +11,11 @@ namespace drover {
 
 using stream::FrameType;
 using stream::PageEncoding;
+
+namespace {
+/// Connections besides the source's own, each of which holds a thread until the session ends.
+constexpr size_t max_strangers = 64;
+} // namespace
 
 RamReceiver::RamReceiver(std::span<const RamBlock> ram, size_t channels, Callbacks callbacks)
     : ram_(ram), channels_(channels), callbacks_(std::move(callbacks)), rounds_(channels),
@@ -30,8 +36,8 @@ RamReceiver::~RamReceiver()
 
 void RamReceiver::add_channel(UniqueFd socket, const stream::SessionToken& token)
 {
-    if (threads_.size() >= channels_)
-        return; // more connections than agreed: dropped
+    if (threads_.size() >= channels_ + max_strangers)
+        return; // a flood: dropped
     sockets_.push_back(make_socket_channel(std::move(socket)));
     Channel* channel = sockets_.back().get();
     threads_.emplace_back([this, channel, token] { run(*channel, token); });
@@ -39,7 +45,17 @@ void RamReceiver::add_channel(UniqueFd socket, const stream::SessionToken& token
 
 void RamReceiver::run(Channel& channel, const stream::SessionToken& token)
 {
-    Status status = receive(channel, token);
+    stream::FrameReader reader(channel);
+    const auto index = read_join(reader, token);
+    if (!index) {
+        // Who cannot name the session is a stranger and must not end it. If it was the source after
+        // all, it learns by the closed connection.
+        if (index.error().kind == ErrorKind::Protocol)
+            log::warning("a data connection was turned away: " + index.error().text());
+        channel.abort();
+        return;
+    }
+    Status status = receive(*index, reader);
     if (status)
         return;
     loop::post([this, alive = alive_, error = std::move(status.error())]() mutable {
@@ -48,18 +64,17 @@ void RamReceiver::run(Channel& channel, const stream::SessionToken& token)
     });
 }
 
-Status RamReceiver::receive(Channel& channel, const stream::SessionToken& token)
+Status RamReceiver::receive(size_t index, stream::FrameReader& reader)
 {
-    stream::FrameReader reader(channel);
-    const auto index = read_join(reader, token);
-    if (!index)
-        return std::unexpected(index.error());
+    if (index >= channels_ || joined_[index].exchange(true))
+        return fail(ErrorKind::Protocol,
+                    "data channel " + std::to_string(index) + " came twice, or is too many");
     for (;;) {
         auto frame = reader.read();
         if (!frame)
             return pass(frame);
         bytes_ += stream::header_size + (*frame)->payload.size();
-        if (Status status = handle(*index, **frame); !status)
+        if (Status status = handle(index, **frame); !status)
             return status;
     }
 }
@@ -77,9 +92,6 @@ Result<size_t> RamReceiver::read_join(stream::FrameReader& reader,
         return pass(join);
     if (join->token != token)
         return fail(ErrorKind::Protocol, "a data channel of another session came");
-    if (join->index >= channels_ || joined_[join->index].exchange(true))
-        return fail(ErrorKind::Protocol,
-                    "data channel " + std::to_string(join->index) + " came twice, or is too many");
     return join->index;
 }
 

@@ -31,8 +31,8 @@ public:
     RamReceiver(const RamReceiver&) = delete;
     RamReceiver& operator=(const RamReceiver&) = delete;
 
-    /// Takes a data connection whose preamble has been read; its Join frame, which `reader` is
-    /// given to read first, decides the index. The worker checks the token.
+    /// Takes a data connection whose preamble has been read. One that does not begin with this
+    /// session's Join is closed, and disturbs nothing. The worker checks that.
     void add_channel(UniqueFd socket, const stream::SessionToken& token);
 
     [[nodiscard]] uint64_t bytes_received() const { return bytes_; }
@@ -40,7 +40,7 @@ public:
 
 private:
     void run(Channel& channel, const stream::SessionToken& token);
-    [[nodiscard]] Status receive(Channel& channel, const stream::SessionToken& token);
+    [[nodiscard]] Status receive(size_t index, stream::FrameReader& reader);
     [[nodiscard]] Result<size_t> read_join(stream::FrameReader& reader,
                                            const stream::SessionToken& token);
     [[nodiscard]] Status handle(size_t channel, const stream::Frame& frame);

@@ -48,6 +48,8 @@ std::unique_ptr<Connecting> SourceSession::dial(std::function<void(Result<Unique
 
 void SourceSession::connected(Result<UniqueFd> socket)
 {
+    if (state_ != SourceState::Connecting) // given up meanwhile
+        return;
     if (!socket)
         return fail(std::move(socket.error()));
     control_ = std::make_unique<stream::FrameConnection>(

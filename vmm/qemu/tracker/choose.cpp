@@ -58,6 +58,9 @@ Result<std::unique_ptr<DirtyTracker>> choose_tracker(pid_t pid, std::span<const 
 
     const char* variable = getenv("DROVER_TRACKER");
     const std::string wanted = variable ? variable : "";
+    if (!wanted.empty() && wanted != "pagemap-scan" && wanted != "soft-dirty")
+        return fail(ErrorKind::Invalid, "DROVER_TRACKER names no tracker: " + wanted,
+                    "it may be pagemap-scan or soft-dirty");
     Status scan = probe_pagemap_scan();
     if (scan && !all_have_userfaultfds(*placed))
         scan = fail(ErrorKind::System, "QEMU could not make a userfaultfd for its RAM");

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "migration/ram/ram_block.h"
+#include "vmm/qemu/tracker/handover.h"
+
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace drover::testing {
+
+/// A child process with memory that it writes when told, under the preloaded tracker library.
+class Victim {
+public:
+    explicit Victim(uint64_t pages);
+    ~Victim();
+    Victim(const Victim&) = delete;
+    Victim& operator=(const Victim&) = delete;
+
+    /// Sends a command; does not wait.
+    void tell(const std::string& command);
+    /// Whether its answer has come.
+    [[nodiscard]] bool has_answered() const;
+    /// Waits for the answer: whether it could do it.
+    [[nodiscard]] bool answer();
+    bool do_it(const std::string& command)
+    {
+        tell(command);
+        return answer();
+    }
+
+    [[nodiscard]] pid_t pid() const { return pid_; }
+    [[nodiscard]] std::span<const RamBlock> blocks() const { return {&block_, 1}; }
+    [[nodiscard]] const RamBlock& block() const { return block_; }
+    [[nodiscard]] std::vector<TrackedMapping> mappings();
+
+private:
+    RamBlock block_;
+    pid_t pid_ = -1;
+    UniqueFd to_, from_, announcements_;
+};
+
+} // namespace drover::testing
