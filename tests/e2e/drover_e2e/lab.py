@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The KVM lab: boots an emulated KVM host (QEMU emulates AMD SVM) and shows the tests that run in it.
 
-python3 -m drover_e2e.lab [--filter TEXT] [--timeout SECONDS]"""
+python3 -m drover_e2e.lab [--filter TEXT] [--repeat N] [--timeout SECONDS]"""
 
 import argparse
 import re
@@ -15,20 +15,21 @@ _RESULT = re.compile(r"^(PASS|FAIL|SKIP) |^    ")
 _TALLY = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
 
 
-def host_command(test_filter: str) -> list[str]:
-    words = "console=ttyS0 quiet panic=-1" + (f" lab.filter={test_filter}" if test_filter else "")
+def host_command(test_filter: str, repeat: int) -> list[str]:
+    words = f"console=ttyS0 quiet panic=-1 lab.repeat={repeat}"
+    words += f" lab.filter={test_filter}" if test_filter else ""
     return [paths.QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "max,+svm,+npt", "-smp", "2",
             "-m", "3072", "-kernel", paths.guest_file("vmlinuz"),
             "-initrd", str(paths.BUILD / "lab" / "initrd"), "-append", words, "-serial", "stdio"]
 
 
-def run_host(test_filter: str, timeout: float) -> int:
+def run_host(test_filter: str, repeat: int, timeout: float) -> int:
     """Shows the results as they come; 0 if the host came to its end and no test failed."""
     log = paths.BUILD / "lab" / "console.log"
     tally = None
     with open(log, "w", encoding="utf-8") as console:
-        host = subprocess.Popen(host_command(test_filter), stdin=subprocess.DEVNULL,
+        host = subprocess.Popen(host_command(test_filter, repeat), stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                 errors="replace")
         limit = threading.Timer(timeout, host.kill)
@@ -53,10 +54,11 @@ def run_host(test_filter: str, timeout: float) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="devtool lab")
     parser.add_argument("--filter", default="")
+    parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=900)
     options = parser.parse_args()
     subprocess.run([str(paths.ROOT / "tests/lab/build-host"), str(paths.BUILD)], check=True)
-    return run_host(options.filter, options.timeout)
+    return run_host(options.filter, options.repeat, options.timeout)
 
 
 if __name__ == "__main__":

@@ -90,6 +90,16 @@ def _differing_pages(a: int, b: int, start: int, end: int) -> list[int]:
     return differing
 
 
+def _describe(a: int, b: int, page: int) -> str:
+    """Which bytes of a page differ, and how."""
+    ours, theirs = os.pread(a, _PAGE, page * _PAGE), os.pread(b, _PAGE, page * _PAGE)
+    places = [i for i in range(_PAGE) if ours[i] != theirs[i]]
+    first, last = places[0], places[-1] + 1
+    shown = slice(first, min(last, first + 32))
+    return (f"page {page}: {len(places)} bytes in {first:#x}…{last:#x}, "
+            f"{ours[shown].hex()} here, {theirs[shown].hex()} there")
+
+
 def _compare_block(a: Ram, b: Ram, kvm_vcpus: int) -> list[str]:
     if a.size != b.size:
         return [f"{a.name}: {a.size} bytes here, {b.size} there"]
@@ -106,7 +116,8 @@ def _compare_block(a: Ram, b: Ram, kvm_vcpus: int) -> list[str]:
         return []
     if not differing:
         return []
-    return [f"{a.name}: {len(differing)} pages differ, the first: {differing[:8]}"]
+    details = [_describe(a.fd, b.fd, page) for page in differing[:8]]
+    return [f"{a.name}: {len(differing)} pages differ: {'; '.join(details)}"]
 
 
 def _only_clocks_differ(a: Ram, b: Ram, page: int, vcpus: int) -> bool:
