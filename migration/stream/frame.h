@@ -47,10 +47,10 @@ enum class FrameType : uint16_t {
     Pong = 16,       ///< control, either: the same cookie
     Ask = 17,        ///< ask, source → destination: the session's token (16 bytes)
     Outcome = 18,    ///< ask, destination → source: Outcome (u32)
-    Arrived = 22,    ///< as Running, but the guest was left paused there (paused before, or -S)
     TunnelOpen = 19, ///< tunnel, source → destination: u32 stream
     TunnelData = 20, ///< tunnel, either: u32 stream, bytes
     TunnelClose = 21, ///< tunnel, either: u32 stream; no more data comes from this side
+    Arrived = 22,     ///< as Running, but the guest was left paused there (paused before, or -S)
 };
 
 /// What a destination says of a session when it is asked.
