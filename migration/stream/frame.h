@@ -13,8 +13,9 @@
 /// Everything is little-endian. The header lies outside the payload that it checks.
 namespace drover::stream {
 
-/// The first 16 bytes on each connection, in both directions: eight of magic, then the format's
-/// number (u32) and the role of the connection (u32, ConnectionRole).
+/// The preamble, 16 bytes: eight of magic, then the format's number (u32) and the role of the
+/// connection (u32, ConnectionRole). Who opens a connection sends it first of all; who accepts it
+/// sends one (with role Control) only to say why it does not accept the other's.
 inline constexpr std::array<unsigned char, 8> magic = {'D', 'R', 'O', 'V', 'E', 'R', '\r', '\n'};
 inline constexpr uint32_t format_version = 1;
 inline constexpr size_t preamble_size = 16;
@@ -46,10 +47,10 @@ enum class FrameType : uint16_t {
     Pong = 16,       ///< control, either: the same cookie
     Ask = 17,        ///< ask, source → destination: the session's token (16 bytes)
     Outcome = 18,    ///< ask, destination → source: Outcome (u32)
-    Arrived = 22,    ///< as Running, but the guest was left paused there (paused before, or -S)
     TunnelOpen = 19, ///< tunnel, source → destination: u32 stream
     TunnelData = 20, ///< tunnel, either: u32 stream, bytes
     TunnelClose = 21, ///< tunnel, either: u32 stream; no more data comes from this side
+    Arrived = 22,     ///< as Running, but the guest was left paused there (paused before, or -S)
 };
 
 /// What a destination says of a session when it is asked.
@@ -86,6 +87,9 @@ using PreambleBytes = std::array<std::byte, preamble_size>;
 /// or another format's version is at the other end.
 [[nodiscard]] Result<ConnectionRole>
 decode_preamble(std::span<const std::byte, preamble_size> bytes);
+[[nodiscard]] bool begins_with_magic(std::span<const std::byte, preamble_size> bytes);
+/// The error for a peer whose first bytes are not a Drover's.
+[[nodiscard]] Error not_drover(std::span<const std::byte> first_bytes);
 /// What the first bytes of a connection (any number of them) look like, if they are not a Drover
 /// preamble: "an HTTP client", "a stock QEMU", … or the bytes themselves.
 [[nodiscard]] std::string describe_stranger(std::span<const std::byte> first_bytes);

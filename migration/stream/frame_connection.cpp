@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "migration/stream/frame_io.h"
+#include "migration/stream/frame_assembler.h"
 #include "migration/transport/socket_error.h"
 
 #include <cerrno>
@@ -28,12 +28,14 @@ bool would_block(int errno_value)
 /// lingering (the owner has gone, the rest of the queue is written).
 class FrameConnection::Impl : public std::enable_shared_from_this<Impl> {
 public:
-    Impl(UniqueFd socket, ConnectionRole role, Callbacks callbacks)
-        : socket_(std::move(socket)), role_(role), callbacks_(std::move(callbacks))
+    Impl(UniqueFd socket, ConnectionRole role, FrameAssembler::Greeting greeting,
+         Callbacks callbacks)
+        : socket_(std::move(socket)), callbacks_(std::move(callbacks)), input_(role, greeting)
     {
     }
 
-    void start(bool send_preamble, bool expect_preamble);
+    void start() { in_ = watch(G_IO_IN, &Impl::on_readable); }
+    void enqueue(Bytes bytes);
     void send_frame(FrameType type, std::span<const std::byte> payload);
     void linger();
     void stop();
@@ -44,25 +46,17 @@ public:
     TimePoint last_heard() const { return last_heard_; }
 
 private:
-    enum class Expecting { Preamble, Header, Payload };
-
     loop::Source watch(GIOCondition condition, void (Impl::*handler)());
-    void expect(Expecting what, std::span<std::byte> target);
     void on_readable();
-    Status take_piece();
-    Status take_header();
-    Status deliver();
     [[nodiscard]] Error end_of_input(ssize_t result) const;
     void close_input(Error error);
     void close_input_soon(Error error);
-    void enqueue(Bytes bytes);
     void flush();
     void write_failed(int reason);
     void discard_input();
     void finish_lingering_if_written();
 
     UniqueFd socket_;
-    const ConnectionRole role_;
     const Callbacks callbacks_;
     loop::Source in_, out_, timer_;
     bool receiving_ = true;
@@ -71,14 +65,7 @@ private:
     bool was_long_ = false;           // `drained` is owed
     std::shared_ptr<Impl> lingering_; // ourselves, while nobody else holds us
 
-    Expecting expecting_ = Expecting::Header;
-    std::span<std::byte> target_; // what is still to be filled
-    PreambleBytes preamble_{};
-    HeaderBytes header_bytes_{};
-    FrameHeader header_;
-    PayloadBuffer buffer_;
-    std::span<std::byte> payload_;
-    uint64_t receive_sequence_ = 0;
+    FrameAssembler input_;
     TimePoint last_heard_ = Clock::now();
 
     std::deque<Bytes> queue_;
@@ -97,31 +84,13 @@ loop::Source FrameConnection::Impl::watch(GIOCondition condition, void (Impl::*h
     });
 }
 
-void FrameConnection::Impl::start(bool send_preamble, bool expect_preamble)
-{
-    if (expect_preamble)
-        expect(Expecting::Preamble, preamble_);
-    else
-        expect(Expecting::Header, header_bytes_);
-    in_ = watch(G_IO_IN, &Impl::on_readable);
-    if (send_preamble) {
-        const PreambleBytes bytes = encode_preamble(role_);
-        enqueue({bytes.begin(), bytes.end()});
-    }
-}
-
 // Receiving
-
-void FrameConnection::Impl::expect(Expecting what, std::span<std::byte> target)
-{
-    expecting_ = what;
-    target_ = target;
-}
 
 void FrameConnection::Impl::on_readable()
 {
     for (int i = 0; i < reads_per_turn && receiving_ && !held_; ++i) {
-        const ssize_t n = recv(socket_.get(), target_.data(), target_.size(), MSG_DONTWAIT);
+        const auto target = input_.target();
+        const ssize_t n = recv(socket_.get(), target.data(), target.size(), MSG_DONTWAIT);
         if (n < 0 && would_block(errno))
             return;
         if (n <= 0) {
@@ -131,66 +100,19 @@ void FrameConnection::Impl::on_readable()
             return;
         }
         last_heard_ = Clock::now();
-        target_ = target_.subspan(static_cast<size_t>(n));
-        if (!target_.empty())
-            continue;
-        if (auto taken = take_piece(); !taken)
-            close_input(std::move(taken.error()));
+        auto frame = input_.filled(static_cast<size_t>(n));
+        if (!frame)
+            close_input(std::move(frame.error()));
+        else if (*frame)
+            callbacks_.frame(**frame);
     }
 }
 
 /// Why recv() returned zero or less.
 Error FrameConnection::Impl::end_of_input(ssize_t result) const
 {
-    const Error why = result < 0 ? connection_error(errno) : connection_closed();
-    if (write_error_)
-        return *write_error_;
-    if (expecting_ != Expecting::Preamble)
-        return why;
-    const size_t received = preamble_.size() - target_.size();
-    return {ErrorKind::Connection,
-            why.message + " before it greeted; it looks like " +
-                describe_stranger(std::span(preamble_).first(received)),
-            "both ends of a migration must be Drover, and the destination must still wait for one"};
-}
-
-Status FrameConnection::Impl::take_piece()
-{
-    if (expecting_ == Expecting::Header)
-        return take_header();
-    if (expecting_ == Expecting::Payload)
-        return deliver();
-    const auto role = decode_preamble(preamble_);
-    if (!role)
-        return std::unexpected(role.error());
-    if (*role != role_)
-        return fail(ErrorKind::Protocol, "the peer's connection has another role than expected");
-    expect(Expecting::Header, header_bytes_);
-    return {};
-}
-
-Status FrameConnection::Impl::take_header()
-{
-    auto header = decode_header(header_bytes_);
-    if (!header)
-        return pass(header);
-    if (auto expected = check_sequence(*header, receive_sequence_); !expected)
-        return expected;
-    header_ = *header;
-    payload_ = buffer_.prepare(header_.payload_size);
-    expect(Expecting::Payload, payload_);
-    return payload_.empty() ? deliver() : Status{};
-}
-
-Status FrameConnection::Impl::deliver()
-{
-    if (auto whole = check_payload(header_, payload_); !whole)
-        return whole;
-    ++receive_sequence_;
-    expect(Expecting::Header, header_bytes_);
-    const Frame frame{header_, payload_};
-    callbacks_.frame(frame);
-    return {};
+    Error why = result < 0 ? connection_error(errno) : connection_closed();
+    return input_.ended(write_error_ ? *write_error_ : std::move(why));
 }
 
 void FrameConnection::Impl::close_input(Error error)
@@ -357,9 +279,14 @@ void FrameConnection::Impl::discard_input()
 
 FrameConnection::FrameConnection(UniqueFd socket, ConnectionRole role, bool send_preamble,
                                  bool expect_preamble, Callbacks callbacks)
-    : impl_(std::make_shared<Impl>(std::move(socket), role, std::move(callbacks)))
 {
-    impl_->start(send_preamble, expect_preamble);
+    using enum FrameAssembler::Greeting;
+    const auto greeting = expect_preamble ? Required : send_preamble ? Optional : None;
+    impl_ = std::make_shared<Impl>(std::move(socket), role, greeting, std::move(callbacks));
+    impl_->start();
+    const PreambleBytes preamble = encode_preamble(role);
+    if (send_preamble)
+        impl_->enqueue({preamble.begin(), preamble.end()});
 }
 
 FrameConnection::~FrameConnection()

@@ -72,7 +72,9 @@ public:
     static constexpr size_t long_queue_bytes = 4U << 20;
 
     /// Takes a connected socket. `expect_preamble`: the peer's preamble has not been read yet and
-    /// must have the role `role`. Our own preamble is sent at once if `send_preamble`.
+    /// must have the role `role`. Our own preamble is sent at once if `send_preamble`; then a
+    /// preamble may come from the peer even if it is not expected, and a peer that is no Drover is
+    /// named in the error.
     /// Callbacks may destroy the connection.
     FrameConnection(UniqueFd socket, ConnectionRole role, bool send_preamble, bool expect_preamble,
                     Callbacks callbacks);

@@ -71,13 +71,22 @@ std::string describe_stranger(std::span<const std::byte> first_bytes)
     return "an unknown program (it sent \"" + printable(first_bytes) + "\")";
 }
 
+bool begins_with_magic(std::span<const std::byte, preamble_size> bytes)
+{
+    return std::equal(magic.begin(), magic.end(), bytes.begin(),
+                      [](auto a, auto b) { return static_cast<std::byte>(a) == b; });
+}
+
+Error not_drover(std::span<const std::byte> first_bytes)
+{
+    return {ErrorKind::Protocol, "at the other end is " + describe_stranger(first_bytes),
+            "both ends of a migration must be Drover"};
+}
+
 Result<ConnectionRole> decode_preamble(std::span<const std::byte, preamble_size> bytes)
 {
-    const bool ours = std::equal(magic.begin(), magic.end(), bytes.begin(),
-                                 [](auto a, auto b) { return static_cast<std::byte>(a) == b; });
-    if (!ours)
-        return fail(ErrorKind::Protocol, "at the other end is " + describe_stranger(bytes),
-                    "both ends of a migration must be Drover");
+    if (!begins_with_magic(bytes))
+        return std::unexpected(not_drover(bytes));
     const uint32_t version = load_le<uint32_t>(&bytes[8]);
     if (version != format_version)
         return fail(ErrorKind::Incompatible,

@@ -26,6 +26,15 @@ struct Tunnel::Stream {
     bool remote_ended = false; ///< TunnelClose came
 
     [[nodiscard]] size_t queued() const { return queue.size() - written; }
+    void add(std::span<const std::byte> data)
+    {
+        // A reader that is always a little behind never empties the queue: what it has read goes.
+        if (written > long_local_queue) {
+            queue.erase(queue.begin(), queue.begin() + static_cast<ptrdiff_t>(written));
+            written = 0;
+        }
+        queue.insert(queue.end(), data.begin(), data.end());
+    }
 };
 
 Tunnel::Tunnel(UniqueFd socket, bool is_source, Callbacks callbacks)
@@ -125,7 +134,7 @@ void Tunnel::handle(const Frame& frame)
         const auto data = frame.payload.subspan(4);
         if (stream.local_ended)
             return; // the session does not listen any more
-        stream.queue.insert(stream.queue.end(), data.begin(), data.end());
+        stream.add(data);
         write_local(stream);
         return update_hold();
     }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The migration stream's decoders. The first byte names a frame's type (0: a preamble, 255: a whole
-// header), the rest is its payload: so mutations get past the checksums, which a forger can make
-// too. What decodes must survive being encoded and decoded again.
+// header, 254: a whole connection), the rest is its payload: so mutations get past the checksums,
+// which a forger can make too. What decodes must survive being encoded and decoded again.
+#include "migration/stream/frame_assembler.h"
 #include "migration/stream/hello.h"
 #include "migration/stream/little_endian.h"
 #include "tests/fuzz/driver.h"
@@ -133,6 +134,35 @@ void check_payload_of(FrameType type, Payload payload)
     }
 }
 
+/// How many frames come out of a connection's bytes, and the error at its end.
+std::pair<size_t, std::string> assemble(Payload input, FrameAssembler::Greeting greeting,
+                                        size_t chunk)
+{
+    FrameAssembler assembler(ConnectionRole::Control, greeting);
+    size_t frames = 0;
+    while (!input.empty()) {
+        const auto target = assembler.target();
+        require(!target.empty());
+        const size_t count = std::min({target.size(), input.size(), chunk});
+        std::copy_n(input.begin(), count, target.begin());
+        input = input.subspan(count);
+        const auto frame = assembler.filled(count);
+        if (!frame)
+            return {frames, frame.error().text()};
+        frames += *frame != nullptr;
+    }
+    return {frames, assembler.ended({ErrorKind::Connection, "the end", {}}).text()};
+}
+
+/// Where the network cuts the bytes must not matter.
+void check_connection(Payload input)
+{
+    using enum FrameAssembler::Greeting;
+    for (const auto greeting : {None, Optional, Required})
+        require(assemble(input, greeting, input.size()) ==
+                assemble(input, greeting, input.size() % 7 + 1));
+}
+
 std::string seed(unsigned char first, Payload payload)
 {
     std::string text(1, static_cast<char>(first));
@@ -152,6 +182,20 @@ Hello example_hello()
     hello.optional_features = {"commit-ask"};
     hello.ram = {{"ram", 1 << 30, 4096}, {"huge", 1 << 30, 2 << 20}};
     return hello;
+}
+
+Bytes example_connection()
+{
+    const auto preamble = encode_preamble(ConnectionRole::Control);
+    Bytes bytes(preamble.begin(), preamble.end());
+    uint64_t sequence = 0;
+    for (const Bytes& payload : {encode_u64(1), encode_u64(2)}) {
+        const auto header =
+            encode_header({FrameType::Ping, 0, 8, sequence++, payload_checksum(payload)});
+        bytes.insert(bytes.end(), header.begin(), header.end());
+        bytes.insert(bytes.end(), payload.begin(), payload.end());
+    }
+    return bytes;
 }
 
 Bytes example_pages()
@@ -178,6 +222,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size)
         check_preamble(payload);
     else if (data[0] == 255)
         check_header(payload);
+    else if (data[0] == 254)
+        check_connection(payload);
     else
         check_payload_of(static_cast<FrameType>(data[0]), payload);
     return 0;
@@ -185,11 +231,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size)
 
 std::vector<std::string> drover::fuzz::seeds()
 {
+    const Bytes connection = example_connection();
     const Welcome welcome{"drover 0.1.0", {"raw-pages"}, 2, Json::object()};
     const Error error{ErrorKind::Refused, "the RAM differs", "give both sides -m 512"};
     return {
         seed(0, encode_preamble(ConnectionRole::Control)),
         seed(255, encode_header({FrameType::Pages, 0, 4096, 7, 42})),
+        seed(254, connection),
+        seed(254, std::span(connection).subspan(preamble_size)),
         seed(FrameType::Hello, encode_json(example_hello().to_json())),
         seed(FrameType::Welcome, encode_json(welcome.to_json())),
         seed(FrameType::Refuse, encode_json(error_to_json(error))),

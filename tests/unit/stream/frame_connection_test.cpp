@@ -172,6 +172,45 @@ TEST_F(FrameConnectionTest, StrangersAreNamed)
     }
 }
 
+TEST_F(FrameConnectionTest, AnOpenerHearsWhyItsPreambleIsNotTaken)
+{
+    const std::pair<Bytes, const char*> answers[] = {
+        {hex("44 52 4f 56 45 52 0d 0a 09 00 00 00 01 00 00 00"), "format 9"},
+        {hex("44 52 4f 56 45 52 0d 0a 01 00 00 00 01 00 00 00"), "closed the connection"},
+        {bytes_of("SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n"), "an SSH program"},
+        {bytes_of("HTTP/1.1 400 Bad Request\r\nServer: x\r\n"), "an HTTP server"},
+        {bytes_of("hello"), "an unknown program"},
+        {{}, "a program that sends nothing"},
+    };
+    for (const auto& [bytes, what] : answers) {
+        SetUp();
+        End end;
+        end.open(std::move(left_socket_), true, false);
+        say(bytes);
+        right_socket_.reset();
+        ASSERT_TRUE(run_until([&] { return end.closed.has_value(); })) << what;
+        EXPECT_NE(end.closed->message.find(what), std::string::npos) << end.closed->message;
+    }
+}
+
+TEST_F(FrameConnectionTest, AnOpenerTakesFramesWithAndWithoutAPreambleBefore)
+{
+    for (const bool greeted : {false, true}) {
+        SetUp();
+        End end;
+        end.open(std::move(left_socket_), true, false);
+        if (greeted)
+            say(encode_preamble(ConnectionRole::Control));
+        say(frame(FrameType::Ping, encode_u64(7), 0));
+        say(frame(FrameType::Ready, {}, 1));
+        ASSERT_TRUE(run_until([&] { return end.frames.size() == 2; }));
+        EXPECT_EQ(end.frames[0].payload, encode_u64(7));
+        say(with_bit_flipped(frame(FrameType::Ready, {}, 2), 0));
+        ASSERT_TRUE(run_until([&] { return end.closed.has_value(); }));
+        EXPECT_NE(end.closed->message.find("checksum"), std::string::npos) << end.closed->message;
+    }
+}
+
 TEST_F(FrameConnectionTest, APeerThatClosesInsteadOfGreeting)
 {
     left_.open(std::move(left_socket_), true, true);
@@ -224,6 +263,19 @@ TEST_F(FrameConnectionTest, GracefulClosingOfWhatIsBrokenEndsAtOnce)
     FrameConnection::close_gracefully(std::move(left_.connection));
     EXPECT_LT(fcntl(number, F_GETFD), 0);
     FrameConnection::close_gracefully(nullptr);
+}
+
+TEST_F(FrameConnectionTest, GracefulClosingReadsOnAndEndsWithThePeer)
+{
+    const int number = left_socket_.get();
+    left_.open(std::move(left_socket_));
+    left_.connection->send(FrameType::Ready);
+    FrameConnection::close_gracefully(std::move(left_.connection));
+    say(Bytes(100'000));
+    right_socket_.reset();
+    for (int turn = 0; turn < 20; ++turn) // far less than the second that it may take
+        g_main_context_iteration(nullptr, FALSE);
+    EXPECT_LT(fcntl(number, F_GETFD), 0);
 }
 
 TEST_F(FrameConnectionTest, GracefulClosingGivesUpOnAPeerThatStays)

@@ -27,10 +27,12 @@ PreambleBytes preamble_of(const Bytes& bytes)
 TEST(Frame, TypeNumbersAreFrozen)
 {
     const std::map<unsigned, std::string> names = {
-        {1, "Hello"},    {2, "Welcome"},  {3, "Refuse"},       {4, "Join"},       {5, "Pages"},
-        {6, "RoundEnd"}, {7, "RoundAck"}, {8, "DeviceHeader"}, {9, "DeviceData"}, {10, "DeviceEnd"},
-        {11, "Ready"},   {12, "Commit"},  {13, "Running"},     {14, "Abort"},     {15, "Ping"},
-        {16, "Pong"},    {17, "Ask"},     {18, "Outcome"},
+        {1, "Hello"},        {2, "Welcome"},    {3, "Refuse"},      {4, "Join"},
+        {5, "Pages"},        {6, "RoundEnd"},   {7, "RoundAck"},    {8, "DeviceHeader"},
+        {9, "DeviceData"},   {10, "DeviceEnd"}, {11, "Ready"},      {12, "Commit"},
+        {13, "Running"},     {14, "Abort"},     {15, "Ping"},       {16, "Pong"},
+        {17, "Ask"},         {18, "Outcome"},   {19, "TunnelOpen"}, {20, "TunnelData"},
+        {21, "TunnelClose"}, {22, "Arrived"},
     };
     for (unsigned number = 0; number < 100; ++number) {
         const auto known = names.find(number);
@@ -78,7 +80,7 @@ TEST(Frame, ForgedHeadersWithAGoodChecksumAreRefused)
         EXPECT_NE(decoded.error().message.find(word), std::string::npos) << decoded.error().message;
     };
     refused({FrameType{0}, 0, 0, 0, 0}, "unknown type 0");
-    refused({FrameType{19}, 0, 0, 0, 0}, "unknown type 19");
+    refused({FrameType{23}, 0, 0, 0, 0}, "unknown type 23");
     refused({FrameType{65535}, 0, 0, 0, 0}, "unknown type 65535");
     refused({FrameType::Commit, 1, 0, 0, 0}, "unknown flags 1");
     refused({FrameType::Pages, 0x8000, 4096, 0, 0}, "unknown flags 32768");
@@ -95,6 +97,11 @@ TEST(Frame, ForgedHeadersWithAGoodChecksumAreRefused)
     refused({FrameType::Ready, 0, 1, 0, 0}, "1 bytes");
     refused({FrameType::Commit, 0, 1, 0, 0}, "1 bytes");
     refused({FrameType::Running, 0, 1, 0, 0}, "1 bytes");
+    refused({FrameType::Arrived, 0, 1, 0, 0}, "1 bytes");
+    refused({FrameType::TunnelOpen, 0, 5, 0, 0}, "5 bytes");
+    refused({FrameType::TunnelData, 0, 4, 0, 0}, "4 bytes");
+    refused({FrameType::TunnelData, 0, max_tunnel_payload + 1, 0, 0}, "262149 bytes");
+    refused({FrameType::TunnelClose, 0, 0, 0, 0}, "0 bytes");
     refused({FrameType::Ping, 0, 9, 0, 0}, "9 bytes");
     refused({FrameType::Pong, 0, 7, 0, 0}, "7 bytes");
     refused({FrameType::Ask, 0, 17, 0, 0}, "17 bytes");
@@ -103,7 +110,7 @@ TEST(Frame, ForgedHeadersWithAGoodChecksumAreRefused)
 
 TEST(Frame, EachTypeIsAcceptedAtItsCap)
 {
-    for (unsigned number = 1; number <= 18; ++number) {
+    for (unsigned number = 1; number <= 22; ++number) {
         const auto type = static_cast<FrameType>(number);
         EXPECT_TRUE(decode_header(encode_header({type, 0, payload_cap(type), 0, 0})))
             << frame_name(type);
@@ -159,11 +166,14 @@ TEST(Preamble, GoldenBytes)
               "44 52 4f 56 45 52 0d 0a 01 00 00 00 02 00 00 00");
     EXPECT_EQ(to_hex(encode_preamble(ConnectionRole::Ask)),
               "44 52 4f 56 45 52 0d 0a 01 00 00 00 03 00 00 00");
+    EXPECT_EQ(to_hex(encode_preamble(ConnectionRole::Tunnel)),
+              "44 52 4f 56 45 52 0d 0a 01 00 00 00 04 00 00 00");
 }
 
 TEST(Preamble, EachRoleSurvivesTheWayThere)
 {
-    for (const auto role : {ConnectionRole::Control, ConnectionRole::Data, ConnectionRole::Ask}) {
+    for (const auto role : {ConnectionRole::Control, ConnectionRole::Data, ConnectionRole::Ask,
+                            ConnectionRole::Tunnel}) {
         const auto decoded = decode_preamble(encode_preamble(role));
         ASSERT_TRUE(decoded);
         EXPECT_EQ(*decoded, role);
@@ -207,7 +217,7 @@ TEST(Preamble, OtherFormatsAreNamed)
 
 TEST(Preamble, UnknownRolesAreRefused)
 {
-    for (const char* role : {"00 00 00 00", "04 00 00 00", "01 00 00 80"}) {
+    for (const char* role : {"00 00 00 00", "05 00 00 00", "01 00 00 80"}) {
         const auto decoded = decode_preamble(
             preamble_of(hex(std::string("44 52 4f 56 45 52 0d 0a 01 00 00 00") + role)));
         ASSERT_FALSE(decoded) << role;
