@@ -54,7 +54,7 @@ class Case:
     def guest(self, options: GuestOptions = GuestOptions(), **more) -> Vm:
         """A guest whose workload runs and beats."""
         vm = self.vm(options, **more).ready()
-        self.beats.wait(vm.name, 20, match=lambda beat: beat.ready)
+        self.beats.wait(vm.name, 60, match=lambda beat: beat.ready)
         return vm
 
     def destination(self, options: GuestOptions = GuestOptions(), address: str | None = None,

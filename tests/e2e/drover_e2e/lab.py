@@ -55,7 +55,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="devtool lab")
     parser.add_argument("--filter", default="")
     parser.add_argument("--repeat", type=int, default=1)
-    parser.add_argument("--timeout", type=float, default=900)
+    parser.add_argument("--timeout", type=float, default=1500)
     options = parser.parse_args()
     subprocess.run([str(paths.ROOT / "tests/lab/build-host"), str(paths.BUILD)], check=True)
     return run_host(options.filter, options.repeat, options.timeout)

@@ -109,8 +109,10 @@ class Vm(Emulator):
         super().__init__(name, arguments, directory, emulator, namespace, options.env)
         beats.watch(self)
 
-    def ready(self, timeout: float = 60) -> "Vm":
-        """Negotiates QMP and waits until the guest's workload runs."""
+    def ready(self, timeout: float | None = None) -> "Vm":
+        """Negotiates QMP and waits until the guest's workload runs. Guests under KVM live in the
+        lab, on a host that is itself emulated: they are given more time."""
+        timeout = timeout or (240 if self.options.accel == "kvm" else 60)
         self.qmp.negotiate(timeout)
         self.console.wait_line("READY", timeout)
         return self

@@ -14,7 +14,7 @@ def why_it_failed(vm) -> str:
     return f"{vm.stderr()} {vm.console.lines[-5:]}"
 
 
-@test(smp=[1, 2])
+@test(timeout=600, smp=[1, 2])
 def test_ram_is_equal_at_the_switchover(case, smp):
     assert "soft-dirty" in kernel.trackers(), kernel.trackers()
     options = GUEST.but(smp=smp)
@@ -23,18 +23,18 @@ def test_ram_is_equal_at_the_switchover(case, smp):
     assert accelerator == {"enabled": True, "present": True}, accelerator
     destination = case.destination(options, paused=True)
     mark = case.start_migration(source, destination.uri)
-    case.finish_migration(source, mark)
+    case.finish_migration(source, mark, timeout=240)
     report = source.qmp.execute("query-migrate")["drover"]
     assert "soft-dirty" in str(report["tracker"]), report
     case.same_ram(source, destination)
     destination.qmp.execute("cont")
-    case.alive_on(destination, 10)
+    case.alive_on(destination, 20)
     case.healthy(destination)
 
 
-@test()
+@test(timeout=600)
 def test_running_guest(case):
     source = case.guest(GUEST)
     destination = case.destination(GUEST)
-    case.migrate(source, destination, within=10)  # a host that is itself emulated is slow
+    case.migrate(source, destination, timeout=240, within=20)  # a host that is itself emulated is slow
     case.healthy(destination)
