@@ -111,8 +111,8 @@ void FrameConnection::Impl::on_readable()
 /// Why recv() returned zero or less.
 Error FrameConnection::Impl::end_of_input(ssize_t result) const
 {
-    Error why = result < 0 ? connection_error(errno) : connection_closed();
-    return input_.ended(write_error_ ? *write_error_ : std::move(why));
+    const Error why = result < 0 ? connection_error(errno) : connection_closed();
+    return input_.ended(write_error_.value_or(why));
 }
 
 void FrameConnection::Impl::close_input(Error error)
