@@ -124,8 +124,8 @@ check_all() {
     section "unit tests" && check_gtest unit "$(unit_program "$build_dir")"
     section "fuzzers, smoke run" && check_suite fuzz
     section "the drover command" && check_suite tools
-    section "qtest" && check_harness qtest runner tests/qtest --parallel 2
-    section "end to end" && check_harness e2e runner tests/e2e --parallel 2
+    section "qtest" && check_harness qtest runner tests/qtest --parallel 2 --second-chance
+    section "end to end" && check_harness e2e runner tests/e2e --parallel 2 --second-chance
     section "bench, smoke run" && one_case bench harness bench --json --runs 1 --case 5k-125MB \
         --engine drover --engine qemu
     section "KVM lab" && check_harness lab lab
