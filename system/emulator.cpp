@@ -120,6 +120,7 @@ Status Emulator::spawn(Links& links)
     if (!library || !ids)
         return library ? pass(ids) : pass(library);
     std::vector<int> ram_fds;
+    ram_fds.reserve(ram_.size());
     for (const RamBlock& block : ram_)
         ram_fds.push_back(block.file.get());
     const std::vector<int> qmp_fds{links.engine_qemus.get(), links.user_qemus.get()};
