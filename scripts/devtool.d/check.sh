@@ -100,7 +100,7 @@ check_sanitized() {
     fi
     program=$(unit_program "$directory")
     ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-        TSAN_OPTIONS=halt_on_error=1 check_gtest "$1" "$program" --gtest_filter="$3"
+        TSAN_OPTIONS=halt_on_error=1:suppressions=$root/tests/tsan.supp check_gtest "$1" "$program" --gtest_filter="$3"
 }
 
 # check_suite NAME: one of Meson's suites, such as the smoke runs of the fuzzers.
