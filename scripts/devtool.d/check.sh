@@ -103,19 +103,27 @@ check_sanitized() {
         TSAN_OPTIONS=halt_on_error=1:suppressions=$root/tests/tsan.supp check_gtest "$1" "$program" --gtest_filter="$3"
 }
 
+# sum_meson LOG WORD…: what Meson's summary counts under these words, such as Ok and Fail.
+sum_meson() {
+    local log=$1 word sum=0 count
+    shift
+    for word; do
+        count=$(sed -n "s/^$word: *\([0-9]*\).*/\1/p" "$log")
+        sum=$((sum + ${count:-0}))
+    done
+    echo "$sum"
+}
+
 # check_suite NAME: one of Meson's suites, such as the smoke runs of the fuzzers.
 check_suite() {
-    local log=$build_dir/check/$1.log count ok
-    count=$(meson test -C "$build_dir" --suite "$1" --list 2>/dev/null </dev/null | grep -c . || true)
-    if [ "$count" -eq 0 ]; then
-        echo "   SKIP no suite $1 in this build"
-        tally 0 0 1
-        return
-    fi
-    meson test -C "$build_dir" --suite "$1" --no-rebuild --print-errorlogs >"$log" 2>&1 </dev/null ||
-        tail -n 60 "$log"
-    ok=$(sed -n 's/^Ok: *\([0-9]*\).*/\1/p' "$log")
-    tally "${ok:-0}" $((count - ${ok:-0})) 0
+    local log=$build_dir/check/$1.log status=0 ok failed_here
+    meson test -C "$build_dir" --suite "$1" --no-rebuild --print-errorlogs >"$log" 2>&1 </dev/null || status=$?
+    ok=$(sum_meson "$log" Ok "Expected Fail")
+    failed_here=$(sum_meson "$log" Fail "Unexpected Pass" Timeout)
+    # A suite that has no test, or that could not be started, is a failure too.
+    [ $((ok + failed_here)) -gt 0 ] && { [ "$status" -eq 0 ] || [ "$failed_here" -gt 0 ]; } || failed_here=1
+    [ "$failed_here" -eq 0 ] || tail -n 60 "$log"
+    tally "$ok" "$failed_here" "$(sum_meson "$log" Skipped)"
 }
 
 check_all() {
