@@ -7,9 +7,9 @@ namespace drover {
 
 RamSender::RamSender(std::span<const RamBlock> ram, DirtyTracker& tracker, RateLimit& limit,
                      std::vector<std::unique_ptr<Channel>> channels, SendOptions options,
-                     std::function<void(Result<RoundStats>)> round_done)
+                     Callbacks callbacks)
     : ram_(ram), tracker_(tracker), limit_(limit), options_(options),
-      round_done_(std::move(round_done)), workers_(channels.size())
+      callbacks_(std::move(callbacks)), workers_(channels.size())
 {
     for (const RamBlock& block : ram_) {
         pending_.emplace_back(block.pages());
@@ -35,10 +35,20 @@ RamSender::~RamSender()
     tracker_.stop();
 }
 
-void RamSender::start_round(unsigned round, bool last)
+void RamSender::start_round(unsigned round, Round kind)
+{
+    start({.round = round, .kind = kind});
+}
+
+void RamSender::count_dirty()
+{
+    start({.count_only = true});
+}
+
+void RamSender::start(const Job& job)
 {
     std::lock_guard lock(mutex_);
-    job_ = {round, last};
+    job_ = job;
     round_start_ = Clock::now();
     base_pages_ = progress_.pages_sent;
     base_zero_ = progress_.pages_zero;
@@ -86,7 +96,7 @@ void RamSender::run(size_t index)
             prepared_ = done;
             changed_.notify_all();
         }
-        if (status)
+        if (status && !job->count_only)
             status = work(workers_[index], *job);
         finish(*job, std::move(status));
     }
@@ -111,9 +121,9 @@ Status RamSender::prepare(const Job& job)
             return status;
         return find_data();
     }
-    if (job.last)
+    if (job.count_only || job.kind != Round::Live)
         return tracker_.collect_all(pending_);
-    return {}; // the end of the round before has collected
+    return {}; // the count before has collected
 }
 
 Status RamSender::find_data()
@@ -131,23 +141,57 @@ Status RamSender::find_data()
 
 Status RamSender::work(Worker& worker, const Job& job)
 {
-    worker.batch->begin_round(job.round, job.last);
-    for (const Stripe& stripe : worker.stripes)
+    worker.batch->begin_round(job.round, job.last());
+    std::vector<Stripe> put_off;
+    for (const Stripe& stripe : worker.stripes) {
+        if (auto hot = is_hot(worker, stripe, job); !hot)
+            return pass(hot);
+        else if (*hot)
+            put_off.push_back(stripe);
+        else if (Status status = send_stripe(worker, stripe, job); !status)
+            return status;
+    }
+    // A frame's pages ascend, and the ones put off lie before where we are.
+    if (Status status = worker.batch->flush(); !status)
+        return status;
+    for (const Stripe& stripe : put_off)
         if (Status status = send_stripe(worker, stripe, job); !status)
             return status;
     if (Status status = worker.batch->flush(); !status)
         return status;
-    const stream::Bytes end = stream::encode(stream::RoundEnd{job.round, job.last});
+    const stream::Bytes end = stream::encode(stream::RoundEnd{job.round, job.last()});
     return worker.writer->write(stream::FrameType::RoundEnd, end);
+}
+
+/// In the first round, what the guest writes to waits until the rest is gone: the sooner a page is
+/// sent, the likelier it is written again before the round is over.
+Result<bool> RamSender::is_hot(Worker& worker, const Stripe& stripe, const Job& job)
+{
+    if (job.round != 1 || !tracker_.collects_ranges())
+        return false;
+    PageBitmap& pending = pending_[stripe.block];
+    if (pending.next_set(stripe.first, stripe.end) == stripe.end)
+        return false;
+    PageBitmap& written = worker.written;
+    if (written.size() < stripe.end)
+        written = PageBitmap(ram_[stripe.block].pages());
+    if (Status status = tracker_.collect(stripe.block, stripe.first, stripe.end, written); !status)
+        return pass(status);
+    uint64_t page = written.next_set(stripe.first, stripe.end);
+    const bool hot = page < stripe.end;
+    for (; page < stripe.end; page = written.next_set(page + 1, stripe.end))
+        pending.set(page);
+    written.clear_range(stripe.first, stripe.end - stripe.first);
+    return hot;
 }
 
 Status RamSender::send_stripe(Worker& worker, const Stripe& stripe, const Job& job)
 {
     PageBitmap& pending = pending_[stripe.block];
-    const PageBitmap holes = job.last && options_.compare_holes ? new_holes(stripe) : PageBitmap();
+    const PageBitmap holes = job.last() && options_.compare_holes ? new_holes(stripe) : PageBitmap();
     if (pending.next_set(stripe.first, stripe.end) == stripe.end)
         return {};
-    if (!job.last && tracker_.collects_ranges())
+    if (!job.last() && tracker_.collects_ranges())
         if (Status status = tracker_.collect(stripe.block, stripe.first, stripe.end, pending);
             !status)
             return status;
@@ -205,8 +249,8 @@ PageBitmap RamSender::new_holes(const Stripe& stripe)
     return holes;
 }
 
-/// Each worker at its round's end. The last one collects and reports; the first failure is reported
-/// at once and stops the others.
+/// Each worker at its round's end. The last one reports; the first failure is reported at once and
+/// stops the others.
 void RamSender::finish(const Job& job, Status status)
 {
     bool last = false;
@@ -218,34 +262,47 @@ void RamSender::finish(const Job& job, Status status)
         last = --working_ == 0 && !failed_;
     }
     if (first_failure) {
-        post_result(pass(status));
+        post_round(pass(status));
         abort();
+    } else if (last && job.count_only) {
+        post_count(count_pending());
     } else if (last) {
-        post_result(measure(job));
+        post_round(measure(job));
     }
 }
 
-Result<RoundStats> RamSender::measure(const Job& job)
+RoundStats RamSender::measure(const Job& job) const
 {
-    // The time on the link ends here; collecting is not the link's.
     RoundStats stats;
     stats.round = job.round;
-    stats.guest_paused = job.last;
+    stats.guest_paused = job.last();
     stats.seconds = seconds_since(round_start_);
     stats.pages_sent = progress_.pages_sent - base_pages_;
     stats.pages_zero = progress_.pages_zero - base_zero_;
     stats.bytes = progress_.bytes - base_bytes_;
-    if (!job.last)
-        if (Status status = tracker_.collect_all(pending_); !status)
-            return pass(status);
-    for (const PageBitmap& block : pending_)
-        stats.pages_dirty += block.count();
     return stats;
 }
 
-void RamSender::post_result(Result<RoundStats> result)
+uint64_t RamSender::count_pending() const
 {
-    loop::post([alive = alive_, call = &round_done_, result = std::move(result)]() mutable {
+    uint64_t pages = 0;
+    for (const PageBitmap& block : pending_)
+        pages += block.count();
+    return pages;
+}
+
+void RamSender::post_round(Result<RoundStats> result)
+{
+    loop::post([alive = alive_, call = &callbacks_.round_done,
+                result = std::move(result)]() mutable {
+        if (*alive)
+            (*call)(std::move(result));
+    });
+}
+
+void RamSender::post_count(Result<uint64_t> result)
+{
+    loop::post([alive = alive_, call = &callbacks_.counted, result = std::move(result)]() mutable {
         if (*alive)
             (*call)(std::move(result));
     });

@@ -28,21 +28,37 @@ struct SendOptions {
 /// Sends the guest's RAM in rounds over N data channels, one worker thread each.
 ///
 /// A round goes through all stripes. Just before a stripe is sent, what was written to it since is
-/// collected too, so that a page that was written before its turn is sent once and not twice. At a
-/// round's end everything is collected, so that the policy learns exactly what is left.
+/// collected too, so that a page that was written before its turn is sent once and not twice.
 /// Public functions: loop thread only, unless said otherwise.
 class RamSender {
 public:
-    /// `round_done` is posted to the loop thread: the round's statistics (its `seconds` without the
-    /// acknowledgement), or why it failed. The session's `ram`, `tracker` and `limit` must outlive
-    /// the sender. The channels' preamble and Join frame are sent by the workers.
+    enum class Round {
+        Live,      ///< sends what was counted; the guest runs
+        Switching, ///< the guest is about to be paused: collects first, since nobody counted
+        Last,      ///< the guest is paused: all that is left, the holes compared
+    };
+
+    /// Posted to the loop thread.
+    struct Callbacks {
+        /// The round was sent: its statistics (`seconds` without the acknowledgement, `pages_dirty`
+        /// not yet known), or why it failed.
+        std::function<void(Result<RoundStats>)> round_done;
+        /// What count_dirty() found, in pages.
+        std::function<void(Result<uint64_t>)> counted;
+    };
+
+    /// The session's `ram`, `tracker` and `limit` must outlive the sender. The channels' preamble
+    /// and Join frame are sent by the workers.
     RamSender(std::span<const RamBlock> ram, DirtyTracker& tracker, RateLimit& limit,
               std::vector<std::unique_ptr<Channel>> channels, SendOptions options,
-              std::function<void(Result<RoundStats>)> round_done);
-    ~RamSender(); ///< aborts and joins; round_done is not called any more
+              Callbacks callbacks);
+    ~RamSender(); ///< aborts and joins; nothing is called any more
 
-    /// Begins a round. `last`: the guest is paused. Only when no round is under way.
-    void start_round(unsigned round, bool last);
+    /// Begins a round. Only when neither a round nor a count is under way.
+    void start_round(unsigned round, Round kind);
+
+    /// Collects all that was written, and counts what is left to send.
+    void count_dirty();
 
     /// Wakes all workers; the round under way fails.
     void abort();
@@ -52,19 +68,24 @@ public:
 private:
     struct Job {
         unsigned round = 0;
-        bool last = false;
+        Round kind = Round::Live;
+        bool count_only = false; ///< worker 0 alone has work to do
+
+        [[nodiscard]] bool last() const { return kind == Round::Last; }
     };
     struct Worker {
         std::unique_ptr<Channel> channel;
         std::unique_ptr<stream::FrameWriter> writer;
         std::unique_ptr<PageBatch> batch;
         std::vector<Stripe> stripes;
+        PageBitmap written; ///< empty between uses
         std::thread thread;
     };
 
     void run(size_t index);
     [[nodiscard]] Status introduce(size_t index);
     [[nodiscard]] Status work(Worker& worker, const Job& job);
+    [[nodiscard]] Result<bool> is_hot(Worker& worker, const Stripe& stripe, const Job& job);
     [[nodiscard]] Status send_stripe(Worker& worker, const Stripe& stripe, const Job& job);
     [[nodiscard]] Status send_pages(Worker& worker, const Stripe& stripe, const PageBitmap& holes,
                                     uint64_t page, uint64_t end);
@@ -73,14 +94,17 @@ private:
     [[nodiscard]] Status find_data();
     [[nodiscard]] std::optional<Job> next_job(uint64_t& done, size_t index);
     void finish(const Job& job, Status status);
-    [[nodiscard]] Result<RoundStats> measure(const Job& job);
-    void post_result(Result<RoundStats> result);
+    [[nodiscard]] RoundStats measure(const Job& job) const;
+    [[nodiscard]] uint64_t count_pending() const;
+    void start(const Job& job);
+    void post_round(Result<RoundStats> result);
+    void post_count(Result<uint64_t> result);
 
     std::span<const RamBlock> ram_;
     DirtyTracker& tracker_;
     RateLimit& limit_;
     SendOptions options_;
-    std::function<void(Result<RoundStats>)> round_done_;
+    Callbacks callbacks_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true); // loop thread
 
     // Disjoint ranges are used by the workers at once; whole ones only while all but one wait.

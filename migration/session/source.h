@@ -108,11 +108,13 @@ private:
     void begin_copying();
 
     // source_copy.cpp: rounds
-    void start_round(bool last);
+    void start_round(RamSender::Round kind);
     void round_sent(Result<RoundStats> stats);
     void sending_failed(Error error);
     void round_acknowledged(const stream::Frame& frame);
     void complete_round();
+    void dirty_counted(Result<uint64_t> pages);
+    void end_round();
     void decide();
 
     // source_switchover.cpp: from the decision to the end
@@ -120,7 +122,6 @@ private:
     void next_switching_round();
     void guest_paused(bool ran);
     void save_rest();
-    void start_last_round();
     void device_data(std::span<const std::byte> data);
     void device_saved();
     void check_all_sent();
@@ -152,10 +153,11 @@ private:
     RateLimit limit_;
     std::unique_ptr<RamSender> sender_;
     TimePoint round_started_{};
-    bool round_under_way_ = false;         ///< not yet both sent and acknowledged
-    bool round_last_ = false;              ///< the one under way is the last
+    bool round_under_way_ = false;
+    bool round_counting_ = false;          ///< its end is counted: what it left
     std::optional<RoundStats> round_sent_; ///< of the round under way
-    std::optional<double> round_acked_s_;  ///< of the round under way
+    unsigned acked_round_ = 0;             ///< the latest that the destination acknowledged
+    double acked_s_ = 0;                   ///< since that round's start
     loop::Source next_round_timer_;
     loop::Source last_words_timer_; ///< a data connection broke; the destination may say why
 

@@ -2,6 +2,7 @@
 #include "migration/session/source.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace drover {
 
@@ -14,22 +15,20 @@ constexpr std::chrono::milliseconds last_words_limit(100);
 
 } // namespace
 
-void SourceSession::start_round(bool last)
+void SourceSession::start_round(RamSender::Round kind)
 {
     round_started_ = Clock::now();
     round_under_way_ = true;
-    round_last_ = last;
     round_sent_.reset();
-    round_acked_s_.reset();
-    sender_->start_round(static_cast<unsigned>(report_.rounds.size()) + 1, last);
+    sender_->start_round(static_cast<unsigned>(report_.rounds.size()) + 1, kind);
 }
 
 void SourceSession::round_sent(Result<RoundStats> stats)
 {
-    if (!is_before_commit(state_))
-        return;
-    if (!stats)
+    if (!stats && is_before_commit(state_))
         return sending_failed(std::move(stats.error()));
+    if (!stats || !round_under_way_)
+        return;
     round_sent_ = *stats;
     complete_round();
 }
@@ -49,35 +48,62 @@ void SourceSession::sending_failed(Error error)
 void SourceSession::round_acknowledged(const stream::Frame& frame)
 {
     const auto end = stream::decode_round_end(frame.payload);
-    if (end && last_round_sent_ && end->round == report_.rounds.size())
-        return; // the last round was not waited for
-    if (!end || !round_under_way_ || end->round != report_.rounds.size() + 1)
+    const size_t started = report_.rounds.size() + (round_under_way_ ? 1 : 0);
+    if (!end || end->round != acked_round_ + 1 || end->round > started)
         return protocol_error(frame);
-    round_acked_s_ = seconds_since(round_started_);
+    acked_round_ = end->round;
+    if (round_under_way_ && end->round == started)
+        acked_s_ = seconds_since(round_started_);
     complete_round();
 }
 
-/// A round counts as done when the destination has it: only then are the buffers on the way empty,
-/// so that what the next round takes can be foretold.
+/// While the guest runs, a round counts as done when the destination has it: only then are the
+/// buffers on the way empty, so that what the next round takes can be foretold; and what is left is
+/// counted only then. In the pause nothing is waited for: Ready says more.
 void SourceSession::complete_round()
 {
-    // The last round need not wait for its acknowledgement: Ready says more.
-    if (!round_sent_ || (!round_acked_s_ && !round_last_))
+    if (!round_sent_ || round_counting_)
         return;
-    round_under_way_ = false;
-    RoundStats stats = *round_sent_;
-    stats.seconds = std::max(stats.seconds, round_acked_s_.value_or(0));
-    report_.rounds.push_back(stats);
-    if (round_last_) {
-        last_round_sent_ = true;
-        check_all_sent();
-    } else if (state_ == SourceState::Copying) {
-        decide();
-    } else if (state_ == SourceState::Switching) {
+    const bool acknowledged = acked_round_ == round_sent_->round;
+    if (acknowledged)
+        round_sent_->seconds = std::max(round_sent_->seconds, acked_s_);
+    if (state_ == SourceState::Copying && acknowledged) {
+        round_counting_ = true;
+        sender_->count_dirty();
+    } else if (state_ == SourceState::Switching && acknowledged) {
+        end_round();
         next_switching_round();
-    } else if (state_ == SourceState::Paused) {
-        start_last_round();
+    } else if (state_ != SourceState::Copying && state_ != SourceState::Switching) {
+        end_round();
+        last_round_sent_ = report_.rounds.back().guest_paused;
+        if (last_round_sent_)
+            check_all_sent();
+        else if (state_ == SourceState::Paused)
+            start_round(RamSender::Round::Last);
     }
+}
+
+void SourceSession::dirty_counted(Result<uint64_t> pages)
+{
+    round_counting_ = false;
+    if (state_ != SourceState::Copying)
+        return;
+    if (!pages)
+        return fail(std::move(pages.error()));
+    end_round();
+    report_.rounds.back().pages_dirty = *pages;
+    decide();
+}
+
+void SourceSession::end_round()
+{
+    const RoundStats stats = *std::exchange(round_sent_, std::nullopt);
+    round_under_way_ = false;
+    // Nobody counts while the switchover is under way: the next round tells what the one before
+    // had left.
+    if (state_ != SourceState::Copying && !report_.rounds.empty())
+        report_.rounds.back().pages_dirty = stats.pages_sent + stats.pages_zero;
+    report_.rounds.push_back(stats);
 }
 
 void SourceSession::decide()
@@ -93,7 +119,7 @@ void SourceSession::decide()
     if (report_.decision.action == Decision::Action::SwitchOver)
         begin_switchover();
     else
-        start_round(false);
+        start_round(RamSender::Round::Live);
 }
 
 } // namespace drover

@@ -130,11 +130,14 @@ void SourceSession::begin_copying()
     const SendOptions options{hello_.session, machine_.gives_memory_back()};
     sender_ = std::make_unique<RamSender>(
         machine_.ram(), **tracker, limit_, std::move(channels_), options,
-        [this](Result<RoundStats> stats) { round_sent(std::move(stats)); });
+        RamSender::Callbacks{
+            .round_done = [this](Result<RoundStats> stats) { round_sent(std::move(stats)); },
+            .counted = [this](Result<uint64_t> pages) { dirty_counted(std::move(pages)); },
+        });
     channels_.clear();
     report_.setup_s = seconds_since(started_);
     enter(SourceState::Copying);
-    start_round(false);
+    start_round(RamSender::Round::Live);
 }
 
 } // namespace drover

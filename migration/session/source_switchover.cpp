@@ -45,7 +45,7 @@ void SourceSession::next_switching_round()
 {
     next_round_timer_ = loop::after(switching_pause, [this] {
         if (state_ == SourceState::Switching && !round_under_way_)
-            start_round(false);
+            start_round(RamSender::Round::Switching);
     });
 }
 
@@ -59,8 +59,10 @@ void SourceSession::guest_paused(bool ran)
     awaits_continue_ = options_.pause_before_switchover;
     enter(SourceState::Paused);
     control_->send_json(FrameType::DeviceHeader, Json{{"phase", "paused"}, {"run", ran}});
-    if (!round_under_way_)
-        start_last_round();
+    if (round_under_way_)
+        complete_round(); // its acknowledgement is not waited for any more
+    else
+        start_round(RamSender::Round::Last);
     if (!awaits_continue_)
         save_rest();
 }
@@ -83,11 +85,6 @@ void SourceSession::save_rest()
                   "look at the destination's log"});
     });
     machine_.finish_save();
-}
-
-void SourceSession::start_last_round()
-{
-    start_round(true);
 }
 
 void SourceSession::device_data(std::span<const std::byte> data)

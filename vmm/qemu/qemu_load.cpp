@@ -120,22 +120,24 @@ void QemuMachine::confirm_not_run(Error error, const std::function<void(Status)>
 
 void QemuMachine::take_over(bool run, std::function<void(Status)> done)
 {
+    load_failed_ = nullptr;
+    if (run && !config_.start_paused) {
+        qmp_.execute("cont", Json::object(),
+                     [this, alive = alive_, done = std::move(done)](Result<Json> answer) {
+                         if (!*alive)
+                             return;
+                         if (!answer)
+                             return confirm_not_run(std::move(answer.error()), done);
+                         qmp_.execute("announce-self", announce_parameters(),
+                                      [](const Result<Json>&) {});
+                         done({});
+                     });
+    } else {
+        loop::post([done = std::move(done)] { done({}); });
+    }
     qmp_.execute("migrate-set-capabilities",
                  capabilities({"x-ignore-shared", "late-block-activate"}, false),
                  [](const Result<Json>&) {});
-    load_failed_ = nullptr;
-    if (!run || config_.start_paused)
-        return loop::post([done = std::move(done)] { done({}); });
-    qmp_.execute("cont", Json::object(),
-                 [this, alive = alive_, done = std::move(done)](Result<Json> answer) {
-                     if (!*alive)
-                         return;
-                     if (!answer)
-                         return confirm_not_run(std::move(answer.error()), done);
-                     qmp_.execute("announce-self", announce_parameters(),
-                                  [](const Result<Json>&) {});
-                     done({});
-                 });
 }
 
 } // namespace drover::qemu

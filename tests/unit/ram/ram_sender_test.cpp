@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migration/session/ram_sender.h"
+#include "../session/fake_ram.h"
+#include "../stream/run_loop.h"
+#include "migration/stream/frame_io.h"
+
+#include <gtest/gtest.h>
+#include <optional>
+
+namespace drover {
+namespace {
+
+using stream::Bytes;
+using stream::FrameType;
+using Round = RamSender::Round;
+
+/// One data channel of a sender whose guest has three stripes of RAM, each with data.
+class RamSenderTest : public ::testing::Test {
+protected:
+    RamSenderTest() : ram_({{"ram0", 3 * stripe_pages}}, true)
+    {
+        ram_.set_running(true);
+        for (uint64_t stripe = 0; stripe < 3; ++stripe)
+            ram_.write(0, first_of(stripe), stripe + 1);
+        auto pair = socket_pair();
+        EXPECT_TRUE(pair);
+        channel_ = make_socket_channel(std::move(pair->second));
+        std::vector<std::unique_ptr<Channel>> channels;
+        channels.push_back(make_socket_channel(std::move(pair->first)));
+        sender_ = std::make_unique<RamSender>(
+            ram_.blocks(), ram_, limit_, std::move(channels), SendOptions{},
+            RamSender::Callbacks{
+                .round_done = [this](Result<RoundStats> stats) { done_ = std::move(stats); },
+                .counted = [this](Result<uint64_t> pages) { counted_ = std::move(pages); },
+            });
+    }
+
+    static uint64_t first_of(uint64_t stripe) { return stripe * stripe_pages; }
+
+    /// Sends a round and returns the pages as they came.
+    std::vector<uint64_t> round(unsigned number, Round kind)
+    {
+        done_.reset();
+        sender_->start_round(number, kind);
+        EXPECT_TRUE(run_until([this] { return done_.has_value(); }));
+        EXPECT_TRUE(done_ && *done_);
+        return received();
+    }
+
+    uint64_t count()
+    {
+        counted_.reset();
+        sender_->count_dirty();
+        EXPECT_TRUE(run_until([this] { return counted_.has_value(); }));
+        return counted_ && *counted_ ? **counted_ : ~0ULL;
+    }
+
+    std::vector<uint64_t> received()
+    {
+        std::vector<uint64_t> pages;
+        if (!reader_) {
+            reader_ = std::make_unique<stream::FrameReader>(*channel_);
+            EXPECT_TRUE(reader_->read_preamble());
+        }
+        for (;;) {
+            auto frame = reader_->read();
+            if (!frame || (*frame)->header.type == FrameType::RoundEnd)
+                return pages;
+            if ((*frame)->header.type == FrameType::Pages)
+                append_pages((*frame)->payload, pages);
+        }
+    }
+
+    static void append_pages(std::span<const std::byte> payload, std::vector<uint64_t>& pages)
+    {
+        auto view = stream::decode_pages(payload);
+        ASSERT_TRUE(view);
+        for (const stream::PageRun& run : view->table.runs)
+            for (uint64_t page = 0; page < run.count; ++page)
+                pages.push_back(run.first_page + page);
+    }
+
+    testing::FakeRam ram_;
+    RateLimit limit_;
+    std::unique_ptr<Channel> channel_;
+    std::unique_ptr<stream::FrameReader> reader_;
+    std::optional<Result<RoundStats>> done_;
+    std::optional<Result<uint64_t>> counted_;
+    std::unique_ptr<RamSender> sender_;
+};
+
+using Pages = std::vector<uint64_t>;
+
+TEST_F(RamSenderTest, FirstRoundLeavesForItsEndWhatIsBeingWrittenTo)
+{
+    bool written = false;
+    ram_.before_collect = [&](size_t, uint64_t first) {
+        if (first == first_of(1) && !std::exchange(written, true))
+            ram_.write(0, first_of(1) + 7, 9);
+    };
+    EXPECT_EQ(round(1, Round::Live),
+              (Pages{first_of(0), first_of(2), first_of(1), first_of(1) + 7}));
+    EXPECT_EQ(count(), 0U) << "a page that waited for its turn is sent once";
+}
+
+TEST_F(RamSenderTest, LaterRoundsGoInOrder)
+{
+    (void)round(1, Round::Live);
+    ram_.write(0, first_of(2), 20);
+    ram_.write(0, first_of(0), 21);
+    EXPECT_EQ(count(), 2U);
+    ram_.before_collect = [&](size_t, uint64_t first) {
+        if (first == first_of(0))
+            ram_.write(0, first_of(0) + 1, 22);
+    };
+    EXPECT_EQ(round(2, Round::Live), (Pages{first_of(0), first_of(0) + 1, first_of(2)}));
+}
+
+TEST_F(RamSenderTest, CountTellsAllThatIsLeftAndSendsNothing)
+{
+    (void)round(1, Round::Live);
+    ram_.write(0, first_of(0), 10);
+    EXPECT_EQ(count(), 1U);
+    ram_.write(0, first_of(0), 11); // the same page again
+    ram_.write(0, first_of(1) + 3, 12);
+    EXPECT_EQ(count(), 2U);
+    EXPECT_EQ(round(2, Round::Live), (Pages{first_of(0), first_of(1) + 3}));
+    EXPECT_EQ(count(), 0U);
+}
+
+TEST_F(RamSenderTest, SwitchingAndLastRoundsCollectByThemselves)
+{
+    (void)round(1, Round::Live);
+    ram_.write(0, first_of(1), 10);
+    EXPECT_EQ(round(2, Round::Switching), Pages{first_of(1)});
+    EXPECT_FALSE((*done_)->guest_paused);
+    ram_.write(0, first_of(2) + 5, 11);
+    ram_.set_running(false);
+    EXPECT_EQ(round(3, Round::Last), Pages{first_of(2) + 5});
+    EXPECT_TRUE((*done_)->guest_paused);
+}
+
+TEST_F(RamSenderTest, BrokenTrackerFailsTheCount)
+{
+    (void)round(1, Round::Live);
+    ram_.fail_collect_all = true;
+    sender_->count_dirty();
+    EXPECT_TRUE(run_until([this] { return done_ && !*done_; })) << "as a round's failure";
+}
+
+} // namespace
+} // namespace drover
