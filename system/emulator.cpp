@@ -17,6 +17,9 @@ namespace {
 
 /// Last words to a peer of a migration need a moment on the wire before we are gone.
 constexpr std::chrono::milliseconds last_words_time{300};
+/// How long a destination stays that could not start the guest after the source's commit: only its
+/// word lets a source whose link broke run the guest again.
+constexpr std::chrono::minutes owed_answer_time{10};
 
 /// "DEV:INO,DEV:INO": how the preloaded library knows guest RAM when it sees it.
 Result<std::string> file_ids(const std::vector<RamBlock>& ram)
@@ -64,7 +67,7 @@ struct Emulator::Links {
 Emulator::Emulator(qemu::LaunchPlan plan, MigrationWish wish, std::set<int> inherited,
                    Callbacks callbacks)
     : plan_(std::move(plan)), wish_(wish), inherited_(std::move(inherited)),
-      callbacks_(std::move(callbacks)), blocker_(qemu::migration_blocker(plan_.arguments))
+      callbacks_(std::move(callbacks)), blocker_(plan_.blocker)
 {
 }
 
@@ -137,6 +140,8 @@ Status Emulator::spawn(Links& links)
         {tracker_socket_variable, std::to_string(links.tracker_qemus.get())},
         {tracker_files_variable, *ids},
     };
+    // Who starts a daemon by a pipe reads until its last writer has closed it.
+    request.null_stdio = plan_.daemonize;
     for (const MonitorEndpoint& monitor : plan_.monitors)
         request.null_stdio = request.null_stdio || monitor.kind == MonitorEndpoint::Kind::Stdio;
     auto process = qemu::QemuProcess::spawn(
@@ -281,7 +286,12 @@ void Emulator::incoming_failed(const Error& error)
 {
     log::error("the incoming migration failed; the guest never ran here: " + error.text());
     exit_code_ = 1;
-    end_timer_ = loop::after(last_words_time, [this] { process_->kill(SIGKILL); });
+    std::chrono::milliseconds stay = last_words_time;
+    if (control_->owes_an_answer()) {
+        stay = owed_answer_time;
+        log::warning("staying for 10 minutes, so that the source can learn that the guest is its");
+    }
+    end_timer_ = loop::after(stay, [this] { process_->kill(SIGKILL); });
 }
 
 void Emulator::process_exited(qemu::ExitStatus status, const std::string& last_words)

@@ -273,6 +273,11 @@ void MigrateControl::take_back()
         source_.reset();
 }
 
+bool MigrateControl::owes_an_answer() const
+{
+    return door_ && door_->session() && door_->session()->owes_an_answer();
+}
+
 bool MigrateControl::awaits_guest() const
 {
     if (incoming_deferred_ || !door_)

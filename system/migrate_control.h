@@ -58,6 +58,8 @@ public:
     void take_back();
     /// An incoming guest has not come yet: "cont" and "stop" say what it is to do then.
     [[nodiscard]] bool awaits_guest() const;
+    /// A destination that failed, but whose source may still call to learn so.
+    [[nodiscard]] bool owes_an_answer() const;
 
     /// A migration from here is under way.
     [[nodiscard]] bool is_migrating() const;

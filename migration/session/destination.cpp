@@ -206,6 +206,7 @@ void DestinationSession::took_over(Status status)
 {
     if (!status) // it never ran here, and never will: the source may have it back
         report_.error = std::move(status.error()).in("the guest could not be started here");
+    owes_answer_ = !status;
     enter(status ? DestinationState::Completed : DestinationState::Failed);
     for (const auto& reply : std::exchange(taken_over_, {}))
         reply();

@@ -68,6 +68,9 @@ public:
     [[nodiscard]] const RamReceiver* receiver() const { return receiver_.get(); }
     [[nodiscard]] double elapsed_s() const;
     [[nodiscard]] bool link_is_up() const { return control_ != nullptr; }
+    /// It failed after the source had committed: a source that lost the link will call and ask, and
+    /// must be told that it may run the guest.
+    [[nodiscard]] bool owes_an_answer() const { return owes_answer_; }
 
 private:
     void enter(DestinationState next);
@@ -104,6 +107,7 @@ private:
 
     std::vector<std::function<void()>> taken_over_; ///< who waits for the end of TakingOver
     bool arrived_paused_ = false;                   ///< taken over, but not run here
+    bool owes_answer_ = false;
     bool run_ = true;                               ///< the guest ran at the source
     bool ram_complete_ = false;
     bool device_complete_ = false;

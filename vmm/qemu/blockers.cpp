@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/qemu/blockers.h"
 
+#include "vmm/qemu/host_facts.h"
+
 #include <string_view>
 
 namespace drover::qemu {
@@ -8,7 +10,7 @@ namespace drover::qemu {
 namespace {
 
 struct Blocker {
-    std::string_view sign; ///< in an option's argument, or in a command's JSON
+    std::string_view sign; ///< how a value begins, or a whole KEY=VALUE
     std::string_view why;
 };
 
@@ -25,10 +27,6 @@ constexpr Blocker blockers[] = {
                    "aio=threads"},
     {"aio=io_uring", "aio=io_uring reads disks into guest RAM where Drover cannot see it; use "
                      "aio=threads"},
-    {"\"aio\":\"native\"", "aio=native reads disks into guest RAM where Drover cannot see it; use "
-                           "aio=threads"},
-    {"\"aio\":\"io_uring\"", "aio=io_uring reads disks into guest RAM where Drover cannot see it; "
-                             "use aio=threads"},
 };
 
 /// Options whose argument is free text of the user's, not for us to judge.
@@ -40,32 +38,54 @@ bool is_free_text(std::string_view option)
            option == "pidfile" || option == "D";
 }
 
-std::string without_blanks(std::string_view text)
+/// "a,b=c" for all of: a command line's option, JSON, and the lines of a configuration file.
+std::string normalised(std::string_view text)
 {
     std::string out;
-    for (char c : text)
-        if (c != ' ' && c != '\t' && c != '\n')
+    for (const char c : text)
+        if (c == '\n' || c == '{' || c == '[')
+            out += ',';
+        else if (c == ':' && out.ends_with('"')) // JSON's; others belong to a value
+            out.back() = '=';
+        else if (c != ' ' && c != '\t' && c != '\r')
             out += c;
+    std::erase(out, '"');
     return out;
+}
+
+/// A file may be called /srv/vfio-test.img: only the beginning of a key or of a value counts.
+bool has_sign(const std::string& text, std::string_view sign)
+{
+    for (size_t at = text.find(sign); at != std::string::npos; at = text.find(sign, at + 1))
+        if (at == 0 || text[at - 1] == ',' || text[at - 1] == '=' || text[at - 1] == '.')
+            return true;
+    return false;
 }
 
 } // namespace
 
 std::optional<std::string> migration_blocker(const std::string& text)
 {
-    const std::string squeezed = without_blanks(text);
+    const std::string options = normalised(text);
     for (const Blocker& blocker : blockers)
-        if (squeezed.find(blocker.sign) != std::string::npos)
+        if (has_sign(options, blocker.sign))
             return "this guest cannot be migrated: " + std::string(blocker.why) + " (" + text + ")";
     return std::nullopt;
 }
 
-std::optional<std::string> migration_blocker(std::span<const std::string> arguments)
+std::optional<std::string> migration_blocker(std::span<const std::string> arguments,
+                                             const HostFacts& host)
 {
     for (size_t i = 0; i < arguments.size(); ++i) {
-        if (i > 0 && is_free_text(arguments[i - 1]))
+        const std::string_view option = i > 0 ? arguments[i - 1] : std::string_view();
+        if (is_free_text(option))
             continue;
-        if (auto blocker = migration_blocker(arguments[i]))
+        auto blocker = migration_blocker(arguments[i]);
+        if (!blocker && option.ends_with("-readconfig") &&
+            host.path_kind(arguments[i]) == PathKind::File)
+            if (const auto file = host.read_file(arguments[i]); file && migration_blocker(*file))
+                blocker = "-readconfig " + arguments[i] + ": " + *migration_blocker(*file);
+        if (blocker)
             return blocker;
     }
     return std::nullopt;

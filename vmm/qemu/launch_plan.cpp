@@ -4,6 +4,7 @@
 #include "migration/policy/policy.h"
 #include "vmm/qemu/accel_plan.h"
 #include "vmm/qemu/binary.h"
+#include "vmm/qemu/blockers.h"
 #include "vmm/qemu/command_line.h"
 #include "vmm/qemu/config_file.h"
 #include "vmm/qemu/monitor_plan.h"
@@ -131,6 +132,7 @@ Status fill_plan(CommandLine& line, const HostFacts& host, LaunchPlan& plan)
     for (RamFile& file : plan.ram)
         file.argument = line.argument_index(file.argument);
     plan.arguments = line.arguments();
+    plan.blocker = migration_blocker(plan.arguments, host);
     return {};
 }
 

@@ -33,7 +33,8 @@ struct LaunchPlan {
     std::string pidfile;
     std::string name;               ///< of the guest; may be empty
     std::string migrate_policy;     ///< the texts of all -migrate-policy, joined by commas
-    std::vector<std::string> notes; ///< one-line warnings for the user
+    std::optional<std::string> blocker; ///< why this guest cannot be migrated, if it cannot
+    std::vector<std::string> notes;     ///< one-line warnings for the user
 };
 
 /// `program_name` is argv[0], `arguments` the rest. Changes nothing on the host.
