@@ -59,8 +59,9 @@ public:
                                           const MigrationStats& stats) const = 0;
 };
 
-/// The first version: switch over when the predicted downtime fits the wish (and cannot be made much
-/// shorter for little), when rounds no longer gain, or when the deadline leaves no time for another.
+/// The first version: switch over when the predicted downtime fits the wish (and cannot be made
+/// much shorter for little), when rounds no longer gain, or when the deadline leaves no time for
+/// another.
 class FitOrStallPolicy : public Policy {
 public:
     [[nodiscard]] Decision decide(const MigrationWish& wish,

@@ -188,7 +188,8 @@ Result<bool> RamSender::is_hot(Worker& worker, const Stripe& stripe, const Job& 
 Status RamSender::send_stripe(Worker& worker, const Stripe& stripe, const Job& job)
 {
     PageBitmap& pending = pending_[stripe.block];
-    const PageBitmap holes = job.last() && options_.compare_holes ? new_holes(stripe) : PageBitmap();
+    const PageBitmap holes =
+        job.last() && options_.compare_holes ? new_holes(stripe) : PageBitmap();
     if (pending.next_set(stripe.first, stripe.end) == stripe.end)
         return {};
     if (!job.last() && tracker_.collects_ranges())
@@ -293,11 +294,11 @@ uint64_t RamSender::count_pending() const
 
 void RamSender::post_round(Result<RoundStats> result)
 {
-    loop::post([alive = alive_, call = &callbacks_.round_done,
-                result = std::move(result)]() mutable {
-        if (*alive)
-            (*call)(std::move(result));
-    });
+    loop::post(
+        [alive = alive_, call = &callbacks_.round_done, result = std::move(result)]() mutable {
+            if (*alive)
+                (*call)(std::move(result));
+        });
 }
 
 void RamSender::post_count(Result<uint64_t> result)

@@ -59,6 +59,19 @@ void edit_cpu(Word& word)
         word.argument = "max" + text.substr(4);
 }
 
+/// Plain QEMU's RAM gets transparent huge pages; a shared file only where this setting lets it.
+/// Without them a guest under KVM is slower.
+void note_small_pages(const HostFacts& host, std::vector<std::string>& notes)
+{
+    const char* const setting = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+    const auto text = host.read_file(setting);
+    if (text &&
+        (text->find("[never]") != std::string::npos || text->find("[deny]") != std::string::npos))
+        notes.push_back(std::string("guest RAM gets no transparent huge pages here, which costs "
+                                    "speed under KVM: write \"advise\" to ") +
+                        setting + ", or give the guest hugetlbfs memory");
+}
+
 } // namespace
 
 void plan_accelerator(CommandLine& line, const HostFacts& host, std::vector<std::string>& notes)
@@ -67,7 +80,7 @@ void plan_accelerator(CommandLine& line, const HostFacts& host, std::vector<std:
         return;
     const KvmFact kvm = host.kvm();
     if (kvm.usable)
-        return;
+        return note_small_pages(host, notes);
     notes.push_back("KVM is not usable (" + kvm.reason + "): the guest runs under TCG, slowly");
     line.remove("enable-kvm");
     std::erase_if(line.words(), [](const Word& word) {

@@ -31,8 +31,8 @@ struct LaunchPlan {
     bool start_paused = false; ///< the user's -S
     bool daemonize = false;
     std::string pidfile;
-    std::string name;               ///< of the guest; may be empty
-    std::string migrate_policy;     ///< the texts of all -migrate-policy, joined by commas
+    std::string name;                   ///< of the guest; may be empty
+    std::string migrate_policy;         ///< the texts of all -migrate-policy, joined by commas
     std::optional<std::string> blocker; ///< why this guest cannot be migrated, if it cannot
     std::vector<std::string> notes;     ///< one-line warnings for the user
 };

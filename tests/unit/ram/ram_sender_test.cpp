@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "migration/session/ram_sender.h"
 #include "../session/fake_ram.h"
 #include "../stream/run_loop.h"
+#include "migration/session/ram_sender.h"
 #include "migration/stream/frame_io.h"
 
 #include <gtest/gtest.h>

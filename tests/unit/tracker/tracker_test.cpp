@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include "util/clock.h"
 #include "victim.h"
 #include "vmm/qemu/tracker/choose.h"
 #include "vmm/qemu/tracker/soft_dirty.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <fcntl.h>
 #include <filesystem>
@@ -245,6 +247,32 @@ TEST_P(Tracker, ADeadProcessIsAnErrorAndNoHang)
     std::vector<PageBitmap> dirty{PageBitmap(pages)};
     EXPECT_FALSE(tracker_->collect_all(dirty));
     tracker_->stop();
+}
+
+TEST(TrackerScan, OfAGibibyteTakesFiveMillisecondsWhenLittleIsDirty)
+{
+    if (const Status works = probe_pagemap_scan(); !works)
+        GTEST_SKIP() << works.error().text();
+    constexpr uint64_t gibibyte = (1ULL << 30) / ram_page_size;
+    Victim victim(gibibyte);
+    ASSERT_TRUE(victim.do_it("fill"));
+    auto tracker = choose_tracker(victim.pid(), victim.blocks(), victim.mappings());
+    ASSERT_TRUE(tracker) << tracker.error().text();
+    ASSERT_TRUE((*tracker)->start());
+    std::vector<double> times;
+    for (int turn = 0; turn < 21; ++turn) {
+        for (uint64_t page = 0; page < gibibyte; page += gibibyte / 50)
+            ASSERT_TRUE(victim.do_it("write " + std::to_string(page) + " 2"));
+        std::vector<PageBitmap> dirty{PageBitmap(gibibyte)};
+        const TimePoint start = Clock::now();
+        ASSERT_TRUE((*tracker)->collect_all(dirty));
+        times.push_back(seconds_since(start));
+        EXPECT_EQ(dirty[0].count(), 51U);
+    }
+    std::sort(times.begin(), times.end());
+    printf("a scan of 1 GiB: %.2f ms (median of %zu)\n", times[times.size() / 2] * 1e3,
+           times.size());
+    EXPECT_LE(times.front(), 0.005) << "not even once";
 }
 
 TEST(TrackerChoice, NamesABlockWhosePlaceIsUnknown)

@@ -51,6 +51,8 @@ bool obey(const char* line, char* memory, uint64_t pages)
     char path[256];
     if (sscanf(line, "write %llu %llu", &a, &b) == 2) {
         memset(memory + a * page_size, static_cast<int>(b), page_size);
+    } else if (strcmp(line, "fill\n") == 0) {
+        memset(memory, 1, pages * page_size);
     } else if (sscanf(line, "read %llu", &a) == 1) {
         (void)*static_cast<volatile char*>(memory + a * page_size);
     } else if (sscanf(line, "scribble %llu", &a) == 1) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "vmm/qemu/blockers.h"
 #include "fake_host.h"
+#include "vmm/qemu/blockers.h"
 
 #include <gtest/gtest.h>
 

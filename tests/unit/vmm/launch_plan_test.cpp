@@ -221,5 +221,22 @@ TEST(Accelerator, KvmIsTriedOnlyWhereItIsAskedFor)
     EXPECT_TRUE(joined(planned->arguments).starts_with("-nodefaults -accel kvm -cpu host"));
 }
 
+TEST(LaunchPlan, UnderKvmSaysOnceThatRamGetsNoHugePages)
+{
+    FakeHost host;
+    const char* const setting = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+    for (const auto& [text, notes] :
+         {std::pair("always within_size advise [never] deny force", 1U),
+          std::pair("always within_size [advise] never deny force", 0U)}) {
+        host.files[setting] = text;
+        const auto planned =
+            plan_launch("drover-system-x86_64", words("-M pc -accel kvm -m 64"), host.facts());
+        ASSERT_TRUE(planned);
+        ASSERT_EQ(planned->notes.size(), notes) << text;
+        if (notes > 0)
+            EXPECT_NE(planned->notes[0].find(setting), std::string::npos);
+    }
+}
+
 } // namespace
 } // namespace drover::qemu
