@@ -38,6 +38,15 @@ public:
 
     // --- at the source ---
 
+    /// Whether the guest can be slowed down here; if not, the error says why.
+    [[nodiscard]] virtual Status can_slow()
+    {
+        return fail(ErrorKind::Refused, "this machine cannot be slowed down", "");
+    }
+
+    /// Slows the guest by this part of its speed, 0 (not at all) … 0.99. Only if can_slow().
+    virtual void slow_down(double /*part*/) {}
+
     struct SaveCallbacks {
         /// The vCPUs stand still and all I/O is done: RAM does not change any more. `ran`: the
         /// guest was running until now, and is to run at the destination.

@@ -109,7 +109,7 @@ Status MigrateControl::migrate(const Json& arguments, const std::optional<std::s
         machine_, policy_, std::move(options),
         SourceObserver{
             .state_changed = [this](SourceState state) { source_changed(state); },
-            .decided = [](const Decision& decision) { log::info("migration: " + decision.reason); },
+            .decided = [this](const Decision& decision) { decided(decision); },
         });
     last_status_.clear();
     send_status("setup");
@@ -138,11 +138,33 @@ Status MigrateControl::set_parameters(const Json& arguments)
 {
     if (Status set = settings_.set_parameters(arguments); !set)
         return set;
-    if (source_ && is_before_commit(source_->state())) {
-        source_->set_max_bandwidth(settings_.max_bandwidth());
-        source_->set_wish(settings_.wish());
-    }
+    settings_changed();
     return {};
+}
+
+Status MigrateControl::set_policy(const Json& arguments)
+{
+    if (Status set = settings_.set_policy(arguments); !set)
+        return set;
+    settings_changed();
+    return {};
+}
+
+/// For the migration under way, too.
+void MigrateControl::settings_changed()
+{
+    if (!source_ || !is_before_commit(source_->state()))
+        return;
+    source_->set_max_bandwidth(settings_.max_bandwidth());
+    source_->set_wish(settings_.wish());
+}
+
+void MigrateControl::decided(const Decision& decision)
+{
+    log::info("migration: " + decision.reason);
+    Json data = decision_json(decision);
+    data["round"] = source_->report().rounds.size();
+    callbacks_.event(make_event("MIGRATION_DECISION", std::move(data)));
 }
 
 Status MigrateControl::resolve(const Json& arguments)

@@ -44,6 +44,7 @@ public:
     [[nodiscard]] Status cancel();
     [[nodiscard]] Status proceed(const Json& arguments);
     [[nodiscard]] Status set_parameters(const Json& arguments);
+    [[nodiscard]] Status set_policy(const Json& arguments);
     [[nodiscard]] Status resolve(const Json& arguments);
     [[nodiscard]] Json query() const;
 
@@ -73,13 +74,15 @@ private:
     void source_changed(SourceState state);
     void destination_changed(DestinationState state);
     void send_status(const std::string& status);
+    void settings_changed();
+    void decided(const Decision& decision);
     [[nodiscard]] Result<UniqueFd> take_descriptor(const std::string& name);
     [[nodiscard]] uint64_t ram_bytes() const;
 
     qemu::QemuMachine& machine_;
     MigrateSettings settings_;
     Callbacks callbacks_;
-    FitOrStallPolicy policy_;
+    ConvergePolicy policy_;
     std::unique_ptr<SourceSession> source_;
     std::unique_ptr<IncomingDoor> door_;
     bool incoming_deferred_ = false;

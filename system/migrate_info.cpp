@@ -28,6 +28,7 @@ Json rounds_json(const std::vector<RoundStats>& rounds)
                             {"dirty-pages", round.pages_dirty},
                             {"bytes", round.bytes},
                             {"seconds", round.seconds},
+                            {"slowdown", round.slowdown * 100},
                             {"guest-paused", round.guest_paused}});
     return list;
 }
@@ -74,6 +75,14 @@ Json ram_json(const SourceSession& session, uint64_t ram_bytes)
         {"postcopy-bytes", 0}};
 }
 
+Json decisions_json(const std::vector<Decision>& decisions)
+{
+    Json list = Json::array();
+    for (const Decision& decision : decisions)
+        list.push_back(decision_json(decision));
+    return list;
+}
+
 Json drover_json(const SourceSession& session, const MigrationWish& wish)
 {
     const SourceReport& report = session.report();
@@ -82,7 +91,11 @@ Json drover_json(const SourceSession& session, const MigrationWish& wish)
              {"tracker", report.tracker},
              {"rounds", rounds_json(report.rounds)},
              {"decision", report.decision.reason},
+             {"decisions", decisions_json(report.decisions)},
              {"predicted-downtime", report.decision.predicted_downtime_s},
+             {"predicted-total", report.decision.predicted_total_s},
+             {"slowdown", report.slowdown * 100},
+             {"worst-slowdown", report.worst_slowdown * 100},
              {"wished-downtime", wish.downtime_s},
              {"setup", report.setup_s},
              {"switchover", report.switchover_s},
@@ -96,6 +109,16 @@ Json drover_json(const SourceSession& session, const MigrationWish& wish)
 }
 
 } // namespace
+
+Json decision_json(const Decision& decision)
+{
+    static constexpr const char* actions[] = {"next-round", "switch-over", "postcopy", "abort"};
+    return Json{{"action", actions[static_cast<size_t>(decision.action)]},
+                {"reason", decision.reason},
+                {"slowdown", decision.slowdown * 100},
+                {"predicted-downtime", decision.predicted_downtime_s},
+                {"predicted-total", decision.predicted_total_s}};
+}
 
 std::string migration_status(const SourceSession& session)
 {

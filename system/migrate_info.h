@@ -13,6 +13,9 @@ namespace drover {
 [[nodiscard]] std::string migration_status(const SourceSession& session);
 [[nodiscard]] std::string migration_status(const DestinationSession& session);
 
+/// The data of the event MIGRATION_DECISION, and a member of query-migrate's "decisions".
+[[nodiscard]] Json decision_json(const Decision& decision);
+
 [[nodiscard]] Json migrate_info(const SourceSession& session, const MigrationWish& wish,
                                 uint64_t ram_bytes);
 [[nodiscard]] Json migrate_info(const DestinationSession& session);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "system/migrate_settings.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -99,6 +100,68 @@ Status MigrateSettings::set_parameters(const Json& arguments)
     return {};
 }
 
+namespace {
+
+/// As the command line would have it: "50ms", 0.05, ["slow", "wait"].
+Result<std::string> option_text(const std::string& name, const Json& value)
+{
+    if (value.is_string())
+        return value.get<std::string>();
+    if (value.is_number())
+        return value.dump();
+    std::string text;
+    if (value.is_array() && name == "on-stall") {
+        for (const Json& item : value) {
+            if (!item.is_string())
+                break;
+            text += (text.empty() ? "" : ":") + item.get<std::string>();
+        }
+        return text;
+    }
+    return fail(ErrorKind::Invalid, "Parameter '" + name + "' has an unexpected type",
+                "give a number, or a string as on the command line");
+}
+
+} // namespace
+
+Status MigrateSettings::set_policy(const Json& arguments)
+{
+    MigrationWish wish = wish_;
+    if (arguments.contains("preset")) // before the others, wherever it stands
+        if (Status applied = apply_policy_option(wish, "preset", json_string(arguments, "preset"));
+            !applied)
+            return applied;
+    for (const auto& [name, value] : arguments.items()) {
+        if (name == "preset")
+            continue;
+        auto text = option_text(name, value);
+        if (!text)
+            return pass(text);
+        if (Status applied = apply_policy_option(wish, name, *text); !applied)
+            return applied;
+    }
+    if (Status sane = check_wish(wish); !sane)
+        return sane;
+    wish_ = std::move(wish);
+    parameters_["downtime-limit"] = std::llround(wish_.downtime_s * 1e3);
+    return {};
+}
+
+Json MigrateSettings::policy() const
+{
+    Json actions = Json::array();
+    for (const StallAction action : wish_.on_stall)
+        actions.push_back(to_string(action));
+    Json policy{{"downtime", wish_.downtime_s},
+                {"max-slowdown", wish_.max_slowdown * 100},
+                {"bandwidth", wish_.bandwidth},
+                {"cpu", wish_.cpu},
+                {"on-stall", std::move(actions)}};
+    if (wish_.deadline_s)
+        policy["deadline"] = *wish_.deadline_s;
+    return policy;
+}
+
 Json MigrateSettings::capabilities() const
 {
     Json list = Json::array();
@@ -120,12 +183,19 @@ bool MigrateSettings::capability(const std::string& name) const
 
 uint64_t MigrateSettings::max_bandwidth() const
 {
-    return json_u64(parameters_, "max-bandwidth");
+    const uint64_t parameter = json_u64(parameters_, "max-bandwidth");
+    if (parameter == 0 || wish_.bandwidth == 0)
+        return std::max(parameter, wish_.bandwidth);
+    return std::min(parameter, wish_.bandwidth);
 }
 
 unsigned MigrateSettings::channels() const
 {
-    return static_cast<unsigned>(json_u64(parameters_, "multifd-channels", default_channels));
+    const auto channels =
+        static_cast<unsigned>(json_u64(parameters_, "multifd-channels", default_channels));
+    if (wish_.cpu <= 0)
+        return channels;
+    return std::clamp(static_cast<unsigned>(std::ceil(wish_.cpu)), 1U, channels);
 }
 
 } // namespace drover

@@ -15,7 +15,7 @@ namespace drover {
 /// them go on working; see docs/qmp.md.
 class MigrateSettings {
 public:
-    explicit MigrateSettings(MigrationWish wish) : wish_(wish) {}
+    explicit MigrateSettings(MigrationWish wish) : wish_(std::move(wish)) {}
 
     /// What query-migrate-capabilities and query-migrate-parameters of this QEMU return.
     void learn_capabilities(const Json& qemu_list);
@@ -23,12 +23,17 @@ public:
 
     [[nodiscard]] Status set_capabilities(const Json& arguments);
     [[nodiscard]] Status set_parameters(const Json& arguments);
+    /// migrate-set-policy: the options of -migrate-policy as members; on-stall as a list.
+    [[nodiscard]] Status set_policy(const Json& arguments);
+    [[nodiscard]] Json policy() const;       ///< as query-migrate-policy
     [[nodiscard]] Json capabilities() const; ///< as query-migrate-capabilities
     [[nodiscard]] Json parameters() const;   ///< as query-migrate-parameters
 
     [[nodiscard]] bool capability(const std::string& name) const;
-    [[nodiscard]] uint64_t max_bandwidth() const; ///< bytes/s; 0: unlimited
-    [[nodiscard]] unsigned channels() const;      ///< multifd-channels, 1 … 64
+    /// The lower of max-bandwidth and the policy's, bytes/s; 0: unlimited.
+    [[nodiscard]] uint64_t max_bandwidth() const;
+    /// multifd-channels, 1 … 64; each is a thread, so no more than the policy's cores.
+    [[nodiscard]] unsigned channels() const;
     [[nodiscard]] const MigrationWish& wish() const { return wish_; }
 
 private:

@@ -26,6 +26,15 @@ const std::vector<OwnCommand>& MonitorCommands::own_commands()
 {
     static const std::vector<OwnCommand> commands = {
         {"migrate-resolve", {{"guest-is-here", "bool"}}},
+        {"migrate-set-policy",
+         {{"preset?", "str"},
+          {"downtime?", "any"},
+          {"deadline?", "any"},
+          {"max-slowdown?", "any"},
+          {"bandwidth?", "any"},
+          {"cpu?", "any"},
+          {"on-stall?", "any"}}},
+        {"query-migrate-policy", {}},
     };
     return commands;
 }
@@ -83,6 +92,12 @@ void MonitorCommands::add_migration_commands()
     };
     handlers_["migrate-set-parameters"] = [this](QmpRequest& request, QmpResponder& respond) {
         answer(respond, control_.set_parameters(request.arguments));
+    };
+    handlers_["migrate-set-policy"] = [this](QmpRequest& request, QmpResponder& respond) {
+        answer(respond, control_.set_policy(request.arguments));
+    };
+    handlers_["query-migrate-policy"] = [this](QmpRequest&, QmpResponder& respond) {
+        respond(QmpResponse::ok(control_.settings().policy()));
     };
     handlers_["query-migrate-parameters"] = [this](QmpRequest&, QmpResponder& respond) {
         respond(QmpResponse::ok(control_.settings().parameters()));

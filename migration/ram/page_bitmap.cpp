@@ -40,6 +40,12 @@ void PageBitmap::clear_range(uint64_t first, uint64_t count)
         words_[page / 64] &= ~word_mask(page, end);
 }
 
+void PageBitmap::add(const PageBitmap& other, uint64_t first, uint64_t end)
+{
+    for (uint64_t word = first / 64; word < (end + 63) / 64; ++word)
+        words_[word] |= other.words_[word];
+}
+
 uint64_t PageBitmap::count(uint64_t first, uint64_t end) const
 {
     uint64_t total = 0;

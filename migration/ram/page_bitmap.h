@@ -20,6 +20,9 @@ public:
     void set_range(uint64_t first, uint64_t count);
     void clear_range(uint64_t first, uint64_t count);
 
+    /// Sets what is set in `other` within [first, end), which are multiples of 64, or the end.
+    void add(const PageBitmap& other, uint64_t first, uint64_t end);
+
     /// Set bits in [first, end).
     [[nodiscard]] uint64_t count(uint64_t first, uint64_t end) const;
     [[nodiscard]] uint64_t count() const { return count(0, pages_); }

@@ -35,9 +35,9 @@ RamSender::~RamSender()
     tracker_.stop();
 }
 
-void RamSender::start_round(unsigned round, Round kind)
+void RamSender::start_round(unsigned round, Round kind, bool leave_hot)
 {
-    start({.round = round, .kind = kind});
+    start({.round = round, .kind = kind, .leave_hot = leave_hot});
 }
 
 void RamSender::count_dirty()
@@ -167,22 +167,39 @@ Status RamSender::work(Worker& worker, const Job& job)
 /// sent, the likelier it is written again before the round is over.
 Result<bool> RamSender::is_hot(Worker& worker, const Stripe& stripe, const Job& job)
 {
-    if (job.round != 1 || !tracker_.collects_ranges())
-        return false;
     PageBitmap& pending = pending_[stripe.block];
-    if (pending.next_set(stripe.first, stripe.end) == stripe.end)
+    if (job.round != 1 || !tracker_.collects_ranges() ||
+        pending.next_set(stripe.first, stripe.end) == stripe.end)
         return false;
+    if (Status status = collect_stripe(worker, stripe, job); !status)
+        return pass(status);
+    const PageBitmap& written = worker.written;
+    const bool hot = written.next_set(stripe.first, stripe.end) < stripe.end;
+    pending.add(written, stripe.first, stripe.end);
+    return hot;
+}
+
+/// What was written to the stripe since it was last collected goes to worker.written.
+Status RamSender::collect_stripe(Worker& worker, const Stripe& stripe, const Job& job)
+{
     PageBitmap& written = worker.written;
     if (written.size() < stripe.end)
         written = PageBitmap(ram_[stripe.block].pages());
-    if (Status status = tracker_.collect(stripe.block, stripe.first, stripe.end, written); !status)
-        return pass(status);
-    uint64_t page = written.next_set(stripe.first, stripe.end);
-    const bool hot = page < stripe.end;
-    for (; page < stripe.end; page = written.next_set(page + 1, stripe.end))
-        pending.set(page);
     written.clear_range(stripe.first, stripe.end - stripe.first);
-    return hot;
+    if (job.last() || !tracker_.collects_ranges())
+        return {};
+    return tracker_.collect(stripe.block, stripe.first, stripe.end, written);
+}
+
+/// In the first round every page is pending, so that one write says little of it; but where many
+/// pages of a stripe were written already, they will be again.
+bool RamSender::leaves(const Worker& worker, const Stripe& stripe, const Job& job) const
+{
+    constexpr uint64_t hot_part = 3; // tenths
+    if (!job.leave_hot)
+        return false;
+    return job.round != 1 || worker.written.count(stripe.first, stripe.end) * 10 >
+                                 (stripe.end - stripe.first) * hot_part;
 }
 
 Status RamSender::send_stripe(Worker& worker, const Stripe& stripe, const Job& job)
@@ -192,13 +209,20 @@ Status RamSender::send_stripe(Worker& worker, const Stripe& stripe, const Job& j
         job.last() && options_.compare_holes ? new_holes(stripe) : PageBitmap();
     if (pending.next_set(stripe.first, stripe.end) == stripe.end)
         return {};
-    if (!job.last() && tracker_.collects_ranges())
-        if (Status status = tracker_.collect(stripe.block, stripe.first, stripe.end, pending);
-            !status)
-            return status;
+    if (Status status = collect_stripe(worker, stripe, job); !status)
+        return status;
+    const PageBitmap& written = worker.written;
+    const bool leave = leaves(worker, stripe, job);
+    pending.add(written, stripe.first, stripe.end);
     for (uint64_t page = pending.next_set(stripe.first, stripe.end); page < stripe.end;
          page = pending.next_set(page, stripe.end)) {
-        const uint64_t end = pending.next_clear(page, stripe.end);
+        uint64_t end = pending.next_clear(page, stripe.end);
+        if (leave && written.test(page)) {
+            page = written.next_clear(page, end);
+            continue;
+        }
+        if (leave)
+            end = written.next_set(page, end);
         pending.clear_range(page, end - page);
         if (Status status = send_pages(worker, stripe, holes, page, end); !status)
             return status;

@@ -55,7 +55,9 @@ public:
     ~RamSender(); ///< aborts and joins; nothing is called any more
 
     /// Begins a round. Only when neither a round nor a count is under way.
-    void start_round(unsigned round, Round kind);
+    /// `leave_hot`: pages that are found written again when their turn comes wait for the next
+    /// round (in the first one: where a good part of their stripe was).
+    void start_round(unsigned round, Round kind, bool leave_hot = false);
 
     /// Collects all that was written, and counts what is left to send.
     void count_dirty();
@@ -70,6 +72,7 @@ private:
         unsigned round = 0;
         Round kind = Round::Live;
         bool count_only = false; ///< worker 0 alone has work to do
+        bool leave_hot = false;
 
         [[nodiscard]] bool last() const { return kind == Round::Last; }
     };
@@ -85,6 +88,8 @@ private:
     void run(size_t index);
     [[nodiscard]] Status introduce(size_t index);
     [[nodiscard]] Status work(Worker& worker, const Job& job);
+    [[nodiscard]] Status collect_stripe(Worker& worker, const Stripe& stripe, const Job& job);
+    [[nodiscard]] bool leaves(const Worker& worker, const Stripe& stripe, const Job& job) const;
     [[nodiscard]] Result<bool> is_hot(Worker& worker, const Stripe& stripe, const Job& job);
     [[nodiscard]] Status send_stripe(Worker& worker, const Stripe& stripe, const Job& job);
     [[nodiscard]] Status send_pages(Worker& worker, const Stripe& stripe, const PageBitmap& holes,

@@ -140,6 +140,7 @@ void SourceSession::unwind()
     next_round_timer_.reset();
     switchover_timer_.reset();
     awaits_continue_ = false;
+    set_slowdown(0);
     if (saving_)
         machine_.abandon_save([this, alive = alive_](Status status) {
             if (*alive)
@@ -178,6 +179,7 @@ void SourceSession::complete()
         report_.control_bytes = control_->bytes_sent();
     switchover_timer_.reset();
     watch_.reset();
+    set_slowdown(0);
     enter(SourceState::Completed);
     loop::post([this, alive = alive_] { // not from within the connection's callback
         if (!*alive)

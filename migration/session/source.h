@@ -35,15 +35,18 @@ struct SourceOptions {
 struct SourceReport {
     std::string tracker;
     std::vector<RoundStats> rounds;
-    Decision decision;           ///< the latest
-    double setup_s = 0;          ///< until the first round began
-    double switchover_s = 0;     ///< when the switchover was decided
-    double paused_s = 0;         ///< when the guest was paused
-    double downtime_s = 0;       ///< from the pause to the destination's word that it runs
-    double total_s = 0;          ///< when it ended
-    bool arrived_paused = false; ///< it was not run at the destination: its user's business
-    uint64_t device_bytes = 0;   ///< of device state
-    uint64_t control_bytes = 0;  ///< sent on the control connection, device state included
+    Decision decision;               ///< the latest
+    std::vector<Decision> decisions; ///< all of them; one a round
+    double slowdown = 0;             ///< in force now
+    double worst_slowdown = 0;       ///< so far
+    double setup_s = 0;              ///< until the first round began
+    double switchover_s = 0;         ///< when the switchover was decided
+    double paused_s = 0;             ///< when the guest was paused
+    double downtime_s = 0;           ///< from the pause to the destination's word that it runs
+    double total_s = 0;              ///< when it ended
+    bool arrived_paused = false;     ///< it was not run at the destination: its user's business
+    uint64_t device_bytes = 0;       ///< of device state
+    uint64_t control_bytes = 0;      ///< sent on the control connection, device state included
     std::optional<Error> error;
 };
 
@@ -116,6 +119,8 @@ private:
     void dirty_counted(Result<uint64_t> pages);
     void end_round();
     void decide();
+    void act(const Decision& decision);
+    void set_slowdown(double slowdown);
 
     // source_switchover.cpp: from the decision to the end
     void begin_switchover();

@@ -20,7 +20,8 @@ void SourceSession::start_round(RamSender::Round kind)
     round_started_ = Clock::now();
     round_under_way_ = true;
     round_sent_.reset();
-    sender_->start_round(static_cast<unsigned>(report_.rounds.size()) + 1, kind);
+    sender_->start_round(static_cast<unsigned>(report_.rounds.size()) + 1, kind,
+                         report_.decision.leave_hot && kind == RamSender::Round::Live);
 }
 
 void SourceSession::round_sent(Result<RoundStats> stats)
@@ -97,8 +98,9 @@ void SourceSession::dirty_counted(Result<uint64_t> pages)
 
 void SourceSession::end_round()
 {
-    const RoundStats stats = *std::exchange(round_sent_, std::nullopt);
+    RoundStats stats = *std::exchange(round_sent_, std::nullopt);
     round_under_way_ = false;
+    stats.slowdown = report_.slowdown;
     // Nobody counts while the switchover is under way: the next round tells what the one before
     // had left.
     if (state_ != SourceState::Copying && !report_.rounds.empty())
@@ -110,16 +112,38 @@ void SourceSession::decide()
 {
     MigrationStats stats;
     stats.rounds = report_.rounds;
+    stats.pages_total = report_.rounds.front().pages_sent + report_.rounds.front().pages_zero;
     stats.elapsed_s = seconds_since(started_);
     stats.handover_s = usual_handover_s;
+    stats.slowdown = report_.slowdown;
+    stats.can_slow = options_.wish.max_slowdown > 0 && machine_.can_slow().has_value();
     report_.decision = policy_.decide(options_.wish, stats);
+    report_.decisions.push_back(report_.decision);
     observer_.decided(report_.decision);
-    if (state_ != SourceState::Copying) // the observer may have given up
+    if (state_ == SourceState::Copying) // else the observer has given up
+        act(report_.decision);
+}
+
+void SourceSession::act(const Decision& decision)
+{
+    set_slowdown(decision.slowdown);
+    switch (decision.action) {
+    case Decision::Action::NextRound: return start_round(RamSender::Round::Live);
+    case Decision::Action::SwitchOver: return begin_switchover();
+    case Decision::Action::Postcopy: break; // never asked for: stats say that it cannot be had
+    case Decision::Action::Abort: break;
+    }
+    fail({ErrorKind::Refused, "the migration policy gave up: " + decision.reason,
+          "permit more by migrate-set-policy: a longer downtime or deadline, or another on-stall"});
+}
+
+void SourceSession::set_slowdown(double slowdown)
+{
+    report_.worst_slowdown = std::max(report_.worst_slowdown, slowdown);
+    if (slowdown == report_.slowdown)
         return;
-    if (report_.decision.action == Decision::Action::SwitchOver)
-        begin_switchover();
-    else
-        start_round(RamSender::Round::Live);
+    report_.slowdown = slowdown;
+    machine_.slow_down(slowdown);
 }
 
 } // namespace drover

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-verb_bench() { # bench migrate|cost [--json] [--runs N] [--case NAME] [--engine NAME]: beside stock QEMU
+verb_bench() { # bench migrate|cost|policy [--json] [--runs N] [--case NAME] [--engine NAME]: beside others
     local module
     case ${1:-} in
     migrate) module=bench ;; # a migration by either
     cost) module=cost ;;     # a guest that does not migrate
-    *) die "usage: ./devtool bench migrate|cost [--json] [--runs N] [--case NAME]… [--engine NAME]…" ;;
+    policy) shift && bench_policy "$@" && return ;;
+    *) die "usage: ./devtool bench migrate|cost [--json] [--runs N] [--case NAME]… [--engine NAME]…, or
+       ./devtool bench policy [--json] [--guests N] [--explain NUMBER]" ;;
     esac
     shift
     # Only results go to stdout: with --json it is read by programs.
@@ -13,4 +15,12 @@ verb_bench() { # bench migrate|cost [--json] [--runs N] [--case NAME] [--engine 
         build_guest
     } >&2
     harness "$module" "$@"
+}
+
+# Simulated guests, thousands of them: the policy beside the rules of others.
+bench_policy() {
+    prepare >&2
+    mkdir -p "$build_dir/bench"
+    "$build_dir/tests/bench/policy/policy-bench" --picture "$build_dir/bench/policy.svg" "$@"
+    echo "picture: $build_dir/bench/policy.svg" >&2
 }

@@ -131,6 +131,7 @@ check_all() {
     section "format" && one_case format check_format
     section "unit tests" && check_gtest unit "$(unit_program "$build_dir")"
     section "fuzzers, smoke run" && check_suite fuzz
+    section "policy simulation" && check_suite policy
     section "the drover command" && check_suite tools
     section "qtest" && check_harness qtest runner tests/qtest --parallel 2 --second-chance
     section "end to end" && check_harness e2e runner tests/e2e --parallel 2 --second-chance

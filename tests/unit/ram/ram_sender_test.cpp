@@ -38,10 +38,10 @@ protected:
     static uint64_t first_of(uint64_t stripe) { return stripe * stripe_pages; }
 
     /// Sends a round and returns the pages as they came.
-    std::vector<uint64_t> round(unsigned number, Round kind)
+    std::vector<uint64_t> round(unsigned number, Round kind, bool leave_hot = false)
     {
         done_.reset();
-        sender_->start_round(number, kind);
+        sender_->start_round(number, kind, leave_hot);
         EXPECT_TRUE(run_until([this] { return done_.has_value(); }));
         EXPECT_TRUE(done_ && *done_);
         return received();
@@ -114,6 +114,24 @@ TEST_F(RamSenderTest, LaterRoundsGoInOrder)
             ram_.write(0, first_of(0) + 1, 22);
     };
     EXPECT_EQ(round(2, Round::Live), (Pages{first_of(0), first_of(0) + 1, first_of(2)}));
+}
+
+TEST_F(RamSenderTest, HotPagesCanWait)
+{
+    (void)round(1, Round::Live);
+    ram_.write(0, first_of(0), 20);
+    ram_.write(0, first_of(0) + 1, 21);
+    EXPECT_EQ(count(), 2U);
+    ram_.write(0, first_of(0), 22); // again, before its turn
+    EXPECT_EQ(round(2, Round::Live, true), Pages{first_of(0) + 1});
+    EXPECT_EQ(count(), 1U) << "it still waits";
+    EXPECT_EQ(round(3, Round::Live), Pages{first_of(0)});
+}
+
+TEST_F(RamSenderTest, OneWriteInTheFirstRoundMakesNoPageHot)
+{
+    ram_.before_collect = [&](size_t, uint64_t first) { ram_.write(0, first + 7, 9); };
+    EXPECT_EQ(round(1, Round::Live, true).size(), 6U);
 }
 
 TEST_F(RamSenderTest, CountTellsAllThatIsLeftAndSendsNothing)

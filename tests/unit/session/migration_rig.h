@@ -18,8 +18,9 @@ struct CountingPolicy : Policy {
     Decision decide(const MigrationWish&, const MigrationStats& stats) const override
     {
         const bool enough = stats.rounds.size() >= rounds;
-        return {enough ? Decision::Action::SwitchOver : Decision::Action::NextRound, 0.01,
-                "counted"};
+        return {.action = enough ? Decision::Action::SwitchOver : Decision::Action::NextRound,
+                .predicted_downtime_s = 0.01,
+                .reason = "counted"};
     }
 };
 

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migration/policy/model.h"
+
+#include "migration/ram/ram_block.h"
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+namespace drover {
+
+namespace {
+
+constexpr double page_bytes = ram_page_size;
+
+/// Each round weighs this much of the one after it.
+constexpr double ageing = 0.6;
+/// Older rounds weigh nothing any more.
+constexpr size_t remembered_rounds = 24;
+/// Before anything is known of the exponent: nearly fresh memory, which errs to the safe side.
+constexpr double usual_exponent = 0.85;
+constexpr double usual_exponent_weight = 0.15;
+constexpr double least_exponent = 0.05;
+/// Rounds shorter than this say little about the link: their time is mostly latency.
+constexpr double telling_round_s = 0.02;
+constexpr double telling_bytes = 1 << 20;
+
+std::span<const RoundStats> latest_rounds(const MigrationStats& stats)
+{
+    const std::span<const RoundStats> all = stats.rounds;
+    return all.last(std::min(all.size(), remembered_rounds));
+}
+
+/// An observation of D(t), as logarithms.
+struct Point {
+    double log_seconds;
+    double log_pages;
+    double weight;
+};
+
+void add_point(std::vector<Point>& points, double seconds, double pages, double weight)
+{
+    if (seconds > 0)
+        points.push_back({std::log(seconds), std::log(std::max(pages, 1.0)), weight});
+}
+
+/// The windows first, the latest round last.
+std::vector<Point> observations(const MigrationStats& stats, double exponent)
+{
+    std::vector<Point> points;
+    double weight = 1;
+    const auto rounds = latest_rounds(stats);
+    for (size_t i = rounds.size(); i-- > 0; weight *= ageing) {
+        const RoundStats& round = rounds[i];
+        // In the first round pages are exposed only from their sending on: half of it on average.
+        const double exposed = round.round == 1 ? 1 + exponent : 1;
+        add_point(points, round.seconds * (1 - round.slowdown),
+                  static_cast<double>(round.pages_dirty) * exposed, weight);
+    }
+    for (const DirtyWindow& window : stats.windows)
+        add_point(points, window.seconds, static_cast<double>(window.pages), weight);
+    return points;
+}
+
+struct Line {
+    double slope;
+    double offset;
+};
+
+/// Least squares in logarithms; the slope leans to the usual one as far as little is known of it.
+Line fit(const std::vector<Point>& points)
+{
+    double weight = 0, x = 0, y = 0;
+    for (const Point& point : points) {
+        weight += point.weight;
+        x += point.weight * point.log_seconds;
+        y += point.weight * point.log_pages;
+    }
+    x /= weight;
+    y /= weight;
+    double xx = usual_exponent_weight;
+    double xy = usual_exponent_weight * usual_exponent;
+    for (const Point& point : points) {
+        xx += point.weight * (point.log_seconds - x) * (point.log_seconds - x);
+        xy += point.weight * (point.log_seconds - x) * (point.log_pages - y);
+    }
+    const double slope = std::clamp(xy / xx, least_exponent, 1.0);
+    // Through the latest points rather than through the middle of all: phases change.
+    return {slope, y - slope * x};
+}
+
+double typical_miss(const std::vector<Point>& points, const Line& line)
+{
+    double weight = 0, sum = 0;
+    for (const Point& point : points) {
+        const double miss = point.log_pages - line.offset - line.slope * point.log_seconds;
+        weight += point.weight;
+        sum += point.weight * miss * miss;
+    }
+    return std::exp(std::sqrt(sum / weight));
+}
+
+} // namespace
+
+DirtyModel DirtyModel::of(const MigrationStats& stats)
+{
+    DirtyModel model;
+    model.ceiling_ = static_cast<double>(stats.pages_total);
+    const std::vector<Point> rough = observations(stats, usual_exponent);
+    if (rough.empty())
+        return model;
+    const std::vector<Point> points = observations(stats, fit(rough).slope);
+    const Line line = fit(points);
+    model.known_ = true;
+    model.exponent_ = line.slope;
+    model.scale_ = std::exp(line.offset);
+    model.spread_ = typical_miss(points, line);
+    return model;
+}
+
+double DirtyModel::pages_within(double seconds) const
+{
+    if (seconds <= 0)
+        return 0;
+    const double pages = scale_ * std::pow(seconds, exponent_);
+    return ceiling_ > 0 ? std::min(pages, ceiling_) : pages;
+}
+
+double DirtyModel::left_after(double seconds, bool first) const
+{
+    return pages_within(seconds) / (first ? 1 + exponent_ : 1);
+}
+
+LinkModel LinkModel::of(const MigrationStats& stats)
+{
+    LinkModel link;
+    double weight = 0, sum = 0, squares = 0, bytes = 0, seconds = 0, age = 1;
+    const auto rounds = latest_rounds(stats);
+    for (auto round = rounds.rbegin(); round != rounds.rend(); ++round) {
+        bytes += static_cast<double>(round->bytes);
+        seconds += round->seconds;
+        if (round->seconds < telling_round_s || static_cast<double>(round->bytes) < telling_bytes)
+            continue;
+        const double rate = static_cast<double>(round->bytes) / round->seconds;
+        if (link.latest == 0)
+            link.latest = rate;
+        const double own = age * std::min(1.0, round->seconds); // a long round knows more
+        weight += own;
+        sum += own * rate;
+        squares += own * rate * rate;
+        age *= ageing;
+    }
+    if (weight == 0) { // short rounds only, or none
+        link.bytes_s = seconds > 0 && bytes > 0 ? bytes / seconds : stats.link_bytes_s;
+        link.low = link.latest = link.bytes_s;
+        return link;
+    }
+    link.bytes_s = sum / weight;
+    const double variance = std::max(0.0, squares / weight - link.bytes_s * link.bytes_s);
+    link.low = std::max(link.bytes_s - std::sqrt(variance), link.bytes_s / 4);
+    link.dropped = link.latest < link.bytes_s / 2;
+    return link;
+}
+
+double LinkModel::pages_s() const
+{
+    return bytes_s / page_bytes;
+}
+
+Prediction predict(const DirtyModel& dirty, const LinkModel& link, const Situation& now,
+                   double slowdown)
+{
+    constexpr unsigned most_rounds = 64;
+    constexpr double gain = 0.97; // a round that leaves more than this part gained nothing
+    Prediction result;
+    double left = now.pages_left;
+    if (link.bytes_s <= 0)
+        return result;
+    for (bool first = now.first_round; result.rounds < most_rounds; first = false) {
+        const double copy_s = left / link.pages_s();
+        result.downtime_s = copy_s + now.handover_s;
+        result.fits = !first && result.downtime_s <= now.downtime_s;
+        const double next = dirty.left_after(copy_s * (1 - slowdown), first);
+        if (result.fits || (!first && next > gain * left))
+            break;
+        ++result.rounds;
+        result.seconds += copy_s;
+        result.bytes += left * page_bytes;
+        left = next;
+    }
+    result.seconds += result.downtime_s;
+    result.bytes += left * page_bytes;
+    return result;
+}
+
+} // namespace drover
