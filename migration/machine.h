@@ -38,6 +38,10 @@ public:
 
     // --- at the source ---
 
+    /// The guest is about to be migrated by somebody who may slow it down: measures what its full
+    /// speed is.
+    virtual void observe() {}
+
     /// Whether the guest can be slowed down here; if not, the error says why.
     [[nodiscard]] virtual Status can_slow()
     {

@@ -119,6 +119,7 @@ void SourceSession::decide()
     stats.can_slow = options_.wish.max_slowdown > 0 && machine_.can_slow().has_value();
     report_.decision = policy_.decide(options_.wish, stats);
     report_.decisions.push_back(report_.decision);
+    set_slowdown(report_.decision.slowdown);
     observer_.decided(report_.decision);
     if (state_ == SourceState::Copying) // else the observer has given up
         act(report_.decision);
@@ -126,7 +127,6 @@ void SourceSession::decide()
 
 void SourceSession::act(const Decision& decision)
 {
-    set_slowdown(decision.slowdown);
     switch (decision.action) {
     case Decision::Action::NextRound: return start_round(RamSender::Round::Live);
     case Decision::Action::SwitchOver: return begin_switchover();

@@ -126,6 +126,8 @@ void SourceSession::begin_copying()
     auto tracker = machine_.tracker();
     if (!tracker)
         return fail(std::move(tracker.error()));
+    if (options_.wish.max_slowdown > 0)
+        machine_.observe();
     limit_.start();
     const SendOptions options{hello_.session, machine_.gives_memory_back()};
     sender_ = std::make_unique<RamSender>(

@@ -54,6 +54,7 @@ void SourceSession::guest_paused(bool ran)
     if (state_ != SourceState::Switching)
         return;
     paused_at_ = Clock::now();
+    set_slowdown(0); // not before: a guest let go makes up for what it could not write
     report_.paused_s = seconds_since(started_);
     next_round_timer_.reset();
     awaits_continue_ = options_.pause_before_switchover;

@@ -76,6 +76,9 @@ Json QemuMachine::describe_from(const std::vector<Json>& answers)
     Json devices = Json::object();
     add_devices(answers[3], "", devices);
     add_devices(answers[4], "unnamed ", devices);
+    vcpu_threads_.clear();
+    for (const Json& cpu : cpus)
+        vcpu_threads_.push_back(static_cast<pid_t>(json_u64(cpu, "thread-id")));
     gives_memory_back_ = false;
     for (const auto& [name, device] : devices.items()) {
         const std::string device_type = json_string(devices, name.c_str());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/qemu/qemu_machine.h"
 
+#include "util/log.h"
 #include "vmm/qemu/qmp_sequence.h"
 #include "vmm/qemu/tracker/choose.h"
 
@@ -28,6 +29,39 @@ Result<DirtyTracker*> QemuMachine::tracker()
         tracker_ = std::move(*chosen);
     }
     return tracker_.get();
+}
+
+Status QemuMachine::can_slow()
+{
+    if (throttle_)
+        return {};
+    if (!no_throttle_) {
+        auto made = VcpuThrottle::create(config_.pid, vcpu_threads_);
+        if (made) {
+            throttle_ = std::move(*made);
+            return {};
+        }
+        no_throttle_ = std::move(made.error());
+        log::warning("the guest cannot be slowed down here: " + no_throttle_->text());
+    }
+    return std::unexpected(*no_throttle_);
+}
+
+void QemuMachine::observe()
+{
+    if (can_slow())
+        throttle_->observe();
+}
+
+void QemuMachine::slow_down(double part)
+{
+    if (!throttle_)
+        return;
+    if (Status slowed = throttle_->slow_down(part); !slowed) {
+        log::warning("the guest could not be slowed down: " + slowed.error().text());
+        no_throttle_ = std::move(slowed.error());
+        throttle_.reset();
+    }
 }
 
 void QemuMachine::handle_event(const Json& event)

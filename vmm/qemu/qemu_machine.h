@@ -4,6 +4,7 @@
 #include "migration/machine.h"
 #include "monitor/qmp_client.h"
 #include "util/loop.h"
+#include "vmm/qemu/throttle/vcpu_throttle.h"
 
 #include <memory>
 #include <optional>
@@ -40,6 +41,9 @@ public:
     void describe(std::function<void(Result<Json>)> done) override;
     Result<DirtyTracker*> tracker() override;
     bool gives_memory_back() const override { return gives_memory_back_; }
+    void observe() override;
+    Status can_slow() override;
+    void slow_down(double part) override;
 
     void begin_save(SaveCallbacks callbacks) override;
     void finish_save() override;
@@ -75,6 +79,9 @@ private:
     QemuMachineConfig config_;
     std::unique_ptr<DirtyTracker> tracker_;
     bool gives_memory_back_ = false;
+    std::vector<pid_t> vcpu_threads_;        ///< as describe() found them
+    std::unique_ptr<VcpuThrottle> throttle_; ///< made when it is first asked for
+    std::optional<Error> no_throttle_;       ///< why it could not be made
     std::optional<Error> died_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 

@@ -20,7 +20,7 @@ GIVE_UP_S = 60.0
 WARM_UP_S = 2.0
 NO_LIMIT = 10_000_000_000  # bytes/s for max-bandwidth: far above any link here
 PORT = 4444
-GUEST = GuestOptions(memory="512M", working_set="200M", policy="downtime=50ms,deadline=60s")
+GUEST = GuestOptions(memory="512M", working_set="200M", policy="downtime=50ms,deadline=60s,max-slowdown=50")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ CASES = [
     BenchCase("idle", GUEST.but(pattern="idle", dirty=0)),
     BenchCase("5k-unlimited", GUEST.but(dirty=5000)),
     BenchCase("5k-125MB", GUEST.but(dirty=5000), 125_000_000),
-    BenchCase("20k-62MB", GUEST.but(dirty=20000), 62_500_000),
+    BenchCase("20k-62MB", GUEST.but(dirty=20000, pattern="small-changes"), 62_500_000),
+    BenchCase("20k-62MB-random", GUEST.but(dirty=20000, pattern="random-content"), 62_500_000),
     BenchCase("4g-sparse", GUEST.but(dirty=5000, memory="4G")),
 ]
 ENGINES = [

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The convergence policy, on real guests that write faster than the link carries."""
+
+import os
+import subprocess
+import time
+
+from drover_e2e import analysis
+from drover_e2e.case import Skip
+from drover_e2e.qmp import QmpError
+from drover_e2e.runner import test
+from drover_e2e.vm import GuestOptions
+
+# 64 MiB written 10,000 times a second, over a link of 25 MB/s: rounds alone never end.
+BUSY = GuestOptions(memory="256M", working_set="64M", dirty=10000)
+SLOW_LINK = 25_000_000
+CPU_CGROUPS = ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup")
+
+
+def limit(vm, **parameters) -> None:
+    vm.qmp.execute("migrate-set-parameters", max__bandwidth=SLOW_LINK, **parameters)
+
+
+def left_over_groups(vm) -> list[str]:
+    """Control groups of the emulator's threads that Drover made."""
+    threads = os.listdir(f"/proc/{vm.qemu_pid()}/task")
+    return [f"{root}/drover-{thread}" for root in CPU_CGROUPS for thread in threads
+            if os.path.exists(f"{root}/drover-{thread}")]
+
+
+def vcpu_is_bound(vm) -> bool:
+    """Whether a thread of the emulator is in a group of Drover's."""
+    pid = vm.qemu_pid()
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/cgroup", encoding="ascii") as groups:
+            if f"/drover-{thread}" in groups.read():
+                return True
+    return False
+
+
+def rate_over(case, vm, seconds: float) -> float:
+    first = case.beats.wait(vm.name)
+    last = case.beats.wait(vm.name, 30, match=lambda beat: beat.at - first.at >= seconds)
+    return analysis.rate(case.beats.between(first.at, last.at, vm.name))
+
+
+def wait_slowed(source, mark: int) -> dict:
+    try:
+        return source.qmp.wait_event("MIGRATION_DECISION", 60, mark,
+                                     lambda data: data["slowdown"] > 0).data
+    except TimeoutError:
+        if "cannot be slowed down" in source.stderr():
+            raise Skip("this host permits no way to slow a guest") from None
+        raise
+
+
+@test()
+def test_slowed_guest_converges(case):
+    """Slowed as far as permitted and no further, it ends within the wishes, at full speed again."""
+    options = BUSY.but(policy="downtime=200ms,deadline=60s,max-slowdown=60,on-stall=slow:abort")
+    source, destination = case.guest(options), case.destination(options)
+    limit(source)
+    mark = source.qmp.mark()
+    case.start_migration(source, destination.uri)
+    decision = wait_slowed(source, mark)
+    assert "slowed by" in decision["reason"] or "slowing" in decision["reason"], decision
+    case.finish_migration(source, mark)
+    report = source.qmp.execute("query-migrate")
+    assert 0 < report["drover"]["worst-slowdown"] <= 60, report
+    assert report["downtime"] < 400, report
+    case.alive_on(destination)
+    assert rate_over(case, destination, 1.0) > 0.8 * BUSY.dirty
+    case.healthy(destination)
+    assert not left_over_groups(source) and not vcpu_is_bound(source)
+
+
+@test(way=["cancel", "destination"])
+def test_slow_down_ends_with_the_migration(case, way):
+    """Cancelled, or failed: the guest runs at full speed at once."""
+    options = BUSY.but(policy="downtime=20ms,max-slowdown=80,on-stall=slow")
+    source, destination = case.guest(options), case.destination(options)
+    before = rate_over(case, source, 1.0)
+    limit(source)
+    mark = case.start_migration(source, destination.uri)
+    wait_slowed(source, mark)
+    assert vcpu_is_bound(source)
+    if way == "cancel":
+        source.qmp.execute("migrate_cancel")
+    else:
+        destination.kill()
+    source.qmp.wait_migration("cancelled", "failed", after=mark)
+    assert not vcpu_is_bound(source)
+    assert rate_over(case, source, 1.0) > 0.8 * before
+
+
+@test()
+def test_policy_gives_up_where_it_may_do_nothing_else(case):
+    options = BUSY.but(policy="downtime=20ms,on-stall=abort")
+    source, destination = case.guest(options), case.destination(options)
+    limit(source)
+    mark = case.start_migration(source, destination.uri)
+    source.qmp.wait_migration("failed", after=mark)
+    text = source.qmp.execute("query-migrate")["error-desc"]
+    assert "the migration policy gave up" in text and "pages left" in text, text
+    case.alive_on(source)
+
+
+@test()
+def test_policy_by_qmp(case):
+    """Set, read, refused with the range, and changed while a migration runs."""
+    source, destination = case.guest(BUSY), case.destination(BUSY)
+    qmp = source.qmp
+    assert qmp.execute("query-migrate-policy")["downtime"] == 0.05
+    qmp.execute("migrate-set-policy", preset="gentle", downtime="30ms")
+    policy = qmp.execute("query-migrate-policy")
+    assert policy["on-stall"] == ["wait"] and policy["downtime"] == 0.03, policy
+    assert qmp.execute("query-migrate-parameters")["downtime-limit"] == 30
+    for arguments, words in (({"max__slowdown": 100}, "from 0 to 99"), ({"preset": "x"}, "gentle"),
+                             ({"on__stall": ["pray"]}, "on-stall"), ({"colour": 1}, "colour"),
+                             ({"downtime": True}, "type")):
+        try:
+            qmp.execute("migrate-set-policy", **arguments)
+            raise AssertionError(f"{arguments} was accepted")
+        except QmpError as error:
+            assert words in error.desc, error.desc
+    assert qmp.execute("query-migrate-policy") == policy, "nothing of what was refused is kept"
+    names = {command["name"] for command in qmp.execute("query-commands")}
+    assert {"migrate-set-policy", "query-migrate-policy"} <= names
+    limit(source)
+    mark = case.start_migration(source, destination.uri)
+    waiting = qmp.wait_event("MIGRATION_DECISION", 60, mark,
+                             lambda data: "waiting" in data["reason"])
+    assert waiting.data["action"] == "next-round"
+    qmp.execute("migrate-set-policy", on__stall=["switch"])
+    case.finish_migration(source, mark)
+    case.alive_on(destination, 5)
+
+
+@test()
+def test_bandwidth_of_the_policy_is_kept(case):
+    options = BUSY.but(pattern="idle", dirty=0, policy="bandwidth=30MB/s")
+    source, destination = case.guest(options), case.destination(options)
+    started = time.monotonic()
+    mark = case.start_migration(source, destination.uri)
+    case.finish_migration(source, mark)
+    sent = source.qmp.execute("query-migrate")["ram"]["transferred"]
+    assert sent / (time.monotonic() - started) < 33e6
+
+
+@test()
+def test_nonsense_on_the_command_line(case):
+    for policy, words in (("max-slowdown=200", "from 0 to 99"), ("preset=fast", "guaranteed"),
+                          ("on-stall=pray", "postcopy")):
+        done = subprocess.run([case.emulator, "-M", "pc", "-display", "none", "-S",
+                               "-migrate-policy", policy],
+                              timeout=30, capture_output=True, text=True)
+        assert done.returncode == 1 and words in done.stderr, done

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "util/clock.h"
+#include "vmm/qemu/throttle/cpu_quota.h"
+
+#include <memory>
+#include <vector>
+
+namespace drover::qemu {
+
+/// Slows a guest by giving each of its vCPUs a part of the processor time that it used before: a
+/// vCPU that used a tenth of a core gets a twentieth at half the speed. Loop thread only.
+class VcpuThrottle {
+public:
+    /// `threads`: of the vCPUs. The error says why this host does not permit it.
+    [[nodiscard]] static Result<std::unique_ptr<VcpuThrottle>>
+    create(pid_t process, const std::vector<pid_t>& threads);
+
+    /// From here on the guest's use of the processor is measured, at full speed.
+    void observe();
+
+    /// 0: full speed … 0.99. A vCPU that cannot be slowed makes the others fast again, too.
+    [[nodiscard]] Status slow_down(double part);
+
+private:
+    struct Vcpu {
+        pid_t thread;
+        std::unique_ptr<CpuQuota> quota;
+        double ran_s = 0; ///< when the observation began
+        double cores = 0; ///< used at full speed
+    };
+
+    VcpuThrottle(pid_t process) : process_(process) {}
+    void conclude();
+    void release();
+    /// Processor time of the thread so far, seconds.
+    [[nodiscard]] double ran(const Vcpu& vcpu) const;
+
+    pid_t process_;
+    std::vector<Vcpu> vcpus_;
+    TimePoint observed_{};
+    bool slowed_ = false;
+};
+
+} // namespace drover::qemu
