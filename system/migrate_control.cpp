@@ -105,6 +105,7 @@ Status MigrateControl::migrate(const Json& arguments, const std::optional<std::s
             return pass(fd);
         options.connected = std::move(*fd);
     }
+    end_forecast(QmpResponse::error("a migration began"));
     source_ = std::make_unique<SourceSession>(
         machine_, policy_, std::move(options),
         SourceObserver{
@@ -148,6 +149,64 @@ Status MigrateControl::set_policy(const Json& arguments)
         return set;
     settings_changed();
     return {};
+}
+
+/// Bytes a second: as the caller says, or as the migration would be limited.
+Result<double> MigrateControl::forecast_bandwidth(const Json& arguments) const
+{
+    MigrationWish wish;
+    if (const auto given = arguments.find("bandwidth"); given != arguments.end()) {
+        const std::string text = given->is_string() ? given->get<std::string>() : given->dump();
+        if (Status read = apply_policy_option(wish, "bandwidth", text); !read)
+            return pass(read);
+    }
+    const uint64_t bandwidth = wish.bandwidth ? wish.bandwidth : settings_.max_bandwidth();
+    if (bandwidth == 0)
+        return fail(ErrorKind::Invalid, "the link's bandwidth is not known",
+                    "give bandwidth, such as \"117MB/s\" for a gigabit link, or set "
+                    "max-bandwidth");
+    return static_cast<double>(bandwidth);
+}
+
+void MigrateControl::forecast(const Json& arguments, QmpResponder respond)
+{
+    auto bandwidth = forecast_bandwidth(arguments);
+    if (!bandwidth)
+        return respond(QmpResponse::error(bandwidth.error()));
+    if (is_migrating() || awaits_guest())
+        return respond(QmpResponse::error("a migration is under way: see query-migrate"));
+    if (forecast_respond_)
+        return respond(QmpResponse::error("a forecast is being made already"));
+    forecast_respond_ = std::move(respond);
+    machine_.describe([this, bandwidth = *bandwidth](const Result<Json>& known) {
+        if (!forecast_respond_)
+            return;
+        if (!known)
+            return end_forecast(QmpResponse::error(known.error()));
+        watch_ =
+            std::make_unique<GuestWatch>(machine_, [this, bandwidth](Result<MigrationStats> stats) {
+                watched(std::move(stats), bandwidth);
+            });
+    });
+}
+
+void MigrateControl::watched(Result<MigrationStats> stats, double bandwidth)
+{
+    if (!stats)
+        return end_forecast(QmpResponse::error(stats.error()));
+    stats->link_bytes_s = bandwidth;
+    stats->handover_s = usual_handover_s;
+    stats->can_slow = machine_.can_slow().has_value();
+    end_forecast(
+        QmpResponse::ok(forecast_json(*stats, drover::forecast(settings_.wish(), *stats))));
+}
+
+void MigrateControl::end_forecast(const QmpResponse& response)
+{
+    if (!forecast_respond_)
+        return;
+    std::exchange(forecast_respond_, nullptr)(response);
+    loop::post([watch = std::shared_ptr<GuestWatch>(std::move(watch_))] {}); // not within its call
 }
 
 /// For the migration under way, too.

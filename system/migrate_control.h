@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include "migration/session/guest_watch.h"
 #include "migration/session/incoming_door.h"
 #include "migration/session/source.h"
 #include "monitor/qmp_server.h"
@@ -45,6 +46,8 @@ public:
     [[nodiscard]] Status proceed(const Json& arguments);
     [[nodiscard]] Status set_parameters(const Json& arguments);
     [[nodiscard]] Status set_policy(const Json& arguments);
+    /// query-migrate-forecast: answers after a second and a half of watching the guest.
+    void forecast(const Json& arguments, QmpResponder respond);
     [[nodiscard]] Status resolve(const Json& arguments);
     [[nodiscard]] Json query() const;
 
@@ -76,6 +79,9 @@ private:
     void send_status(const std::string& status);
     void settings_changed();
     void decided(const Decision& decision);
+    [[nodiscard]] Result<double> forecast_bandwidth(const Json& arguments) const;
+    void watched(Result<MigrationStats> stats, double bandwidth);
+    void end_forecast(const QmpResponse& response);
     [[nodiscard]] Result<UniqueFd> take_descriptor(const std::string& name);
     [[nodiscard]] uint64_t ram_bytes() const;
 
@@ -84,6 +90,8 @@ private:
     Callbacks callbacks_;
     ConvergePolicy policy_;
     std::unique_ptr<SourceSession> source_;
+    std::unique_ptr<GuestWatch> watch_; ///< while a forecast is made
+    QmpResponder forecast_respond_;     ///< who waits for it
     std::unique_ptr<IncomingDoor> door_;
     bool incoming_deferred_ = false;
     std::map<std::string, UniqueFd> descriptors_; ///< by name

@@ -120,6 +120,34 @@ Json decision_json(const Decision& decision)
                 {"predicted-total", decision.predicted_total_s}};
 }
 
+Json forecast_json(const MigrationStats& stats, const std::vector<Way>& ways)
+{
+    const auto range = [](const Estimate& estimate) {
+        return Json{
+            {"expected", estimate.expected}, {"low", estimate.low}, {"high", estimate.high}};
+    };
+    Json windows = Json::array();
+    for (const DirtyWindow& window : stats.windows)
+        windows.push_back(Json{{"seconds", window.seconds}, {"pages", window.pages}});
+    Json list = Json::array();
+    for (const Way& way : ways) {
+        Json entry{{"way", way.name},
+                   {"possible", way.possible},
+                   {"keeps-wish", way.keeps_wish},
+                   {"why", way.why}};
+        if (way.total_s.expected > 0)
+            entry.update(Json{{"total", range(way.total_s)},
+                              {"bytes", range(way.bytes)},
+                              {"downtime", range(way.downtime_s)},
+                              {"slowdown", way.slowdown * 100}});
+        list.push_back(std::move(entry));
+    }
+    return Json{{"pages", stats.pages_total},
+                {"windows", std::move(windows)},
+                {"bandwidth", stats.link_bytes_s},
+                {"ways", std::move(list)}};
+}
+
 std::string migration_status(const SourceSession& session)
 {
     switch (session.state()) {

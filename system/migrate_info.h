@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include "migration/policy/forecast.h"
 #include "migration/session/incoming_door.h"
 #include "migration/session/source.h"
 #include "monitor/json.h"
@@ -12,6 +13,9 @@ namespace drover {
 /// QEMU's MigrationStatus for the source's state.
 [[nodiscard]] std::string migration_status(const SourceSession& session);
 [[nodiscard]] std::string migration_status(const DestinationSession& session);
+
+/// What query-migrate-forecast returns.
+[[nodiscard]] Json forecast_json(const MigrationStats& stats, const std::vector<Way>& ways);
 
 /// The data of the event MIGRATION_DECISION, and a member of query-migrate's "decisions".
 [[nodiscard]] Json decision_json(const Decision& decision);

@@ -35,6 +35,7 @@ const std::vector<OwnCommand>& MonitorCommands::own_commands()
           {"cpu?", "any"},
           {"on-stall?", "any"}}},
         {"query-migrate-policy", {}},
+        {"query-migrate-forecast", {{"bandwidth?", "any"}}},
     };
     return commands;
 }
@@ -95,6 +96,9 @@ void MonitorCommands::add_migration_commands()
     };
     handlers_["migrate-set-policy"] = [this](QmpRequest& request, QmpResponder& respond) {
         answer(respond, control_.set_policy(request.arguments));
+    };
+    handlers_["query-migrate-forecast"] = [this](QmpRequest& request, QmpResponder& respond) {
+        control_.forecast(request.arguments, std::move(respond));
     };
     handlers_["query-migrate-policy"] = [this](QmpRequest&, QmpResponder& respond) {
         respond(QmpResponse::ok(control_.settings().policy()));

@@ -27,6 +27,11 @@ constexpr Verb verbs[] = {
      "  Migrates a guest, shows the progress, and ends when the migration has ended. A timeout or\n"
      "  Ctrl-C cancels it. --json prints the last answer of query-migrate instead.\n",
      run_migrate},
+    {"report", report_usage,
+     "  Draws a migration as an SVG picture. FILE is what \"drover migrate --json\" printed, or "
+     "what\n"
+     "  query-migrate returned at the source.\n",
+     run_report},
 };
 
 void print_help(FILE* out)

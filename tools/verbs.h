@@ -16,4 +16,7 @@ inline constexpr char qmp_usage[] =
 inline constexpr char migrate_usage[] = "drover migrate SOCKET URI [--timeout S] [--json]\n";
 [[nodiscard]] Result<int> run_migrate(Words words);
 
+inline constexpr char report_usage[] = "drover report FILE >PICTURE.svg\n";
+[[nodiscard]] Result<int> run_report(Words words);
+
 } // namespace drover::tools

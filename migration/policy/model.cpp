@@ -118,6 +118,13 @@ DirtyModel DirtyModel::of(const MigrationStats& stats)
     return model;
 }
 
+DirtyModel DirtyModel::scaled(double factor) const
+{
+    DirtyModel other = *this;
+    other.scale_ *= factor;
+    return other;
+}
+
 double DirtyModel::pages_within(double seconds) const
 {
     if (seconds <= 0)

@@ -20,6 +20,9 @@ public:
     /// late in it has little time to be written again.
     [[nodiscard]] double left_after(double seconds, bool first) const;
 
+    /// The same guest, writing `factor` times as much.
+    [[nodiscard]] DirtyModel scaled(double factor) const;
+
     [[nodiscard]] bool known() const { return known_; }
     [[nodiscard]] double exponent() const { return exponent_; }
     /// By which factor a typical observation misses the law, 1 or more.

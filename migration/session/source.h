@@ -21,6 +21,10 @@
 
 namespace drover {
 
+/// Device state and round trips, before anything was measured: what a QEMU needs to save, load and
+/// resume a guest on an idle host, in seconds.
+inline constexpr double usual_handover_s = 0.010;
+
 struct SourceOptions {
     MigrationAddress address;
     UniqueFd connected;         ///< for Kind::Fd: the socket, instead of an address to call

@@ -8,9 +8,6 @@ namespace drover {
 
 namespace {
 
-/// Device state and round trips, before anything was measured: what a QEMU needs to save, load and
-/// resume a guest on an idle host.
-constexpr double usual_handover_s = 0.010;
 constexpr std::chrono::milliseconds last_words_limit(100);
 
 } // namespace

@@ -20,14 +20,6 @@ HUGE_PAGES = "/proc/sys/vm/nr_hugepages"
 RARP = 0x8035
 
 
-def connect_qmp(case, path) -> Qmp:
-    client = socket.socket(socket.AF_UNIX)
-    client.connect(str(path))
-    qmp = case.keep(Qmp(client))
-    qmp.negotiate()
-    return qmp
-
-
 def wait_gone(pidfd: int, timeout: float = 10) -> None:
     ready, _, _ = select.select([pidfd], [], [], timeout)
     assert ready, "it still runs"
@@ -45,7 +37,7 @@ def test_daemonize_and_pidfile(case):
     assert done.returncode == 0, done.stderr
     pidfd = os.pidfd_open(int(pidfile.read_text()))
     try:
-        assert connect_qmp(case, path).execute("query-status")["running"]
+        assert case.keep(Qmp.connect(path)).execute("query-status")["running"]
         signal.pidfd_send_signal(pidfd, signal.SIGTERM)
         wait_gone(pidfd)
         assert not pidfile.exists(), "QEMU removes its pidfile"
@@ -91,7 +83,7 @@ def test_several_monitors(case):
     extra = case.scratch / "second.qmp"
     source = case.guest(SMALL.but(extra=("-qmp", f"unix:{extra},server=on,wait=off")))
     destination = case.destination(SMALL)
-    second = connect_qmp(case, extra)
+    second = case.keep(Qmp.connect(extra))
     numbers = [second.send("query-status") for _ in range(50)]
     assert source.qmp.execute("query-name")["name"] == source.name
     assert all(second.result(number, "query-status")["running"] for number in numbers)
@@ -101,7 +93,7 @@ def test_several_monitors(case):
         qmp.wait_event("STOP")
     assert second.execute("query-migrate")["status"] == "completed"
     second.close()
-    third = connect_qmp(case, extra)
+    third = case.keep(Qmp.connect(extra))
     assert third.execute("query-status")["status"] == "postmigrate"
 
 

@@ -7,7 +7,7 @@ import time
 
 from drover_e2e import analysis
 from drover_e2e.case import Skip
-from drover_e2e.qmp import QmpError
+from drover_e2e.qmp import Qmp, QmpError
 from drover_e2e.runner import test
 from drover_e2e.vm import GuestOptions
 
@@ -155,3 +155,49 @@ def test_nonsense_on_the_command_line(case):
                                "-migrate-policy", policy],
                               timeout=30, capture_output=True, text=True)
         assert done.returncode == 1 and words in done.stderr, done
+
+
+@test()
+def test_forecast_comes_true(case):
+    """What is foretold before the start is what happens, and the guest is not disturbed."""
+    options = GuestOptions(memory="512M", working_set="200M", dirty=3000)
+    source, destination = case.guest(options), case.destination(options)
+    try:
+        source.qmp.execute("query-migrate-forecast")
+        raise AssertionError("nobody said how fast the link is")
+    except QmpError as error:
+        assert "bandwidth" in error.desc, error.desc
+    before = rate_over(case, source, 1.0)
+    forecast = source.qmp.execute("query-migrate-forecast", bandwidth="60MB/s")
+    ways = {way["way"]: way for way in forecast["ways"]}
+    assert ways["precopy"]["keeps-wish"], forecast
+    assert not ways["postcopy"]["possible"] and ways["postcopy"]["why"]
+    assert len(forecast["windows"]) == 4 and forecast["pages"] > 51200, forecast
+    assert rate_over(case, source, 1.0) > 0.97 * before
+    source.qmp.execute("migrate-set-parameters", max__bandwidth=60_000_000)
+    mark = case.start_migration(source, destination.uri)
+    case.finish_migration(source, mark)
+    report = source.qmp.execute("query-migrate")
+    total, foretold = report["total-time"] / 1e3, ways["precopy"]["total"]
+    assert abs(foretold["expected"] - total) < 0.2 * total, (foretold, report)
+    sent, foretold = report["ram"]["transferred"], ways["precopy"]["bytes"]
+    assert abs(foretold["expected"] - sent) < 0.2 * sent, (foretold, report)
+
+
+@test()
+def test_forecast_gives_way_to_a_migration(case):
+    path = case.scratch / "second.qmp"
+    source = case.guest(BUSY.but(extra=("-qmp", f"unix:{path},server=on,wait=off")))
+    destination = case.destination(BUSY)
+    asking = case.keep(Qmp.connect(path))
+    number = asking.send("query-migrate-forecast", bandwidth=10**9)
+    # Answered by the other client's monitor only after the loop has turned: by then it is heard.
+    source.qmp.execute("query-status")
+    mark = case.start_migration(source, destination.uri)
+    try:
+        asking.result(number, "query-migrate-forecast")
+        raise AssertionError("a forecast of what had begun")
+    except QmpError as error:
+        assert "a migration began" in error.desc, error.desc
+    case.finish_migration(source, mark)
+    case.alive_on(destination)

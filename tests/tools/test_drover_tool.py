@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import unittest
+import xml.etree.ElementTree
 
 TOOL = os.environ.get("DROVER_TOOL", "build/bin/drover")
 
@@ -128,6 +129,39 @@ class QmpTest(ToolTest):
             other.recv(1)
             run = drover("qmp", self.source.socket, "stop", "--timeout", "0.2")
         self.assert_fails(run, 1, "another may be connected")
+
+
+class ReportTest(ToolTest):
+    ROUNDS = [{"round": 1, "seconds": 2.0, "sent-pages": 70000, "dirty-pages": 5000,
+               "bytes": 280000000, "slowdown": 0, "guest-paused": False},
+              {"round": 2, "seconds": 0.2, "sent-pages": 5000, "dirty-pages": 0,
+               "bytes": 20000000, "slowdown": 40, "guest-paused": True}]
+
+    def report(self, text):
+        path = f"{self.directory}/report.json"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return drover("report", path)
+
+    def test_draws(self):
+        run = self.report(json.dumps({"status": "completed", "drover": {
+            "rounds": self.ROUNDS, "total": 2.3, "downtime": 0.02,
+            "decisions": [{"reason": "round 1: <b> & more"}]}}))
+        self.assertEqual(run.returncode, 0, run.stderr)
+        picture = xml.etree.ElementTree.fromstring(run.stdout)
+        self.assertTrue(picture.tag.endswith("svg"))
+        text = "".join(picture.itertext())
+        self.assertIn("completed: 2.30 s, downtime 20.0 ms", text)
+        self.assertIn("round 1: <b> & more", text)
+
+    def test_refuses_what_is_no_report(self):
+        for text, words in (("{", "JSON"), ("[]", "no report"), ("{}", "no report"),
+                            ('{"drover": {"rounds": []}}', "no rounds"),
+                            ('{"drover": {"rounds": [1]}}', "no rounds"),
+                            ('{"drover": {"rounds": {}}}', "no report")):
+            self.assert_fails(self.report(text), 1, words)
+        self.assert_fails(drover("report", f"{self.directory}/none"), 1, "opening")
+        self.assert_fails(drover("report"), 2, "FILE")
 
 
 class MigrateTest(ToolTest):

@@ -42,6 +42,15 @@ class Qmp:
         self._send_lock = threading.Lock()
         threading.Thread(target=self._read, daemon=True).start()
 
+    @classmethod
+    def connect(cls, path) -> "Qmp":
+        """One more client, negotiated, of a monitor on a UNIX socket."""
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(str(path))
+        qmp = cls(client)
+        qmp.negotiate()
+        return qmp
+
     def negotiate(self, timeout: float = 30) -> None:
         self._wait(lambda: self.greeting, timeout, "QMP greeting")
         self.execute("qmp_capabilities")

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migration/policy/forecast.h"
+
+#include "migration/policy/model.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace drover {
+
+namespace {
+
+/// Even a guest and a link that were seen steady are not known better than this.
+constexpr double least_spread = 1.1;
+constexpr double link_spread = 1.1;
+constexpr double slowdown_step = 0.05;
+
+/// One prediction and the two at the ends of what is likely.
+struct Three {
+    Prediction expected;
+    Prediction low;
+    Prediction high;
+};
+
+Three play(const MigrationWish& wish, const MigrationStats& stats, double slowdown)
+{
+    const DirtyModel dirty = DirtyModel::of(stats);
+    const LinkModel link = LinkModel::of(stats);
+    LinkModel fast = link, slow = link;
+    fast.bytes_s *= link_spread;
+    slow.bytes_s /= link_spread;
+    const double spread = std::max(dirty.spread(), least_spread);
+    const Situation now{.pages_left = static_cast<double>(stats.pages_total),
+                        .handover_s = stats.handover_s,
+                        .downtime_s = wish.downtime_s,
+                        .first_round = true};
+    return {predict(dirty, link, now, slowdown),
+            predict(dirty.scaled(1 / spread), fast, now, slowdown),
+            predict(dirty.scaled(spread), slow, now, slowdown)};
+}
+
+Estimate estimate(const Three& three, double Prediction::*member)
+{
+    const double a = three.low.*member, b = three.high.*member, c = three.expected.*member;
+    return {c, std::min({a, b, c}), std::max({a, b, c})};
+}
+
+Way describe(const char* name, const MigrationWish& wish, const Three& three, double slowdown)
+{
+    Way way;
+    way.name = name;
+    way.possible = three.expected.fits;
+    way.total_s = estimate(three, &Prediction::seconds);
+    way.bytes = estimate(three, &Prediction::bytes);
+    way.downtime_s = estimate(three, &Prediction::downtime_s);
+    way.slowdown = slowdown;
+    const bool in_time = !wish.deadline_s || way.total_s.expected <= *wish.deadline_s;
+    way.keeps_wish = way.possible && in_time && slowdown <= wish.max_slowdown;
+    if (!way.possible)
+        way.why = "the guest writes as fast as the link carries: rounds would not bring the "
+                  "downtime to the wish; the figures are those of where they stop to gain";
+    else if (!in_time)
+        way.why = "it would end after the deadline";
+    else if (slowdown > wish.max_slowdown)
+        way.why = "the policy does not permit to slow the guest so much (max-slowdown)";
+    else
+        way.why = "it keeps all wishes";
+    return way;
+}
+
+Way slowed(const MigrationWish& wish, const MigrationStats& stats)
+{
+    // If what is permitted does not do, the user learns what would.
+    constexpr double most = 0.95;
+    double slowdown = slowdown_step;
+    Three three = play(wish, stats, slowdown);
+    const auto fits = [&] {
+        return three.expected.fits &&
+               (!wish.deadline_s || three.expected.seconds <= *wish.deadline_s);
+    };
+    while (!fits() && slowdown < most) {
+        slowdown += slowdown_step;
+        three = play(wish, stats, slowdown);
+    }
+    Way way = describe("slowed", wish, three, slowdown);
+    if (!stats.can_slow) {
+        way.possible = way.keeps_wish = false;
+        way.why = "this host permits no way to slow the guest";
+    }
+    return way;
+}
+
+Way postcopy(const MigrationStats& stats)
+{
+    Way way;
+    way.name = "postcopy";
+    way.possible = stats.can_postcopy;
+    way.why = stats.can_postcopy ? "it can be had" : "Drover has no post-copy yet";
+    return way;
+}
+
+} // namespace
+
+std::vector<Way> forecast(const MigrationWish& wish, const MigrationStats& stats)
+{
+    return {describe("precopy", wish, play(wish, stats, 0), 0), slowed(wish, stats),
+            postcopy(stats)};
+}
+
+} // namespace drover

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migration/session/guest_watch.h"
+
+#include "util/clock.h"
+#include "util/loop.h"
+
+namespace drover {
+
+namespace {
+
+constexpr double windows_s[] = {0.1, 0.2, 0.4, 0.8};
+
+} // namespace
+
+GuestWatch::GuestWatch(Machine& machine, std::function<void(Result<MigrationStats>)> done)
+    : ram_(machine.ram()), done_(std::move(done))
+{
+    auto tracker = machine.tracker();
+    if (!tracker) {
+        loop::post([this, alive = alive_, error = tracker.error()] {
+            if (*alive)
+                done_(std::unexpected(error));
+        });
+        return;
+    }
+    tracker_ = *tracker;
+    thread_ = std::thread([this] { run(); });
+}
+
+GuestWatch::~GuestWatch()
+{
+    *alive_ = false;
+    {
+        const std::lock_guard lock(mutex_);
+        stop_ = true;
+    }
+    changed_.notify_all();
+    if (thread_.joinable())
+        thread_.join();
+}
+
+void GuestWatch::run()
+{
+    Result<MigrationStats> stats = measure();
+    tracker_->stop();
+    loop::post([this, alive = alive_, stats = std::move(stats)]() mutable {
+        if (*alive)
+            done_(std::move(stats));
+    });
+}
+
+Result<MigrationStats> GuestWatch::measure()
+{
+    if (Status started = tracker_->start(); !started)
+        return pass(started);
+    MigrationStats stats;
+    for (const RamBlock& block : ram_) {
+        Status walked = for_each_data(
+            block, 0, block.pages(), [&](uint64_t, uint64_t count) { stats.pages_total += count; });
+        if (!walked)
+            return pass(walked);
+    }
+    if (auto before = collect(); !before)
+        return pass(before);
+    for (const double seconds : windows_s) {
+        const TimePoint start = Clock::now();
+        if (!wait(seconds))
+            break;
+        auto pages = collect();
+        if (!pages)
+            return pass(pages);
+        stats.windows.push_back({seconds_since(start), *pages});
+    }
+    return stats;
+}
+
+Result<uint64_t> GuestWatch::collect()
+{
+    std::vector<PageBitmap> dirty;
+    for (const RamBlock& block : ram_)
+        dirty.emplace_back(block.pages());
+    if (Status collected = tracker_->collect_all(dirty); !collected)
+        return pass(collected);
+    uint64_t pages = 0;
+    for (const PageBitmap& block : dirty)
+        pages += block.count();
+    return pages;
+}
+
+bool GuestWatch::wait(double seconds)
+{
+    std::unique_lock lock(mutex_);
+    return !changed_.wait_for(lock, std::chrono::duration<double>(seconds),
+                              [this] { return stop_; });
+}
+
+} // namespace drover

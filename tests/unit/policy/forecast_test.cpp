@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migration/policy/forecast.h"
+
+#include <gtest/gtest.h>
+
+namespace drover {
+namespace {
+
+/// A guest that writes so many pages a second, all of them different, over 24,414 pages/s.
+MigrationStats writing(double pages_a_second)
+{
+    MigrationStats stats;
+    stats.pages_total = 100'000;
+    stats.link_bytes_s = 100e6;
+    stats.handover_s = 0.01;
+    stats.can_slow = true;
+    for (const double seconds : {0.1, 0.2, 0.4, 0.8})
+        stats.windows.push_back({seconds, static_cast<uint64_t>(pages_a_second * seconds)});
+    return stats;
+}
+
+TEST(Forecast, OfAQuietGuest)
+{
+    MigrationWish wish;
+    wish.deadline_s = 60;
+    const std::vector<Way> ways = forecast(wish, writing(2'000));
+    ASSERT_EQ(ways.size(), 3U);
+    EXPECT_EQ(ways[0].name, "precopy");
+    EXPECT_TRUE(ways[0].keeps_wish) << ways[0].why;
+    EXPECT_NEAR(ways[0].total_s.expected, 4.3, 0.2);
+    EXPECT_LT(ways[0].total_s.low, ways[0].total_s.expected);
+    EXPECT_GT(ways[0].total_s.high, ways[0].total_s.expected);
+    EXPECT_LE(ways[0].downtime_s.expected, 0.3);
+    EXPECT_EQ(ways[0].slowdown, 0);
+}
+
+TEST(Forecast, OfAGuestThatOutrunsTheLink)
+{
+    MigrationWish wish;
+    wish.downtime_s = 0.05;
+    wish.deadline_s = 60;
+    std::vector<Way> ways = forecast(wish, writing(30'000));
+    EXPECT_FALSE(ways[0].possible);
+    EXPECT_EQ(ways[1].name, "slowed");
+    EXPECT_TRUE(ways[1].possible);
+    EXPECT_FALSE(ways[1].keeps_wish) << "max-slowdown is 0";
+    EXPECT_GT(ways[1].slowdown, 0.1);
+    wish.max_slowdown = 0.9;
+    ways = forecast(wish, writing(30'000));
+    EXPECT_TRUE(ways[1].keeps_wish) << ways[1].why;
+}
+
+TEST(Forecast, SaysAtTheStartWhatTheHostDoesNotPermit)
+{
+    MigrationStats stats = writing(30'000);
+    stats.can_slow = false;
+    const std::vector<Way> ways = forecast({}, stats);
+    EXPECT_FALSE(ways[1].possible);
+    EXPECT_NE(ways[1].why.find("permits no way"), std::string::npos);
+    EXPECT_FALSE(ways[2].possible);
+    EXPECT_FALSE(ways[2].why.empty());
+}
+
+} // namespace
+} // namespace drover
