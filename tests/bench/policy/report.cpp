@@ -177,12 +177,12 @@ std::string text(double x, double y, const char* extra, const std::string& words
     return at + words + "</text>\n";
 }
 
-/// From red over yellow to green.
+/// From red (three quarters or less) over yellow to green.
 std::string colour(double part)
 {
     char rgb[32];
-    const double hue = 10 + 125 * part;
-    snprintf(rgb, sizeof rgb, "hsl(%.0f,62%%,%.0f%%)", hue, 78 - 10 * part);
+    const double shade = std::clamp((part - 0.75) * 4, 0.0, 1.0);
+    snprintf(rgb, sizeof rgb, "hsl(%.0f,62%%,%.0f%%)", 10 + 125 * shade, 78 - 10 * shade);
     return rgb;
 }
 
