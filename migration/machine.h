@@ -48,8 +48,9 @@ public:
         return fail(ErrorKind::Refused, "this machine cannot be slowed down", "");
     }
 
-    /// Slows the guest by this part of its speed, 0 (not at all) … 0.99. Only if can_slow().
-    virtual void slow_down(double /*part*/) {}
+    /// Slows the guest by this part of its speed, 0 (not at all) … 0.99. If it fails, the guest
+    /// runs at full speed.
+    [[nodiscard]] virtual Status slow_down(double /*part*/) { return can_slow(); }
 
     struct SaveCallbacks {
         /// The vCPUs stand still and all I/O is done: RAM does not change any more. `ran`: the

@@ -178,8 +178,9 @@ void MigrateControl::forecast(const Json& arguments, QmpResponder respond)
     if (forecast_respond_)
         return respond(QmpResponse::error("a forecast is being made already"));
     forecast_respond_ = std::move(respond);
-    machine_.describe([this, bandwidth = *bandwidth](const Result<Json>& known) {
-        if (!forecast_respond_)
+    machine_.describe([this, number = ++forecast_number_,
+                       bandwidth = *bandwidth](const Result<Json>& known) {
+        if (!forecast_respond_ || number != forecast_number_)
             return;
         if (!known)
             return end_forecast(QmpResponse::error(known.error()));

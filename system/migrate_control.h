@@ -92,6 +92,7 @@ private:
     std::unique_ptr<SourceSession> source_;
     std::unique_ptr<GuestWatch> watch_; ///< while a forecast is made
     QmpResponder forecast_respond_;     ///< who waits for it
+    unsigned forecast_number_ = 0;      ///< so that what was asked for an earlier one is known
     std::unique_ptr<IncomingDoor> door_;
     bool incoming_deferred_ = false;
     std::map<std::string, UniqueFd> descriptors_; ///< by name

@@ -71,6 +71,8 @@ std::string escaped(const std::string& text)
     for (const char c : text) {
         if (c == '<')
             out += "&lt;";
+        else if (c == '>')
+            out += "&gt;";
         else if (c == '&')
             out += "&amp;";
         else if (static_cast<unsigned char>(c) >= 0x20)
@@ -154,6 +156,19 @@ std::string draw_axis(const TimeAxis& axis)
     return svg;
 }
 
+/// Never in the middle of a character.
+std::string shortened(std::string text)
+{
+    constexpr size_t most = 160;
+    if (text.size() <= most)
+        return text;
+    size_t end = most;
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80)
+        --end;
+    text.resize(end);
+    return text;
+}
+
 std::vector<std::string> reasons(const Json& own)
 {
     std::vector<std::string> list;
@@ -162,7 +177,7 @@ std::vector<std::string> reasons(const Json& own)
         return list;
     for (const Json& decision : *decisions)
         if (decision.is_object())
-            list.push_back(json_string(decision, "reason").substr(0, 160));
+            list.push_back(shortened(json_string(decision, "reason")));
     if (list.size() > most_words) { // the beginning and the end tell the most
         list.erase(list.begin() + most_words / 2, list.end() - most_words / 2);
         list.insert(list.begin() + most_words / 2, "…");

@@ -40,6 +40,7 @@ constexpr double worthwhile_s = 0.003;
 /// Models err: plans keep this part of the deadline and of the downtime in reserve.
 constexpr double time_reserve = 0.1;
 constexpr double downtime_reserve = 0.1;
+constexpr double shortest_copy_s = 0.002;
 constexpr double switch_reserve = 0.1;
 
 /// Without a deadline, "wait" is over when this many rounds in a row gained nothing.
@@ -144,13 +145,13 @@ private:
 
     Decision another_round(double slowdown, const std::string& why)
     {
-        decision_.slowdown = slowdown;
+        decision_.slowdown = std::min(slowdown, wish_.max_slowdown); // it may have been lowered
         return finish(Decision::Action::NextRound, why, "another round");
     }
 
     Decision switch_over(const std::string& why)
     {
-        decision_.slowdown = stats_.slowdown;
+        decision_.slowdown = std::min(stats_.slowdown, wish_.max_slowdown);
         decision_.predicted_total_s = stats_.elapsed_s + decision_.predicted_downtime_s;
         return finish(Decision::Action::SwitchOver, why, "switch over");
     }
@@ -171,7 +172,13 @@ private:
     {
         const double bytes_s = std::min(link_.bytes_s, link_.latest);
         const double copy_s = left_ > 0 ? left_ * ram_page_size / bytes_s : 0;
-        return copy_s + stats_.handover_s <= wish_.downtime_s * (1 - switch_reserve);
+        return copy_s + stats_.handover_s <= allowed_downtime(switch_reserve);
+    }
+
+    /// No pause is shorter than the hand-over: whoever wishes for less gets the shortest there is.
+    [[nodiscard]] double allowed_downtime(double reserve) const
+    {
+        return std::max(wish_.downtime_s * (1 - reserve), stats_.handover_s + shortest_copy_s);
     }
 
     /// Another round would end after the deadline.
@@ -183,7 +190,8 @@ private:
     [[nodiscard]] bool is_cheap_gain() const
     {
         const double copy_s = left_ / std::max(link_.pages_s(), 1.0);
-        if (!dirty_.known() || copy_s > cheap_round * stats_.elapsed_s || copy_s > time_left_ / 2)
+        if (!dirty_.known() || has_stalled(doubtful_rounds) ||
+            copy_s > cheap_round * stats_.elapsed_s || copy_s > time_left_ / 2)
             return false;
         const double next_s =
             dirty_.left_after(copy_s * (1 - stats_.slowdown), false) / link_.pages_s();
@@ -196,7 +204,7 @@ private:
         const Situation now{
             .pages_left = left_,
             .handover_s = stats_.handover_s,
-            .downtime_s = wish_.downtime_s * (1 - downtime_reserve),
+            .downtime_s = allowed_downtime(downtime_reserve),
             .first_round = stats_.rounds.empty(),
         };
         const Prediction plan = predict(dirty_, link_, now, slowdown);
@@ -262,14 +270,15 @@ private:
 
     std::optional<Decision> wait(bool others)
     {
+        if (stats_.slowdown > 0 && wants_slow_after_wait())
+            return std::nullopt; // the waiting is over
         if (!others)
             return another_round(stats_.slowdown, "waiting for the guest to write less");
         const bool patient = wish_.deadline_s ? time_left_ > 2 * decision_.predicted_downtime_s + 1
                                               : !has_stalled(patient_rounds);
         if (!patient)
             return std::nullopt;
-        return another_round(wants_slow_after_wait() ? 0 : stats_.slowdown,
-                             "waiting for the guest to write less");
+        return another_round(stats_.slowdown, "waiting for the guest to write less");
     }
 
     [[nodiscard]] bool wants_slow_after_wait() const

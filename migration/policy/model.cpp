@@ -105,7 +105,10 @@ double typical_miss(const std::vector<Point>& points, const Line& line)
 DirtyModel DirtyModel::of(const MigrationStats& stats)
 {
     DirtyModel model;
+    // What the first round sent is not all that a guest may come to use.
     model.ceiling_ = static_cast<double>(stats.pages_total);
+    for (const RoundStats& round : latest_rounds(stats))
+        model.ceiling_ = std::max(model.ceiling_, static_cast<double>(round.pages_dirty));
     const std::vector<Point> rough = observations(stats, usual_exponent);
     if (rough.empty())
         return model;

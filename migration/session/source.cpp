@@ -3,6 +3,7 @@
 
 #include "util/log.h"
 
+#include <algorithm>
 #include <cassert>
 
 namespace drover {
@@ -36,6 +37,15 @@ void SourceSession::set_max_bandwidth(uint64_t bytes_per_second)
 {
     options_.max_bandwidth = bytes_per_second;
     limit_.set_rate(bytes_per_second);
+}
+
+void SourceSession::set_wish(const MigrationWish& wish)
+{
+    const bool may_slow = options_.wish.max_slowdown == 0 && wish.max_slowdown > 0;
+    options_.wish = wish;
+    if (may_slow)
+        machine_.observe();
+    set_slowdown(std::min(report_.slowdown, wish.max_slowdown));
 }
 
 void SourceSession::enter(SourceState next)
@@ -140,12 +150,12 @@ void SourceSession::unwind()
     next_round_timer_.reset();
     switchover_timer_.reset();
     awaits_continue_ = false;
-    set_slowdown(0);
     if (saving_)
         machine_.abandon_save([this, alive = alive_](Status status) {
             if (*alive)
                 ended_unwinding(std::move(status));
         });
+    set_slowdown(0);
     if (control_) {
         control_->send_json(FrameType::Abort, stream::error_to_json(*report_.error));
         report_.control_bytes = control_->bytes_sent();

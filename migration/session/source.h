@@ -40,7 +40,7 @@ struct SourceReport {
     std::string tracker;
     std::vector<RoundStats> rounds;
     Decision decision;               ///< the latest
-    std::vector<Decision> decisions; ///< all of them; one a round
+    std::vector<Decision> decisions; ///< one a round; of very many the first and the latest
     double slowdown = 0;             ///< in force now
     double worst_slowdown = 0;       ///< so far
     double setup_s = 0;              ///< until the first round began
@@ -85,7 +85,7 @@ public:
     [[nodiscard]] Status resolve(bool guest_is_here);
 
     void set_max_bandwidth(uint64_t bytes_per_second);
-    void set_wish(const MigrationWish& wish) { options_.wish = wish; }
+    void set_wish(const MigrationWish& wish);
 
     [[nodiscard]] SourceState state() const { return state_; }
     [[nodiscard]] const SourceReport& report() const { return report_; }
@@ -124,6 +124,7 @@ private:
     void end_round();
     void decide();
     void act(const Decision& decision);
+    void start_next_round();
     void set_slowdown(double slowdown);
 
     // source_switchover.cpp: from the decision to the end

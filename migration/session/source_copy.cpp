@@ -9,6 +9,10 @@ namespace drover {
 namespace {
 
 constexpr std::chrono::milliseconds last_words_limit(100);
+/// The policy looks no further back.
+constexpr size_t told_rounds = 64;
+constexpr size_t kept_decisions = 1000;
+constexpr std::chrono::milliseconds waiting_pause(20);
 
 } // namespace
 
@@ -108,7 +112,10 @@ void SourceSession::end_round()
 void SourceSession::decide()
 {
     MigrationStats stats;
-    stats.rounds = report_.rounds;
+    const size_t forgotten =
+        report_.rounds.size() > told_rounds ? report_.rounds.size() - told_rounds : 0;
+    stats.rounds.assign(report_.rounds.begin() + static_cast<ptrdiff_t>(forgotten),
+                        report_.rounds.end());
     stats.pages_total = report_.rounds.front().pages_sent + report_.rounds.front().pages_zero;
     stats.elapsed_s = seconds_since(started_);
     stats.handover_s = usual_handover_s;
@@ -116,6 +123,8 @@ void SourceSession::decide()
     stats.can_slow = options_.wish.max_slowdown > 0 && machine_.can_slow().has_value();
     report_.decision = policy_.decide(options_.wish, stats);
     report_.decisions.push_back(report_.decision);
+    if (report_.decisions.size() > kept_decisions)
+        report_.decisions.erase(report_.decisions.begin() + kept_decisions / 2);
     set_slowdown(report_.decision.slowdown);
     observer_.decided(report_.decision);
     if (state_ == SourceState::Copying) // else the observer has given up
@@ -125,7 +134,7 @@ void SourceSession::decide()
 void SourceSession::act(const Decision& decision)
 {
     switch (decision.action) {
-    case Decision::Action::NextRound: return start_round(RamSender::Round::Live);
+    case Decision::Action::NextRound: return start_next_round();
     case Decision::Action::SwitchOver: return begin_switchover();
     case Decision::Action::Postcopy: break; // never asked for: stats say that it cannot be had
     case Decision::Action::Abort: break;
@@ -134,13 +143,26 @@ void SourceSession::act(const Decision& decision)
           "permit more by migrate-set-policy: a longer downtime or deadline, or another on-stall"});
 }
 
+/// Where very many short rounds were made, there is no hurry: who waits for a guest to calm down
+/// must not keep a processor busy with that.
+void SourceSession::start_next_round()
+{
+    if (report_.rounds.size() < told_rounds ||
+        report_.rounds.back().seconds > Duration(waiting_pause).count())
+        return start_round(RamSender::Round::Live);
+    next_round_timer_ = loop::after(waiting_pause, [this] {
+        if (state_ == SourceState::Copying)
+            start_round(RamSender::Round::Live);
+    });
+}
+
 void SourceSession::set_slowdown(double slowdown)
 {
-    report_.worst_slowdown = std::max(report_.worst_slowdown, slowdown);
     if (slowdown == report_.slowdown)
         return;
-    report_.slowdown = slowdown;
-    machine_.slow_down(slowdown);
+    const Status slowed = machine_.slow_down(slowdown);
+    report_.slowdown = slowed ? slowdown : 0;
+    report_.worst_slowdown = std::max(report_.worst_slowdown, report_.slowdown);
 }
 
 } // namespace drover

@@ -54,7 +54,6 @@ void SourceSession::guest_paused(bool ran)
     if (state_ != SourceState::Switching)
         return;
     paused_at_ = Clock::now();
-    set_slowdown(0); // not before: a guest let go makes up for what it could not write
     report_.paused_s = seconds_since(started_);
     next_round_timer_.reset();
     awaits_continue_ = options_.pause_before_switchover;
@@ -66,6 +65,9 @@ void SourceSession::guest_paused(bool ran)
         start_round(RamSender::Round::Last);
     if (!awaits_continue_)
         save_rest();
+    // Not before the pause: a guest let go makes up for what it could not write. And after all that
+    // the pause waits for.
+    set_slowdown(0);
 }
 
 Status SourceSession::continue_switchover()

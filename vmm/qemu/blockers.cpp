@@ -21,6 +21,8 @@ constexpr Blocker blockers[] = {
     {"vfio-", "a VFIO device writes guest RAM by itself"},
     {"scsi-block", "SCSI pass-through lets the disk write guest RAM where Drover cannot see it"},
     {"scsi-generic", "SCSI pass-through lets the disk write guest RAM where Drover cannot see it"},
+    {"virtio-blk-vfio", "a VFIO block back-end writes guest RAM by itself"},
+    {"nvme-io_uring", "an NVMe pass-through lets the disk write guest RAM by itself"},
     {"virtio-blk-vhost", "a vhost block back-end writes guest RAM from another process"},
     {"nvme://", "QEMU's userspace NVMe driver lets the disk write guest RAM by itself"},
     {"aio=native", "aio=native reads disks into guest RAM where Drover cannot see it; use "
@@ -62,11 +64,24 @@ bool has_sign(const std::string& text, std::string_view sign)
     return false;
 }
 
+/// QEMU's own NVMe driver, as a block node: -device nvme, an emulated disk, has no namespace=.
+bool is_nvme_node(const std::string& options)
+{
+    constexpr std::string_view driver = "driver=nvme";
+    const size_t end = options.find(driver) + driver.size();
+    return has_sign(options, driver) && has_sign(options, "namespace=") &&
+           (end == options.size() || options[end] == ',' || options[end] == '}');
+}
+
 } // namespace
 
 std::optional<std::string> migration_blocker(const std::string& text)
 {
     const std::string options = normalised(text);
+    if (is_nvme_node(options))
+        return "this guest cannot be migrated: QEMU's userspace NVMe driver lets the disk write "
+               "guest RAM by itself (" +
+               text + ")";
     for (const Blocker& blocker : blockers)
         if (has_sign(options, blocker.sign))
             return "this guest cannot be migrated: " + std::string(blocker.why) + " (" + text + ")";

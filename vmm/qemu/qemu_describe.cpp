@@ -76,9 +76,14 @@ Json QemuMachine::describe_from(const std::vector<Json>& answers)
     Json devices = Json::object();
     add_devices(answers[3], "", devices);
     add_devices(answers[4], "unnamed ", devices);
-    vcpu_threads_.clear();
+    std::vector<pid_t> threads;
     for (const Json& cpu : cpus)
-        vcpu_threads_.push_back(static_cast<pid_t>(json_u64(cpu, "thread-id")));
+        threads.push_back(static_cast<pid_t>(json_u64(cpu, "thread-id")));
+    if (threads != vcpu_threads_) { // vCPUs came or went, and it is another question
+        vcpu_threads_ = std::move(threads);
+        throttle_.reset();
+        no_throttle_.reset();
+    }
     gives_memory_back_ = false;
     for (const auto& [name, device] : devices.items()) {
         const std::string device_type = json_string(devices, name.c_str());

@@ -53,15 +53,17 @@ void QemuMachine::observe()
         throttle_->observe();
 }
 
-void QemuMachine::slow_down(double part)
+Status QemuMachine::slow_down(double part)
 {
-    if (!throttle_)
-        return;
-    if (Status slowed = throttle_->slow_down(part); !slowed) {
+    if (Status can = can_slow(); !can)
+        return can;
+    Status slowed = throttle_->slow_down(part);
+    if (!slowed) {
         log::warning("the guest could not be slowed down: " + slowed.error().text());
-        no_throttle_ = std::move(slowed.error());
+        no_throttle_ = slowed.error();
         throttle_.reset();
     }
+    return slowed;
 }
 
 void QemuMachine::handle_event(const Json& event)

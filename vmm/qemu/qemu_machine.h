@@ -43,7 +43,7 @@ public:
     bool gives_memory_back() const override { return gives_memory_back_; }
     void observe() override;
     Status can_slow() override;
-    void slow_down(double part) override;
+    Status slow_down(double part) override;
 
     void begin_save(SaveCallbacks callbacks) override;
     void finish_save() override;

@@ -173,6 +173,50 @@ TEST(Converge, NeverSlowsMoreThanPermittedNorWhereItCannot)
     EXPECT_EQ(decide(wish, stats).slowdown, 0);
 }
 
+TEST(Converge, ObeysALoweredLimitAtOnce)
+{
+    MigrationStats stats = stalled(5);
+    stats.slowdown = 0.8;
+    MigrationWish wish = wish_of(0.01, {}, {Wait}); // as preset=gentle
+    EXPECT_EQ(decide(wish, stats).slowdown, 0);
+    wish.on_stall = {Slow, Wait};
+    wish.max_slowdown = 0.3;
+    EXPECT_LE(decide(wish, stats).slowdown, 0.3);
+}
+
+TEST(Converge, WhatWasWonBySlowingAfterWaitingIsNotGivenAway)
+{
+    MigrationWish wish = wish_of(0.05, {}, {Wait, Slow, Switch});
+    wish.max_slowdown = 0.9;
+    MigrationStats stats = stalled(10);
+    const double first = decide(wish, stats).slowdown;
+    ASSERT_GT(first, 0) << "the patience is over";
+    RoundStats slowed = stats.rounds.back();
+    slowed.round = 11;
+    slowed.pages_dirty /= 2;
+    slowed.slowdown = first;
+    stats.rounds.push_back(slowed);
+    stats.slowdown = first;
+    EXPECT_GE(decide(wish, stats).slowdown, first) << "a gain is no reason to wait again";
+}
+
+TEST(Converge, AGuestThatGrewAndFitsIsSwitchedOver)
+{
+    // Each round leaves more than the first one sent, and fits into a wish of ten seconds.
+    MigrationStats stats = stalled(40, 120'000);
+    stats.rounds.front().pages_sent = 30'000;
+    stats.pages_total = 30'000;
+    EXPECT_EQ(decide(wish_of(10), stats).action, Action::SwitchOver);
+}
+
+TEST(Converge, AWishBelowTheHandOverGetsTheShortestPauseThereIs)
+{
+    MigrationStats stats = stats_of({100, 20});
+    EXPECT_EQ(decide(wish_of(0.005), stats).action, Action::SwitchOver);
+    stats.rounds.back().pages_dirty = 100'000;
+    EXPECT_EQ(decide(wish_of(0.005), stats).action, Action::NextRound);
+}
+
 TEST(Converge, ADropOfTheLinkIsNoReasonToSwitchOver)
 {
     MigrationStats stats = stats_of({60000, 50000, 45000, 40000});

@@ -23,6 +23,8 @@ TEST(Blockers, AreFoundWhereverQemuTakesThem)
           "-drive file=/d.img,aio=native", "-drive aio=io_uring,file=/d.img",
           R"(-blockdev '{"driver":"file","filename":"/d","aio":"native"}')",
           "-drive file=nvme://0000:44:00.0/1", "-set drive.d0.aio=native",
+          "-blockdev driver=nvme,node-name=n,device=0000:01:00.0,namespace=1",
+          R"(-blockdev '{"device":"0000:01:00.0","namespace":1,"driver":"nvme"}')",
           "-device vhost-vsock-pci,guest-cid=3", "-readconfig /etc/guest.cfg"})
         EXPECT_TRUE(blocker_of(line)) << line;
 }
@@ -33,6 +35,7 @@ TEST(Blockers, AreNotSeenInNamesOfTheUsers)
          {"-drive file=/srv/vfio-test.img,format=raw", "-name vfio-pci", "-append vfio-pci",
           "-netdev tap,id=vhost0,vhost=on", "-drive file=/d.img,aio=threads",
           R"(-blockdev '{"driver":"file","filename":"/srv/my-vhost-user.img"}')",
+          "-device nvme,serial=1,drive=d", "-blockdev driver=rbd,pool=p,namespace=nvme,image=i",
           "-readconfig /etc/plain.cfg", "-readconfig /dev/fd/7"})
         EXPECT_FALSE(blocker_of(line)) << line << ": " << blocker_of(line).value_or("");
 }

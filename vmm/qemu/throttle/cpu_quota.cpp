@@ -20,7 +20,7 @@ namespace {
 
 constexpr long least_quota_us = 1000; // the kernel's
 constexpr long short_period_us = 10'000;
-constexpr long long_period_us = 100'000;
+constexpr long long_period_us = 20'000;
 
 std::vector<std::string> split(const std::string& text, char separator)
 {
@@ -90,9 +90,10 @@ Status write_text(const std::string& path, const std::string& text)
 
 class CgroupQuota : public CpuQuota {
 public:
-    CgroupQuota(CgroupPlace parent, pid_t thread)
+    CgroupQuota(CgroupPlace parent, std::vector<pid_t> threads)
         : parent_(std::move(parent)),
-          group_(parent_.directory + "/drover-" + std::to_string(thread)), thread_(thread)
+          group_(parent_.directory + "/drover-" + std::to_string(threads.front())),
+          threads_(std::move(threads))
     {
     }
     CgroupQuota(const CgroupQuota&) = delete;
@@ -134,7 +135,10 @@ public:
         if (inside_)
             return {};
         inside_ = true;
-        return write_text(group_ + threads_file(), std::to_string(thread_));
+        for (const pid_t thread : threads_)
+            if (Status moved = write_text(group_ + threads_file(), std::to_string(thread)); !moved)
+                return moved;
+        return {};
     }
 
     void lift() override { remove(); }
@@ -147,7 +151,8 @@ private:
             (void)(parent_.v2 ? write_text(group_ + "/cpu.max", "max")
                               : write_text(group_ + "/cpu.cfs_quota_us", "-1"));
         if (std::exchange(inside_, false))
-            (void)write_text(parent_.directory + threads_file(), std::to_string(thread_));
+            for (const pid_t thread : threads_)
+                (void)write_text(parent_.directory + threads_file(), std::to_string(thread));
         if (std::exchange(made_, false))
             rmdir(group_.c_str());
     }
@@ -159,7 +164,7 @@ private:
 
     CgroupPlace parent_;
     std::string group_;
-    pid_t thread_;
+    std::vector<pid_t> threads_;
     bool made_ = false;
     bool inside_ = false;
 };
@@ -194,13 +199,16 @@ Result<CgroupPlace> find_cpu_cgroup(const std::string& cgroup_text,
                 "mount cgroup2, or cgroup with the controller cpu");
 }
 
-Result<std::unique_ptr<CpuQuota>> CpuQuota::create(pid_t process, pid_t thread)
+Result<CgroupPlace> cpu_cgroup_of(pid_t process, pid_t thread)
 {
-    const std::string task = "/proc/" + std::to_string(process) + "/task/" + std::to_string(thread);
-    auto place = find_cpu_cgroup(read_text(task + "/cgroup"), read_text("/proc/self/mountinfo"));
-    if (!place)
-        return pass(place);
-    auto quota = std::make_unique<CgroupQuota>(std::move(*place), thread);
+    return find_cpu_cgroup(read_text("/proc/" + std::to_string(process) + "/task/" +
+                                     std::to_string(thread) + "/cgroup"),
+                           read_text("/proc/self/mountinfo"));
+}
+
+Result<std::unique_ptr<CpuQuota>> CpuQuota::create(CgroupPlace place, std::vector<pid_t> threads)
+{
+    auto quota = std::make_unique<CgroupQuota>(std::move(place), std::move(threads));
     if (Status made = quota->make(); !made)
         return pass(made);
     return quota;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <map>
 #include <string>
 #include <unistd.h>
 
@@ -11,33 +12,16 @@ namespace drover::qemu {
 
 namespace {
 
-/// A vCPU that idled while it was observed must still be able to wake up.
-constexpr double least_cores = 0.01;
-
-} // namespace
-
-Result<std::unique_ptr<VcpuThrottle>> VcpuThrottle::create(pid_t process,
-                                                           const std::vector<pid_t>& threads)
-{
-    if (threads.empty())
-        return fail(ErrorKind::Machine, "QEMU named no vCPU threads", "");
-    std::unique_ptr<VcpuThrottle> throttle(new VcpuThrottle(process));
-    for (const pid_t thread : threads) {
-        auto quota = CpuQuota::create(process, thread);
-        if (!quota)
-            return pass(quota);
-        throttle->vcpus_.push_back({.thread = thread, .quota = std::move(*quota)});
-    }
-    throttle->observe();
-    return throttle;
-}
+/// vCPUs that idled while they were observed must still be able to wake up.
+constexpr double least_cores = 0.05;
+/// Less than this says nothing of a guest's use of the processor.
+constexpr double telling_s = 0.1;
 
 /// proc(5), schedstat: nanoseconds on the processor come first. Kernels without CONFIG_SCHED_INFO
 /// have no such file; then stat's clock ticks must do.
-double VcpuThrottle::ran(const Vcpu& vcpu) const
+double thread_ran(pid_t process, pid_t thread)
 {
-    const std::string task =
-        "/proc/" + std::to_string(process_) + "/task/" + std::to_string(vcpu.thread);
+    const std::string task = "/proc/" + std::to_string(process) + "/task/" + std::to_string(thread);
     unsigned long long nanoseconds = 0;
     if (std::ifstream file(task + "/schedstat"); file >> nanoseconds && nanoseconds > 0)
         return static_cast<double>(nanoseconds) / 1e9;
@@ -53,21 +37,62 @@ double VcpuThrottle::ran(const Vcpu& vcpu) const
     return static_cast<double>(user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
+} // namespace
+
+Result<std::unique_ptr<VcpuThrottle>> VcpuThrottle::create(pid_t process,
+                                                           const std::vector<pid_t>& threads)
+{
+    if (threads.empty())
+        return fail(ErrorKind::Machine, "QEMU named no vCPU threads", "");
+    std::map<std::string, std::pair<CgroupPlace, std::vector<pid_t>>> places;
+    for (const pid_t thread : threads) {
+        auto place = cpu_cgroup_of(process, thread);
+        if (!place)
+            return pass(place);
+        auto& [known, together] = places[place->directory];
+        known = *place;
+        together.push_back(thread);
+    }
+    std::unique_ptr<VcpuThrottle> throttle(new VcpuThrottle(process));
+    for (auto& [directory, found] : places) {
+        auto quota = CpuQuota::create(found.first, found.second);
+        if (!quota)
+            return pass(quota);
+        throttle->groups_.push_back(
+            {.threads = std::move(found.second), .quota = std::move(*quota)});
+    }
+    throttle->observe();
+    return throttle;
+}
+
+double VcpuThrottle::ran(const Group& group) const
+{
+    double seconds = 0;
+    for (const pid_t thread : group.threads)
+        seconds += thread_ran(process_, thread);
+    return seconds;
+}
+
 void VcpuThrottle::observe()
 {
     if (slowed_)
         return;
     observed_ = Clock::now();
-    for (Vcpu& vcpu : vcpus_)
-        vcpu.ran_s = ran(vcpu);
+    for (Group& group : groups_)
+        group.ran_s = ran(group);
 }
 
-/// The end of the observation: what each vCPU used.
+/// The end of the observation: what each group used. One that was too short to tell is taken for
+/// busy, which errs to the mild side.
 void VcpuThrottle::conclude()
 {
-    const double seconds = std::max(seconds_since(observed_), 1e-3);
-    for (Vcpu& vcpu : vcpus_)
-        vcpu.cores = std::clamp((ran(vcpu) - vcpu.ran_s) / seconds, least_cores, 1.0);
+    const double seconds = seconds_since(observed_);
+    for (Group& group : groups_) {
+        const auto most = static_cast<double>(group.threads.size());
+        group.cores = seconds < telling_s
+                          ? most
+                          : std::clamp((ran(group) - group.ran_s) / seconds, least_cores, most);
+    }
 }
 
 Status VcpuThrottle::slow_down(double part)
@@ -78,8 +103,8 @@ Status VcpuThrottle::slow_down(double part)
     }
     if (!std::exchange(slowed_, true))
         conclude();
-    for (Vcpu& vcpu : vcpus_)
-        if (Status bound = vcpu.quota->bound(vcpu.cores * (1 - part)); !bound) {
+    for (Group& group : groups_)
+        if (Status bound = group.quota->bound(group.cores * (1 - part)); !bound) {
             release();
             return bound;
         }
@@ -88,8 +113,8 @@ Status VcpuThrottle::slow_down(double part)
 
 void VcpuThrottle::release()
 {
-    for (Vcpu& vcpu : vcpus_)
-        vcpu.quota->lift();
+    for (Group& group : groups_)
+        group.quota->lift();
     if (std::exchange(slowed_, false))
         observe();
 }

@@ -9,8 +9,9 @@
 
 namespace drover::qemu {
 
-/// Slows a guest by giving each of its vCPUs a part of the processor time that it used before: a
-/// vCPU that used a tenth of a core gets a twentieth at half the speed. Loop thread only.
+/// Slows a guest by giving its vCPUs a part of the processor time that they used before: a guest
+/// that used a tenth of a core gets a twentieth at half the speed. vCPUs in the same control group
+/// share their part, so that it does not matter which of them works. Loop thread only.
 class VcpuThrottle {
 public:
     /// `threads`: of the vCPUs. The error says why this host does not permit it.
@@ -20,25 +21,26 @@ public:
     /// From here on the guest's use of the processor is measured, at full speed.
     void observe();
 
-    /// 0: full speed … 0.99. A vCPU that cannot be slowed makes the others fast again, too.
+    /// 0: full speed … 0.99. Where one cannot be slowed, all are fast again.
     [[nodiscard]] Status slow_down(double part);
 
 private:
-    struct Vcpu {
-        pid_t thread;
+    /// vCPUs in one control group: usually all.
+    struct Group {
+        std::vector<pid_t> threads;
         std::unique_ptr<CpuQuota> quota;
         double ran_s = 0; ///< when the observation began
         double cores = 0; ///< used at full speed
     };
 
-    VcpuThrottle(pid_t process) : process_(process) {}
+    explicit VcpuThrottle(pid_t process) : process_(process) {}
     void conclude();
     void release();
-    /// Processor time of the thread so far, seconds.
-    [[nodiscard]] double ran(const Vcpu& vcpu) const;
+    /// Processor time of the group's threads so far, seconds.
+    [[nodiscard]] double ran(const Group& group) const;
 
     pid_t process_;
-    std::vector<Vcpu> vcpus_;
+    std::vector<Group> groups_;
     TimePoint observed_{};
     bool slowed_ = false;
 };

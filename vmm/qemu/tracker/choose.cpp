@@ -28,7 +28,8 @@ Result<std::vector<BlockMapping>> place_blocks(std::span<const RamBlock> blocks,
             if (where.device != file.st_dev || where.inode != file.st_ino || where.offset != 0 ||
                 where.length < block.size)
                 continue;
-            found = {where.address, block.pages(), std::move(mapping.userfaultfd)};
+            found = {where.address, block.pages(), block.backing_page,
+                     std::move(mapping.userfaultfd)};
         }
         if (found.pages == 0)
             return fail(ErrorKind::Machine,

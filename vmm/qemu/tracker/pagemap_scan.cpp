@@ -4,6 +4,7 @@
 #include "migration/ram/ram_block.h"
 #include "vmm/qemu/tracker/kernel_abi.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <fcntl.h>
@@ -57,7 +58,13 @@ public:
     ~PagemapScanTracker() override { stop(); }
 
     std::string_view name() const override { return "pagemap-scan"; }
-    bool collects_ranges() const override { return true; }
+    /// A huge page is protected as a whole: no part of one can be asked for.
+    bool collects_ranges() const override
+    {
+        constexpr uint64_t range = 2 << 20; // the least that anybody asks for, but at a block's end
+        return std::ranges::all_of(
+            blocks_, [](const BlockMapping& block) { return block.backing_page <= range; });
+    }
 
     Status start() override
     {

@@ -14,7 +14,8 @@ namespace drover {
 struct BlockMapping {
     uint64_t address = 0; ///< in that process
     uint64_t pages = 0;
-    UniqueFd userfaultfd; ///< in asynchronous write-protect mode; not needed by soft-dirty
+    uint64_t backing_page = 4096; ///< bytes
+    UniqueFd userfaultfd;         ///< in asynchronous write-protect mode; not needed by soft-dirty
 };
 
 /// Tracks by PAGEMAP_SCAN (Linux 6.7): written pages are read and protected again in one step, from
