@@ -136,7 +136,7 @@ void SourceSession::act(const Decision& decision)
     switch (decision.action) {
     case Decision::Action::NextRound: return start_next_round();
     case Decision::Action::SwitchOver: return begin_switchover();
-    case Decision::Action::Postcopy: break; // never asked for: stats say that it cannot be had
+    case Decision::Action::Postcopy: // never asked for: the stats say that it cannot be had
     case Decision::Action::Abort: break;
     }
     fail({ErrorKind::Refused, "the migration policy gave up: " + decision.reason,
