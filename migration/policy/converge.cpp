@@ -41,7 +41,6 @@ constexpr double worthwhile_s = 0.003;
 constexpr double time_reserve = 0.1;
 constexpr double downtime_reserve = 0.1;
 constexpr double shortest_copy_s = 0.002;
-constexpr double switch_reserve = 0.1;
 
 /// Without a deadline, "wait" is over when this many rounds in a row gained nothing.
 constexpr unsigned patient_rounds = 8;
@@ -172,13 +171,14 @@ private:
     {
         const double bytes_s = std::min(link_.bytes_s, link_.latest);
         const double copy_s = left_ > 0 ? left_ * ram_page_size / bytes_s : 0;
-        return copy_s + stats_.handover_s <= allowed_downtime(switch_reserve);
+        return copy_s + stats_.handover_s <= allowed_downtime();
     }
 
     /// No pause is shorter than the hand-over: whoever wishes for less gets the shortest there is.
-    [[nodiscard]] double allowed_downtime(double reserve) const
+    [[nodiscard]] double allowed_downtime() const
     {
-        return std::max(wish_.downtime_s * (1 - reserve), stats_.handover_s + shortest_copy_s);
+        return std::max(wish_.downtime_s * (1 - downtime_reserve),
+                        stats_.handover_s + shortest_copy_s);
     }
 
     /// Another round would end after the deadline.
@@ -204,7 +204,7 @@ private:
         const Situation now{
             .pages_left = left_,
             .handover_s = stats_.handover_s,
-            .downtime_s = allowed_downtime(downtime_reserve),
+            .downtime_s = allowed_downtime(),
             .first_round = stats_.rounds.empty(),
         };
         const Prediction plan = predict(dirty_, link_, now, slowdown);

@@ -12,9 +12,9 @@ using Act = FakeMachine::Act;
 using stream::FrameType;
 using Verdict = Relay::Verdict;
 
-TEST(Asking, GoesOnUntilTheDestinationCanBeReached)
+/// Up to the point where the Commit was lost and neither side can reach the other.
+void lose_the_commit(MigrationRig& rig)
 {
-    MigrationRig rig(relayed());
     judge_first(rig, FrameType::Commit, Verdict::CutBefore);
     rig.on_source = [&](SourceState state) {
         if (state == SourceState::Asking)
@@ -22,6 +22,14 @@ TEST(Asking, GoesOnUntilTheDestinationCanBeReached)
     };
     rig.start();
     ASSERT_TRUE(rig.run_to(SourceState::Asking));
+    ASSERT_TRUE(run_until([&] { return !rig.door->session()->link_is_up(); }));
+    EXPECT_EQ(rig.destination_state(), DestinationState::Ready);
+}
+
+TEST(Asking, GoesOnUntilTheDestinationCanBeReached)
+{
+    MigrationRig rig(relayed());
+    lose_the_commit(rig);
     EXPECT_FALSE(rig.source->give_up({ErrorKind::Cancelled, "impatience", ""}));
     ASSERT_TRUE(run_until([&] { return rig.relay->refused == 2; }));
     EXPECT_EQ(rig.source->state(), SourceState::Asking);
@@ -61,6 +69,7 @@ TEST(Asking, ADestinationThatFailsToStartGivesTheGuestBack)
     rig.expect_stayed();
     EXPECT_EQ(rig.there.take_overs, 1);
     EXPECT_EQ(rig.destination_state(), DestinationState::Failed);
+    EXPECT_TRUE(rig.door->session()->owes_an_answer()) << "who asks later must be answered, too";
 }
 
 TEST(Asking, WhileTheDestinationIsStillStartingWaitsForHowThatEnds)
@@ -136,20 +145,6 @@ TEST(Resolve, IsRefusedWhereThereIsNothingToResolve)
     rig.expect_moved();
     EXPECT_FALSE(rig.source->resolve(true));
     EXPECT_FALSE(rig.door->session()->resolve(false));
-}
-
-/// Up to the point where the Commit was lost and neither side can reach the other.
-void lose_the_commit(MigrationRig& rig)
-{
-    judge_first(rig, FrameType::Commit, Verdict::CutBefore);
-    rig.on_source = [&](SourceState state) {
-        if (state == SourceState::Asking)
-            rig.relay->refuses = true;
-    };
-    rig.start();
-    ASSERT_TRUE(rig.run_to(SourceState::Asking));
-    ASSERT_TRUE(run_until([&] { return !rig.door->session()->link_is_up(); }));
-    EXPECT_EQ(rig.destination_state(), DestinationState::Ready);
 }
 
 TEST(Resolve, TheGuestIsTheDestinations)
