@@ -17,13 +17,28 @@ QemuMachine::~QemuMachine()
     *alive_ = false;
 }
 
+/// Where the library said that guest RAM is; asked for once.
+Result<std::span<const BlockMapping>> QemuMachine::mappings()
+{
+    if (mappings_.empty()) {
+        auto received = receive_mappings(config_.tracker_socket.get());
+        if (!received)
+            return pass(received);
+        auto placed = place_blocks(config_.ram, std::move(*received));
+        if (!placed)
+            return pass(placed);
+        mappings_ = std::move(*placed);
+    }
+    return mappings_;
+}
+
 Result<DirtyTracker*> QemuMachine::tracker()
 {
     if (!tracker_) {
-        auto mappings = receive_mappings(config_.tracker_socket.get());
-        if (!mappings)
-            return pass(mappings);
-        auto chosen = choose_tracker(config_.pid, config_.ram, std::move(*mappings));
+        auto blocks = mappings();
+        if (!blocks)
+            return pass(blocks);
+        auto chosen = choose_tracker(config_.pid, *blocks);
         if (!chosen)
             return pass(chosen);
         tracker_ = std::move(*chosen);

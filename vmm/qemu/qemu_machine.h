@@ -5,6 +5,7 @@
 #include "monitor/qmp_client.h"
 #include "util/loop.h"
 #include "vmm/qemu/throttle/vcpu_throttle.h"
+#include "vmm/qemu/tracker/placement.h"
 
 #include <memory>
 #include <optional>
@@ -57,6 +58,8 @@ public:
     void take_over(bool run, std::function<void(Status)> done) override;
 
 private:
+    [[nodiscard]] Result<std::span<const BlockMapping>> mappings();
+
     // qemu_save.cpp
     void saving_event(const std::string& status);
     void save_failed(Error error);
@@ -77,7 +80,8 @@ private:
 
     QmpClient& qmp_;
     QemuMachineConfig config_;
-    std::unique_ptr<DirtyTracker> tracker_;
+    std::vector<BlockMapping> mappings_;
+    std::unique_ptr<DirtyTracker> tracker_; ///< looks at mappings_
     bool gives_memory_back_ = false;
     std::vector<pid_t> vcpu_threads_;        ///< as describe() found them
     std::unique_ptr<VcpuThrottle> throttle_; ///< made when it is first asked for

@@ -2,6 +2,7 @@
 #include "util/clock.h"
 #include "victim.h"
 #include "vmm/qemu/tracker/choose.h"
+#include "vmm/qemu/tracker/pagemap_scan.h"
 #include "vmm/qemu/tracker/soft_dirty.h"
 
 #include <algorithm>
@@ -29,10 +30,9 @@ protected:
         if (!works)
             GTEST_SKIP() << works.error().text();
         victim_ = std::make_unique<Victim>(pages);
-        auto mappings = victim_->mappings();
-        ASSERT_EQ(mappings.size(), 1U);
+        ASSERT_EQ(victim_->mappings().size(), 1U);
         setenv("DROVER_TRACKER", GetParam(), 1);
-        auto tracker = choose_tracker(victim_->pid(), victim_->blocks(), std::move(mappings));
+        auto tracker = choose_tracker(victim_->pid(), victim_->mappings());
         unsetenv("DROVER_TRACKER");
         ASSERT_TRUE(tracker) << tracker.error().text();
         tracker_ = std::move(*tracker);
@@ -256,7 +256,7 @@ TEST(TrackerScan, OfAGibibyteTakesFiveMillisecondsWhenLittleIsDirty)
     constexpr uint64_t gibibyte = (1ULL << 30) / ram_page_size;
     Victim victim(gibibyte);
     ASSERT_TRUE(victim.do_it("fill"));
-    auto tracker = choose_tracker(victim.pid(), victim.blocks(), victim.mappings());
+    auto tracker = choose_tracker(victim.pid(), victim.mappings());
     ASSERT_TRUE(tracker) << tracker.error().text();
     ASSERT_TRUE((*tracker)->start());
     std::vector<double> times;
@@ -278,17 +278,17 @@ TEST(TrackerScan, OfAGibibyteTakesFiveMillisecondsWhenLittleIsDirty)
 TEST(TrackerChoice, NamesABlockWhosePlaceIsUnknown)
 {
     Victim victim(4);
-    const auto tracker = choose_tracker(victim.pid(), victim.blocks(), {});
-    ASSERT_FALSE(tracker);
-    EXPECT_NE(tracker.error().message.find("victim"), std::string::npos);
-    EXPECT_NE(tracker.error().hint.find("libdrover-tracker.so"), std::string::npos);
+    const auto placed = place_blocks(victim.blocks(), {});
+    ASSERT_FALSE(placed);
+    EXPECT_NE(placed.error().message.find("victim"), std::string::npos);
+    EXPECT_NE(placed.error().hint.find("libdrover-tracker.so"), std::string::npos);
 }
 
 TEST(TrackerChoice, ThatCannotBeMetSaysWhy)
 {
     Victim victim(4);
     setenv("DROVER_TRACKER", "crystal-ball", 1);
-    auto tracker = choose_tracker(victim.pid(), victim.blocks(), victim.mappings());
+    auto tracker = choose_tracker(victim.pid(), victim.mappings());
     unsetenv("DROVER_TRACKER");
     ASSERT_FALSE(tracker) << (*tracker)->name();
     EXPECT_NE(tracker.error().message.find("crystal-ball"), std::string::npos);

@@ -104,11 +104,16 @@ bool Victim::answer()
     return line == "ok";
 }
 
-std::vector<TrackedMapping> Victim::mappings()
+std::span<const BlockMapping> Victim::mappings()
 {
-    auto received = receive_mappings(announcements_.get());
-    EXPECT_TRUE(received);
-    return received ? std::move(*received) : std::vector<TrackedMapping>();
+    if (mappings_.empty()) {
+        auto received = receive_mappings(announcements_.get());
+        EXPECT_TRUE(received);
+        auto placed = place_blocks(blocks(), std::move(*received));
+        EXPECT_TRUE(placed) << placed.error().text();
+        mappings_ = std::move(*placed);
+    }
+    return mappings_;
 }
 
 } // namespace drover::testing

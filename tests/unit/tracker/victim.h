@@ -2,7 +2,7 @@
 #pragma once
 
 #include "migration/ram/ram_block.h"
-#include "vmm/qemu/tracker/handover.h"
+#include "vmm/qemu/tracker/placement.h"
 
 #include <string>
 #include <sys/types.h>
@@ -33,12 +33,14 @@ public:
     [[nodiscard]] pid_t pid() const { return pid_; }
     [[nodiscard]] std::span<const RamBlock> blocks() const { return {&block_, 1}; }
     [[nodiscard]] const RamBlock& block() const { return block_; }
-    [[nodiscard]] std::vector<TrackedMapping> mappings();
+    /// As the library announced them; they live as long as the victim.
+    [[nodiscard]] std::span<const BlockMapping> mappings();
 
 private:
     RamBlock block_;
     pid_t pid_ = -1;
     UniqueFd to_, from_, announcements_;
+    std::vector<BlockMapping> mappings_;
 };
 
 } // namespace drover::testing

@@ -16,7 +16,7 @@ Result<std::optional<TrackedMapping>> receive_one(int socket)
 {
     TrackedMapping mapping;
     iovec piece{&mapping.where, sizeof mapping.where};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+    alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))];
     msghdr message{};
     message.msg_iov = &piece;
     message.msg_iovlen = 1;
@@ -30,13 +30,21 @@ Result<std::optional<TrackedMapping>> receive_one(int socket)
         return std::nullopt;
     if (n < 0)
         return fail_errno("receiving the place of guest RAM from QEMU", errno);
+    std::vector<UniqueFd> fds;
     for (cmsghdr* c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
         if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
             continue;
-        int fd;
-        memcpy(&fd, CMSG_DATA(c), sizeof fd);
-        mapping.userfaultfd = UniqueFd(fd);
+        for (size_t at = 0; CMSG_LEN(at + sizeof(int)) <= c->cmsg_len; at += sizeof(int)) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(c) + at, sizeof fd);
+            fds.emplace_back(fd);
+        }
     }
+    size_t next = 0;
+    if (n == sizeof mapping.where && mapping.where.error == 0 && next < fds.size())
+        mapping.userfaultfd = std::move(fds[next++]);
+    if (n == sizeof mapping.where && mapping.where.holding_error == 0 && next < fds.size())
+        mapping.holding = std::move(fds[next++]);
     const MappingMessage& where = mapping.where;
     if (n != sizeof where || where.address % 4096 || where.length % 4096 || where.offset % 4096 ||
         where.address + where.length < where.address)

@@ -12,7 +12,10 @@
 ///
 /// A userfaultfd belongs to the address space that makes it, so it must be made inside of QEMU, at
 /// the moment when the RAM is mapped, before anything is written to it. The library then sends one
-/// message for each mapping over a SOCK_SEQPACKET socket, with the userfaultfd attached.
+/// message for each mapping over a SOCK_SEQPACKET socket, with two userfaultfds attached: one that
+/// tracks writes (asynchronous, registered), and one that can make accesses wait (post-copy, the
+/// write governor), registered when it is needed. The latter must see the kernel's own accesses on
+/// QEMU's behalf too (its system calls, KVM's), for which a privilege is needed.
 namespace drover {
 
 /// The environment variables that the library reads (and removes).
@@ -27,13 +30,14 @@ struct MappingMessage {
     uint64_t offset = 0;  ///< in the file, bytes
     uint64_t address = 0; ///< in QEMU
     uint64_t length = 0;  ///< bytes
-    int32_t error = 0;    ///< errno of userfaultfd; then no descriptor is attached
-    int32_t reserved = 0;
+    int32_t error = 0;    ///< errno of the tracking userfaultfd; then it is not attached
+    int32_t holding_error = 0; ///< errno of the holding one; then it is not attached
 };
 
 struct TrackedMapping {
     MappingMessage where;
     UniqueFd userfaultfd; ///< none where the kernel has no asynchronous write protection
+    UniqueFd holding;     ///< none where we may not hold the kernel's accesses
 };
 
 /// Takes all messages that have arrived on the (non-blocking) socket.

@@ -19,6 +19,9 @@ inline constexpr uint64_t uffd_tracking_features =
     uffd_feature_pagefault_flag_wp | uffd_feature_wp_hugetlbfs_shmem | uffd_feature_wp_unpopulated |
     uffd_feature_wp_async;
 
+/// ioctl of /dev/userfaultfd (Linux 6.1): a descriptor as if we had the privilege.
+inline constexpr unsigned long userfaultfd_new = _IO(0xAA, 0x00);
+
 struct PageRegion {
     uint64_t start; ///< address
     uint64_t end;   ///< address

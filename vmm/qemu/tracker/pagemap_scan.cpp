@@ -51,8 +51,8 @@ Status scan_written(int pagemap, uint64_t start, uint64_t end, Report report)
 
 class PagemapScanTracker : public DirtyTracker {
 public:
-    PagemapScanTracker(UniqueFd pagemap, std::vector<BlockMapping> blocks)
-        : pagemap_(std::move(pagemap)), blocks_(std::move(blocks))
+    PagemapScanTracker(UniqueFd pagemap, std::span<const BlockMapping> blocks)
+        : pagemap_(std::move(pagemap)), blocks_(blocks)
     {
     }
     ~PagemapScanTracker() override { stop(); }
@@ -112,7 +112,7 @@ public:
 
 private:
     UniqueFd pagemap_;
-    std::vector<BlockMapping> blocks_;
+    std::span<const BlockMapping> blocks_;
     bool started_ = false;
 };
 
@@ -166,12 +166,12 @@ struct ProbeMemory {
 } // namespace
 
 Result<std::unique_ptr<DirtyTracker>> make_pagemap_scan_tracker(pid_t pid,
-                                                                std::vector<BlockMapping> blocks)
+                                                                std::span<const BlockMapping> blocks)
 {
     auto pagemap = open_pagemap(pid);
     if (!pagemap)
         return pass(pagemap);
-    return std::make_unique<PagemapScanTracker>(std::move(*pagemap), std::move(blocks));
+    return std::make_unique<PagemapScanTracker>(std::move(*pagemap), blocks);
 }
 
 Status probe_pagemap_scan()

@@ -130,21 +130,45 @@ int make_userfaultfd(const MappingMessage& message)
     return fd;
 }
 
-void send_message(const MappingMessage& message, int fd)
+/// One that also sees what the kernel does for QEMU (system calls, KVM), where we may; Drover gives
+/// it features and ranges when it needs it. -1 with errno.
+int make_holding_userfaultfd()
+{
+    const int fd = static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK));
+    if (fd >= 0 || errno != EPERM)
+        return fd;
+    const int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC); // where it was given to us
+    if (device < 0)
+        return errno = EPERM, -1;
+    const int made = ioctl(device, drover::abi::userfaultfd_new, O_CLOEXEC | O_NONBLOCK);
+    const int error = errno;
+    close(device);
+    errno = error;
+    return made;
+}
+
+/// Both descriptors are optional.
+void send_message(const MappingMessage& message, int tracking, int holding)
 {
     iovec piece{const_cast<MappingMessage*>(&message), sizeof message};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)]{};
+    alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))]{};
+    int fds[2];
+    size_t count = 0;
+    if (tracking >= 0)
+        fds[count++] = tracking;
+    if (holding >= 0)
+        fds[count++] = holding;
     msghdr header{};
     header.msg_iov = &piece;
     header.msg_iovlen = 1;
-    if (fd >= 0) {
+    if (count > 0) {
         header.msg_control = control;
-        header.msg_controllen = sizeof control;
+        header.msg_controllen = CMSG_SPACE(count * sizeof(int));
         cmsghdr* c = CMSG_FIRSTHDR(&header);
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof fd);
-        memcpy(CMSG_DATA(c), &fd, sizeof fd);
+        c->cmsg_len = CMSG_LEN(count * sizeof(int));
+        memcpy(CMSG_DATA(c), fds, count * sizeof(int));
     }
     sendmsg(g_socket, &header, MSG_NOSIGNAL);
 }
@@ -154,9 +178,13 @@ void announce_ram(void* address, size_t length, off_t offset, MappingMessage& me
     message.offset = static_cast<uint64_t>(offset);
     message.address = reinterpret_cast<uintptr_t>(address);
     message.length = (length + 4095) / 4096 * 4096;
-    const int fd = make_userfaultfd(message); // stays open: closing the last copy ends the tracking
-    message.error = fd < 0 ? errno : 0;
-    send_message(message, fd);
+    const int tracking = make_userfaultfd(message); // stays open: its last close ends the tracking
+    message.error = tracking < 0 ? errno : 0;
+    const int holding = make_holding_userfaultfd();
+    message.holding_error = holding < 0 ? errno : 0;
+    send_message(message, tracking, holding);
+    if (holding >= 0)
+        close(holding); // it is Drover's: a guest that took QEMU over is not to have it
 
     const size_t slot = g_range_count.load(std::memory_order_relaxed);
     if (slot < max_files) {

@@ -103,8 +103,8 @@ private:
 
 class SoftDirtyTracker : public DirtyTracker {
 public:
-    SoftDirtyTracker(pid_t pid, ProcFiles files, std::vector<BlockMapping> blocks)
-        : pid_(pid), files_(std::move(files)), blocks_(std::move(blocks))
+    SoftDirtyTracker(pid_t pid, ProcFiles files, std::span<const BlockMapping> blocks)
+        : pid_(pid), files_(std::move(files)), blocks_(blocks)
     {
     }
 
@@ -135,18 +135,18 @@ public:
 private:
     pid_t pid_;
     ProcFiles files_;
-    std::vector<BlockMapping> blocks_;
+    std::span<const BlockMapping> blocks_;
 };
 
 } // namespace
 
 Result<std::unique_ptr<DirtyTracker>> make_soft_dirty_tracker(pid_t pid,
-                                                              std::vector<BlockMapping> blocks)
+                                                              std::span<const BlockMapping> blocks)
 {
     auto files = open_proc_files(pid);
     if (!files)
         return pass(files);
-    return std::make_unique<SoftDirtyTracker>(pid, std::move(*files), std::move(blocks));
+    return std::make_unique<SoftDirtyTracker>(pid, std::move(*files), blocks);
 }
 
 Status probe_soft_dirty()

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
-#include "vmm/qemu/tracker/pagemap_scan.h"
+#include "migration/ram/dirty_tracker.h"
+#include "vmm/qemu/tracker/placement.h"
+
+#include <memory>
+#include <span>
+#include <sys/types.h>
 
 namespace drover {
 
@@ -10,7 +15,7 @@ namespace drover {
 /// them: some milliseconds a collection. `pid` must be a child of ours, so that we learn when all
 /// of its threads have stopped. Linux "Documentation/admin-guide/mm/soft-dirty.rst".
 [[nodiscard]] Result<std::unique_ptr<DirtyTracker>>
-make_soft_dirty_tracker(pid_t pid, std::vector<BlockMapping> blocks);
+make_soft_dirty_tracker(pid_t pid, std::span<const BlockMapping> blocks);
 
 /// Whether this kernel sets the bit, tried on a page of our own: where the option is off, writing
 /// to clear_refs succeeds all the same.
