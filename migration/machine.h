@@ -2,6 +2,7 @@
 #pragma once
 
 #include "migration/ram/dirty_tracker.h"
+#include "migration/ram/page_hold.h"
 #include "migration/ram/ram_block.h"
 #include "monitor/json.h"
 #include "util/result.h"
@@ -92,6 +93,17 @@ public:
 
     /// The user wants an incoming guest to stay paused (-S), to run it himself.
     [[nodiscard]] virtual bool keeps_paused() const { return false; }
+
+    /// What post-copy needs to let the guest run here before all of its RAM has come; or why this
+    /// cannot be had. Owned by the machine.
+    [[nodiscard]] virtual Result<PageHold*> page_hold()
+    {
+        return fail(ErrorKind::Refused, "this machine has no post-copy", "");
+    }
+
+    /// The guest that runs here waits for pages that cannot come now: it stands still, and goes on
+    /// (if it ran) when `still` is false again.
+    virtual void stand_still(bool /*still*/) {}
 
     /// The guest is ours: runs it if `run` and not keeps_paused(), and announces it
     /// to the network. An error means that the guest did not run here, not even for a moment.

@@ -210,6 +210,11 @@ void Emulator::build(Json greeting)
         MigrateControl::Callbacks{
             .event = [this](const Json& event) { server_->broadcast(event); },
             .incoming_failed = [this](const Error& error) { incoming_failed(error); },
+            .served =
+                [this] {
+                    if (exit_code_)
+                        end_timer_ = loop::after(last_words_time, [this] { end(*exit_code_); });
+                },
         });
     commands_ = std::make_unique<MonitorCommands>(
         *user_qmp_, *control_,
@@ -307,7 +312,10 @@ void Emulator::process_exited(qemu::ExitStatus status, const std::string& last_w
         control_ && control_->process_died({ErrorKind::Machine, how, "the guest is gone with it"});
     const int code = exit_code_.value_or(status.signal ? 128 + status.signal : status.code);
     exit_code_ = code;
-    if (telling)
+    if (control_ && control_->serves_pages())
+        log::warning("QEMU has ended, and the guest at its destination still needs memory from "
+                     "here: staying until it has it");
+    else if (telling)
         end_timer_ = loop::after(last_words_time, [this, code] { end(code); });
     else
         end(code);

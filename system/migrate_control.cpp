@@ -85,6 +85,9 @@ Status MigrateControl::migrate(const Json& arguments, const std::optional<std::s
                     "the guest was migrated already and runs at its destination", "quit this one");
     if (awaits_guest())
         return fail(ErrorKind::Refused, "Guest is waiting for an incoming migration");
+    if (door_ && door_->session() && is_postcopy(door_->session()->state()))
+        return fail(ErrorKind::Refused, "the guest's memory is still coming in (post-copy)",
+                    "wait until query-migrate says completed");
     if (blocker)
         return fail(ErrorKind::Refused, *blocker);
     if (Status known = check_migrate_arguments(arguments); !known)
@@ -133,6 +136,18 @@ Status MigrateControl::proceed(const Json& arguments)
                     "Migration not in expected state: " +
                         (source_ ? migration_status(*source_) : std::string("none")));
     return source_->continue_switchover();
+}
+
+/// QEMU's rule: who may want it says so before the start.
+Status MigrateControl::start_postcopy()
+{
+    if (!settings_.capability("postcopy-ram"))
+        return fail(ErrorKind::Refused, "Enable postcopy with migrate_set_capability before the "
+                                        "start of migration");
+    if (!is_migrating())
+        return fail(ErrorKind::Refused, "Postcopy must be started after migration has been "
+                                        "started");
+    return source_->start_postcopy();
 }
 
 Status MigrateControl::set_parameters(const Json& arguments)
@@ -198,6 +213,7 @@ void MigrateControl::watched(Result<MigrationStats> stats, double bandwidth)
     stats->link_bytes_s = bandwidth;
     stats->handover_s = usual_handover_s;
     stats->can_slow = machine_.can_slow().has_value();
+    stats->can_postcopy = machine_.page_hold().has_value();
     end_forecast(
         QmpResponse::ok(forecast_json(*stats, drover::forecast(settings_.wish(), *stats))));
 }
@@ -213,10 +229,11 @@ void MigrateControl::end_forecast(const QmpResponse& response)
 /// For the migration under way, too.
 void MigrateControl::settings_changed()
 {
-    if (!source_ || !is_before_commit(source_->state()))
+    if (!source_ || is_final(source_->state()))
         return;
     source_->set_max_bandwidth(settings_.max_bandwidth());
-    source_->set_wish(settings_.wish());
+    if (is_before_commit(source_->state()))
+        source_->set_wish(settings_.wish());
 }
 
 void MigrateControl::decided(const Decision& decision)
@@ -300,7 +317,12 @@ void MigrateControl::source_changed(SourceState state)
                  "migrated in %.2f s, %zu rounds, downtime %.1f ms as seen from the source",
                  report.total_s, report.rounds.size(), report.downtime_s * 1e3);
         log::info(text);
+        if (report.postcopy)
+            callbacks_.served();
     }
+    if (state == SourceState::Postcopy)
+        log::info("the guest runs at its destination; " + std::to_string(report.postcopy_left) +
+                  " pages follow");
 }
 
 void MigrateControl::destination_changed(DestinationState state)
@@ -339,6 +361,10 @@ Status MigrateControl::may_change_run_state() const
         return fail(ErrorKind::Refused,
                     "the guest may be running at its destination: the link broke at the switchover",
                     "migrate-resolve says whose it is");
+    case SourceState::Postcopy:
+    case SourceState::PostcopyPaused:
+        return fail(ErrorKind::Refused, "the guest runs at its destination",
+                    "a second copy would destroy its disks");
     case SourceState::Completed:
         // Left paused there, it is for the user to say who runs it: libvirt decides so.
         if (source_->report().arrived_paused)
@@ -365,12 +391,18 @@ bool MigrateControl::awaits_guest() const
     if (incoming_deferred_ || !door_)
         return incoming_deferred_;
     DestinationSession* session = door_->session();
-    return !session || session->state() != DestinationState::Completed;
+    return !session || !is_committed(session->state()) ||
+           session->state() == DestinationState::TakingOver;
 }
 
 bool MigrateControl::is_migrating() const
 {
     return source_ && !is_final(source_->state());
+}
+
+bool MigrateControl::serves_pages() const
+{
+    return source_ && is_postcopy(source_->state());
 }
 
 bool MigrateControl::is_taking_over() const
@@ -386,7 +418,7 @@ bool MigrateControl::process_died(const Error& how)
         return true;
     }
     if (door_ && door_->session() && !is_final(door_->session()->state())) {
-        door_->session()->fail(how);
+        door_->session()->machine_died(how);
         return true;
     }
     return false;

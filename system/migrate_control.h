@@ -25,6 +25,8 @@ public:
         std::function<void(const Json&)> event; ///< to all QMP clients
         /// An incoming migration that had been accepted failed: the guest will never run here.
         std::function<void(const Error&)> incoming_failed;
+        /// The destination has all that it lacked: nobody needs us any more.
+        std::function<void()> served;
     };
 
     /// `inherited`: the descriptors that our parent left open for us (fd:NUMBER).
@@ -44,6 +46,7 @@ public:
     [[nodiscard]] Status migrate(const Json& arguments, const std::optional<std::string>& blocker);
     [[nodiscard]] Status cancel();
     [[nodiscard]] Status proceed(const Json& arguments);
+    [[nodiscard]] Status start_postcopy();
     [[nodiscard]] Status set_parameters(const Json& arguments);
     [[nodiscard]] Status set_policy(const Json& arguments);
     /// query-migrate-forecast: answers after a second and a half of watching the guest.
@@ -69,6 +72,9 @@ public:
     [[nodiscard]] bool is_migrating() const;
     /// An incoming guest is ours, and is being started.
     [[nodiscard]] bool is_taking_over() const;
+
+    /// The guest runs at its destination, and lacks RAM that only we have: our end would be its.
+    [[nodiscard]] bool serves_pages() const;
 
     /// QEMU has died. True if a peer is being told, which takes a moment.
     [[nodiscard]] bool process_died(const Error& how);

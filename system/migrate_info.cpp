@@ -51,7 +51,11 @@ Json ram_json(const SourceSession& session, uint64_t ram_bytes)
         bytes = progress->bytes;
     }
     const double elapsed = std::max(session.elapsed_s() - report.setup_s, 1e-3);
-    const uint64_t left = report.rounds.empty() ? 0 : report.rounds.back().pages_dirty;
+    uint64_t left = report.rounds.empty() ? 0 : report.rounds.back().pages_dirty;
+    if (report.postcopy)
+        left = report.postcopy_left;
+    sent += report.served.pages_sent;
+    zero += report.served.pages_zero;
     const double last_s = report.rounds.empty() ? 0 : report.rounds.back().seconds;
     return Json{
         {"transferred", bytes + report.control_bytes},
@@ -64,7 +68,7 @@ Json ram_json(const SourceSession& session, uint64_t ram_bytes)
         {"dirty-pages-rate", last_s > 0 ? std::llround(static_cast<double>(left) / last_s) : 0},
         {"mbps", static_cast<double>(bytes) * 8 / elapsed / 1e6},
         {"dirty-sync-count", report.rounds.size()},
-        {"postcopy-requests", 0},
+        {"postcopy-requests", report.served.requests},
         {"page-size", ram_page_size},
         {"multifd-bytes", bytes},
         {"pages-per-second", std::llround(static_cast<double>(sent) / elapsed)},
@@ -72,7 +76,7 @@ Json ram_json(const SourceSession& session, uint64_t ram_bytes)
         {"downtime-bytes", report.rounds.empty() || !report.rounds.back().guest_paused
                                ? 0
                                : report.rounds.back().bytes},
-        {"postcopy-bytes", 0}};
+        {"postcopy-bytes", report.served.bytes}};
 }
 
 Json decisions_json(const std::vector<Decision>& decisions)
@@ -102,7 +106,11 @@ Json drover_json(const SourceSession& session, const MigrationWish& wish)
              {"paused", report.paused_s},
              {"downtime", report.downtime_s},
              {"total", session.elapsed_s()},
-             {"device-bytes", report.device_bytes}};
+             {"device-bytes", report.device_bytes},
+             {"postcopy", report.postcopy},
+             {"link-breaks", report.link_breaks}};
+    if (!report.no_postcopy.empty())
+        own["no-postcopy"] = report.no_postcopy;
     if (wish.deadline_s)
         own["deadline"] = *wish.deadline_s;
     return own;
@@ -160,6 +168,8 @@ std::string migration_status(const SourceSession& session)
     case SourceState::Loading:
     case SourceState::Committing:
     case SourceState::Asking: return "device";
+    case SourceState::Postcopy: return "postcopy-active";
+    case SourceState::PostcopyPaused: return "postcopy-paused";
     case SourceState::Completed: return "completed";
     case SourceState::Unwinding: return cancelled(session.report().error) ? "cancelling" : "active";
     case SourceState::Failed: return cancelled(session.report().error) ? "cancelled" : "failed";
@@ -172,6 +182,8 @@ std::string migration_status(const DestinationSession& session)
     switch (session.state()) {
     case DestinationState::Greeting:
     case DestinationState::Preparing: return "setup";
+    case DestinationState::Postcopy: return "postcopy-active";
+    case DestinationState::PostcopyPaused: return "postcopy-paused";
     case DestinationState::Completed: return "completed";
     case DestinationState::Failed: return "failed";
     default: return "active";
@@ -187,7 +199,7 @@ Json migrate_info(const SourceSession& session, const MigrationWish& wish, uint6
               {"drover", drover_json(session, wish)}};
     if (session.state() >= SourceState::Copying)
         info["ram"] = ram_json(session, ram_bytes);
-    if (session.state() == SourceState::Completed)
+    if (session.state() == SourceState::Completed || is_postcopy(session.state()))
         info["downtime"] = milliseconds(report.downtime_s);
     else if (!report.rounds.empty())
         info["expected-downtime"] = milliseconds(report.decision.predicted_downtime_s);
@@ -206,7 +218,12 @@ Json migrate_info(const DestinationSession& session)
              {"rounds-received", report.rounds},
              {"device-bytes", report.device_bytes},
              {"load", report.load_s},
-             {"link-is-up", session.link_is_up()}};
+             {"link-is-up", session.link_is_up()},
+             {"postcopy", report.postcopy},
+             {"link-breaks", report.link_breaks}};
+    if (const PageFetcher* fetcher = session.fetcher())
+        own.update(Json{{"pages-missing", fetcher->missing_count()},
+                        {"pages-requested", fetcher->counters().requests}});
     Json info{{"status", migration_status(session)},
               {"total-time", milliseconds(session.elapsed_s())},
               {"drover", std::move(own)}};

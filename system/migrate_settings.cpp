@@ -17,9 +17,8 @@ constexpr uint64_t default_channels = 2;
 const std::set<std::string>& refused_capabilities()
 {
     static const std::set<std::string> names = {
-        "postcopy-ram", "postcopy-preempt", "x-colo",         "background-snapshot", "rdma-pin-all",
-        "block",        "release-ram",      "zero-copy-send", "dirty-bitmaps",       "mapped-ram",
-        "validate-uuid"};
+        "x-colo",         "background-snapshot", "rdma-pin-all", "block",        "release-ram",
+        "zero-copy-send", "dirty-bitmaps",       "mapped-ram",   "validate-uuid"};
     return names;
 }
 

@@ -120,9 +120,15 @@ void MonitorCommands::add_migration_commands()
             callbacks_.adding(request.arguments);
             forward(request, std::move(respond));
         };
-    for (const char* name : {"migrate-start-postcopy", "migrate-pause", "migrate-recover"})
+    handlers_["migrate-start-postcopy"] = [this](QmpRequest&, QmpResponder& respond) {
+        answer(respond, control_.start_postcopy());
+    };
+    for (const char* name : {"migrate-pause", "migrate-recover"})
         handlers_[name] = [name](QmpRequest&, QmpResponder& respond) {
-            respond(QmpResponse::error(std::string(name) + ": Drover has no post-copy yet"));
+            respond(QmpResponse::error(std::string(name) +
+                                       ": not needed: where a link breaks "
+                                       "during post-copy, Drover pauses, calls "
+                                       "the destination and goes on by itself"));
         };
     handlers_["getfd"] = [this](QmpRequest& request, QmpResponder& respond) {
         getfd(request, respond);

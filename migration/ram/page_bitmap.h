@@ -23,6 +23,10 @@ public:
     /// Sets what is set in `other` within [first, end), which are multiples of 64, or the end.
     void add(const PageBitmap& other, uint64_t first, uint64_t end);
 
+    /// The 64 pages from `page`, a multiple of 64, on; the first one is bit 0.
+    [[nodiscard]] uint64_t word(uint64_t page) const { return words_[page / 64]; }
+    void set_word(uint64_t page, uint64_t bits) { words_[page / 64] |= bits; }
+
     /// Set bits in [first, end).
     [[nodiscard]] uint64_t count(uint64_t first, uint64_t end) const;
     [[nodiscard]] uint64_t count() const { return count(0, pages_); }

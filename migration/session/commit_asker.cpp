@@ -9,12 +9,13 @@ namespace drover {
 
 namespace {
 constexpr std::chrono::milliseconds longest_pause{5'000};
-}
+/// A link that takes connections and carries nothing is tried again.
+constexpr std::chrono::milliseconds answer_limit{10'000};
+} // namespace
 
 CommitAsker::CommitAsker(MigrationAddress address, const stream::SessionToken& token,
-                         bool take_back, std::function<void(stream::Outcome)> answered)
-    : address_(std::move(address)), token_(token), take_back_(take_back),
-      answered_(std::move(answered))
+                         Purpose purpose, std::function<void(stream::Outcome)> answered)
+    : address_(std::move(address)), token_(token), purpose_(purpose), answered_(std::move(answered))
 {
     if (address_.kind != MigrationAddress::Kind::Fd) // nobody to call: the operator decides
         attempt();
@@ -52,31 +53,43 @@ void CommitAsker::connected(Result<UniqueFd> socket)
             .closed = [this](const Error&) { retry(); },
         });
     connection_->send(stream::FrameType::Ask, token_);
+    timer_ = loop::after(answer_limit, [this] { attempt(); });
+}
+
+std::unique_ptr<stream::FrameConnection> CommitAsker::take_connection()
+{
+    timer_.reset();
+    return std::move(connection_);
 }
 
 void CommitAsker::handle(const stream::Frame& frame)
 {
-    if (frame.header.type == stream::FrameType::Running ||
-        frame.header.type == stream::FrameType::Arrived) {
-        answered_(stream::Outcome::Committed);
+    timer_.reset();
+    switch (frame.header.type) {
+    case stream::FrameType::Running:
+    case stream::FrameType::Arrived:
+        if (purpose_ == Purpose::Postcopy)
+            return connection_->send(stream::FrameType::Ask, token_); // what does it lack?
+        return answered_(stream::Outcome::Committed);
+    case stream::FrameType::Abort: return answered_(stream::Outcome::NotReady);
+    case stream::FrameType::Outcome:
+        if (const auto outcome = stream::decode_outcome(frame.payload))
+            handle_outcome(*outcome);
         return;
+    default: return;
     }
-    if (frame.header.type == stream::FrameType::Abort) {
-        answered_(stream::Outcome::NotReady);
-        return;
-    }
-    if (frame.header.type != stream::FrameType::Outcome)
-        return;
-    const auto value = stream::decode_u32(frame.payload);
-    if (!value || *value > static_cast<uint32_t>(stream::Outcome::Committed))
-        return;
-    const auto outcome = static_cast<stream::Outcome>(*value);
-    if (outcome == stream::Outcome::Ready && take_back_)
+}
+
+void CommitAsker::handle_outcome(stream::Outcome outcome)
+{
+    if (outcome == stream::Outcome::Ready && purpose_ == Purpose::TakeBack)
         connection_->send_json(
             stream::FrameType::Abort,
             stream::error_to_json({ErrorKind::Cancelled, "the source keeps the guest", ""}));
     else if (outcome == stream::Outcome::Ready)
         connection_->send(stream::FrameType::Commit);
+    else if (outcome == stream::Outcome::Postcopy)
+        connection_->hold_input(true); // what follows is for another owner
     answered_(outcome);
 }
 

@@ -11,29 +11,37 @@
 
 namespace drover {
 
-/// After a break between Commit and Running the source does not know who owns the guest. This asks
-/// the destination over fresh connections, again and again with growing pauses, until it answers.
-/// Loop thread only.
+/// After a break the source calls the destination over fresh connections, again and again with
+/// growing pauses, until it answers: between Commit and Running it does not know who owns the
+/// guest, and in post-copy it has pages that the guest there needs. Loop thread only.
 class CommitAsker {
 public:
-    /// `answered` gets each answer; after Ready the destination is sent Commit on the same
-    /// connection at once, and Committed follows when it has carried it out. `answered` may not
-    /// destroy the asker.
-    /// With `take_back` it is sent Abort instead: the source, which had not committed, has the
-    /// guest.
-    CommitAsker(MigrationAddress address, const stream::SessionToken& token, bool take_back,
+    enum class Purpose {
+        Commit,   ///< after Ready the destination is sent Commit at once
+        TakeBack, ///< the source, which had not committed, has the guest: it is sent Abort
+        Postcopy, ///< as Commit; and when the guest is the destination's, whether it lacks pages
+    };
+
+    /// `answered` gets each answer; Committed follows when a Commit was carried out. `answered` may
+    /// not destroy the asker. After Postcopy take_connection() may be called, later.
+    CommitAsker(MigrationAddress address, const stream::SessionToken& token, Purpose purpose,
                 std::function<void(stream::Outcome)> answered);
     ~CommitAsker();
+
+    /// The connection over which the answer Postcopy came; nothing is read from it until
+    /// hold_input(false).
+    [[nodiscard]] std::unique_ptr<stream::FrameConnection> take_connection();
 
 private:
     void attempt();
     void retry();
     void connected(Result<UniqueFd> socket);
     void handle(const stream::Frame& frame);
+    void handle_outcome(stream::Outcome outcome);
 
     MigrationAddress address_;
     stream::SessionToken token_;
-    bool take_back_;
+    Purpose purpose_;
     std::function<void(stream::Outcome)> answered_;
     std::unique_ptr<Connecting> connecting_;
     std::unique_ptr<stream::FrameConnection> connection_;

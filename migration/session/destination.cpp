@@ -86,6 +86,10 @@ void DestinationSession::handle(const stream::Frame& frame)
         if (state_ == DestinationState::Holding && !device_complete_)
             return device_end(frame);
         break;
+    case FrameType::Pages:
+        if (fetcher_)
+            return page_data(frame);
+        break;
     case FrameType::Commit:
         if (state_ == DestinationState::Ready)
             return commit([this](FrameType answer) {
@@ -106,6 +110,8 @@ void DestinationSession::handle(const stream::Frame& frame)
 
 void DestinationSession::protocol_error(const stream::Frame& frame)
 {
+    if (is_postcopy(state_))
+        return control_closed(frame_out_of_place(frame, state_));
     fail(frame_out_of_place(frame, state_));
 }
 
@@ -120,6 +126,8 @@ void DestinationSession::control_closed(Error error)
         report_.error = error;
         log::warning("the link broke at the switchover: " + error.text() +
                      "; the guest stays paused here until the source says whose it is");
+    } else if (state_ == DestinationState::Postcopy) {
+        pause_postcopy(error);
     } else if (state_ == DestinationState::Greeting) {
         refuse(error);
     } else if (!is_committed(state_)) {
@@ -155,9 +163,16 @@ void DestinationSession::asked(const stream::SessionToken& token,
         return done(Outcome::Unknown);
     if (state_ == DestinationState::TakingOver) { // it may still fail: then the source has it back
         taken_over_.push_back([this, done = std::move(done)] {
-            done(is_committed(state_) ? Outcome::Committed : Outcome::NotReady);
+            done(is_postcopy(state_)    ? Outcome::Postcopy
+                 : is_committed(state_) ? Outcome::Committed
+                                        : Outcome::NotReady);
         });
         return;
+    }
+    if (is_postcopy(state_)) {
+        if (state_ == DestinationState::Postcopy) // the source has noticed it before us
+            control_closed({ErrorKind::Connection, "the source calls anew", ""});
+        return done(Outcome::Postcopy);
     }
     if (is_committed(state_))
         return done(Outcome::Committed);
@@ -207,7 +222,13 @@ void DestinationSession::took_over(Status status)
     if (!status) // it never ran here, and never will: the source may have it back
         report_.error = std::move(status.error()).in("the guest could not be started here");
     owes_answer_ = !status;
-    enter(status ? DestinationState::Completed : DestinationState::Failed);
+    const bool lacks_pages = fetcher_ && fetcher_->missing_count() > 0;
+    if (status && lacks_pages)
+        enter(control_ ? DestinationState::Postcopy : DestinationState::PostcopyPaused);
+    else
+        enter(status ? DestinationState::Completed : DestinationState::Failed);
+    if (watch_ && lacks_pages)
+        watch_->set_limit(postcopy_silence);
     for (const auto& reply : std::exchange(taken_over_, {}))
         reply();
 }

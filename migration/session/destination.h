@@ -4,6 +4,7 @@
 #include "migration/machine.h"
 #include "migration/session/destination_state.h"
 #include "migration/session/link_watch.h"
+#include "migration/session/page_fetcher.h"
 #include "migration/session/ram_receiver.h"
 #include "migration/stream/frame_io.h"
 #include "migration/stream/hello.h"
@@ -24,6 +25,8 @@ struct DestinationReport {
     uint64_t device_bytes = 0;
     double load_s = 0; ///< what the hypervisor needed to load the device state
     double total_s = 0;
+    bool postcopy = false;    ///< it ran before all of its RAM was here
+    unsigned link_breaks = 0; ///< in post-copy
     std::optional<Error> error;
 };
 
@@ -54,11 +57,16 @@ public:
 
     /// The source's Commit, on the control or an ask connection. `done` gets the frame to answer.
     void commit(std::function<void(stream::FrameType)> done);
+    /// A source that was told that pages are missing goes on over this connection.
+    void resume(std::unique_ptr<stream::FrameConnection> connection);
     /// Sends such an answer, an Abort with its reason.
     void answer(stream::FrameConnection& connection, stream::FrameType type) const;
 
     /// Gives up (the hypervisor died, the user quit). Does nothing once the guest is ours.
     void fail(Error error);
+
+    /// The hypervisor is gone, and the guest with it if it was ours: the source is told.
+    void machine_died(const Error& how);
 
     /// In Ready, with the link broken, the operator's word that the source will not run the guest.
     [[nodiscard]] Status resolve(bool guest_is_here);
@@ -66,6 +74,7 @@ public:
     [[nodiscard]] DestinationState state() const { return state_; }
     [[nodiscard]] const DestinationReport& report() const { return report_; }
     [[nodiscard]] const RamReceiver* receiver() const { return receiver_.get(); }
+    [[nodiscard]] const PageFetcher* fetcher() const { return fetcher_.get(); } ///< in post-copy
     [[nodiscard]] double elapsed_s() const;
     [[nodiscard]] bool link_is_up() const { return control_ != nullptr; }
     /// It failed after the source had committed: a source that lost the link will call and ask, and
@@ -91,6 +100,12 @@ private:
     void loaded(Status status);
     void took_over(Status status);
 
+    // destination_postcopy.cpp: the guest is to run before all of its RAM is here
+    [[nodiscard]] Status begin_postcopy();
+    void page_data(const stream::Frame& frame);
+    void all_here();
+    void pause_postcopy(const Error& why);
+
     Machine& machine_;
     std::string software_;
     DestinationObserver observer_;
@@ -104,6 +119,8 @@ private:
     loop::Source hello_timer_;
     std::optional<stream::Hello> hello_;
     std::unique_ptr<RamReceiver> receiver_;
+    std::unique_ptr<PageFetcher> fetcher_;
+    bool postcopy_agreed_ = false;
 
     std::vector<std::function<void()>> taken_over_; ///< who waits for the end of TakingOver
     bool arrived_paused_ = false;                   ///< taken over, but not run here

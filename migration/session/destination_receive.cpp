@@ -3,6 +3,8 @@
 
 #include "migration/session/compatibility.h"
 
+#include <algorithm>
+
 namespace drover {
 
 using stream::FrameType;
@@ -38,7 +40,7 @@ void DestinationSession::greeted(const stream::Frame& frame)
 
 Status DestinationSession::check(const Json& own_description)
 {
-    if (auto features = stream::agree_features(*hello_, stream::known_features()); !features)
+    if (auto features = stream::agree_features(*hello_, stream::needed_features()); !features)
         return pass(features);
     if (Status same = check_machines(hello_->machine, own_description); !same)
         return same;
@@ -66,7 +68,13 @@ void DestinationSession::prepare(Json own_description)
     stream::Welcome welcome;
     welcome.software = software_;
     // check() has found that all mandatory ones are known.
-    welcome.features = *stream::agree_features(*hello_, stream::known_features());
+    const auto hold = machine_.page_hold();
+    welcome.features = *stream::agree_features(*hello_, hold ? stream::known_features()
+                                                             : stream::needed_features());
+    if (!hold)
+        welcome.no_postcopy = hold.error().text();
+    postcopy_agreed_ =
+        std::ranges::find(welcome.features, stream::feature::postcopy) != welcome.features.end();
     welcome.channels = hello_->channels;
     welcome.machine = std::move(own_description);
     receiver_ = std::make_unique<RamReceiver>(
@@ -152,6 +160,8 @@ void DestinationSession::try_load()
 {
     if (!ram_complete_ || !device_complete_ || state_ != DestinationState::Holding)
         return;
+    if (Status begun = begin_postcopy(); !begun)
+        return fail(std::move(begun.error()));
     enter(DestinationState::Loading);
     load_started_ = Clock::now();
     machine_.load(held_);

@@ -13,6 +13,8 @@ std::string_view to_string(DestinationState state)
     case DestinationState::Loading: return "loading";
     case DestinationState::Ready: return "ready";
     case DestinationState::TakingOver: return "taking-over";
+    case DestinationState::Postcopy: return "postcopy";
+    case DestinationState::PostcopyPaused: return "postcopy-paused";
     case DestinationState::Completed: return "completed";
     case DestinationState::Failed: return "failed";
     }
@@ -26,14 +28,20 @@ bool is_final(DestinationState state)
 
 bool is_committed(DestinationState state)
 {
-    return state == DestinationState::TakingOver || state == DestinationState::Completed;
+    return state == DestinationState::TakingOver || state == DestinationState::Completed ||
+           is_postcopy(state);
+}
+
+bool is_postcopy(DestinationState state)
+{
+    return state == DestinationState::Postcopy || state == DestinationState::PostcopyPaused;
 }
 
 bool may_follow(DestinationState from, DestinationState to)
 {
     using enum DestinationState;
     if (to == Failed)
-        return !is_final(from);
+        return !is_final(from) && !is_postcopy(from);
     switch (from) {
     case Greeting: return to == Preparing;
     case Preparing: return to == Receiving;
@@ -41,7 +49,9 @@ bool may_follow(DestinationState from, DestinationState to)
     case Holding: return to == Loading;
     case Loading: return to == Ready;
     case Ready: return to == TakingOver;
-    case TakingOver: return to == Completed;
+    case TakingOver: return to == Postcopy || to == PostcopyPaused || to == Completed;
+    case Postcopy: return to == PostcopyPaused || to == Completed;
+    case PostcopyPaused: return to == Postcopy;
     case Completed:
     case Failed: return false;
     }

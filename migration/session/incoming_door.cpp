@@ -17,6 +17,7 @@ struct IncomingDoor::Guest {
     std::unique_ptr<stream::PreambleReading> reading;
     std::unique_ptr<stream::FrameConnection> asking;
     bool may_commit = false; ///< it has named the session, and was told that it is ready
+    bool may_resume = false; ///< likewise, and was told that pages are missing
     std::shared_ptr<bool> here = std::make_shared<bool>(true);
 };
 
@@ -139,6 +140,20 @@ void IncomingDoor::open_ask(std::list<Guest>::iterator guest, UniqueFd socket)
         });
 }
 
+/// From now on the connection is the session's.
+void IncomingDoor::resume(std::list<Guest>::iterator guest)
+{
+    guest->asking->hold_input(true);
+    loop::post([this, alive = alive_, guest, here = guest->here] { // not from within its callback
+        if (!*alive || !*here)
+            return;
+        auto connection = std::move(guest->asking);
+        forget(guest);
+        if (session_)
+            session_->resume(std::move(connection));
+    });
+}
+
 void IncomingDoor::ask_frame(std::list<Guest>::iterator guest, const stream::Frame& frame)
 {
     if (frame.header.type == FrameType::Ask &&
@@ -149,6 +164,7 @@ void IncomingDoor::ask_frame(std::list<Guest>::iterator guest, const stream::Fra
             if (!*here)
                 return;
             guest->may_commit = outcome == stream::Outcome::Ready;
+            guest->may_resume = outcome == stream::Outcome::Postcopy;
             guest->asking->send(FrameType::Outcome,
                                 stream::encode_u32(static_cast<uint32_t>(outcome)));
         };
@@ -161,6 +177,8 @@ void IncomingDoor::ask_frame(std::list<Guest>::iterator guest, const stream::Fra
             if (*here)
                 session_->answer(*guest->asking, answer);
         });
+    if (frame.header.type == FrameType::Resume && guest->may_resume)
+        resume(guest);
     // The source took the guest back, and calls to say so.
     if (frame.header.type == FrameType::Abort && session_ && guest->may_commit)
         session_->fail(

@@ -44,6 +44,7 @@ private:
     void open_session(UniqueFd socket, const std::string& peer);
     void open_tunnel(UniqueFd socket, const std::string& peer);
     void open_ask(std::list<Guest>::iterator guest, UniqueFd socket);
+    void resume(std::list<Guest>::iterator guest);
     void ask_frame(std::list<Guest>::iterator guest, const stream::Frame& frame);
     void forget(std::list<Guest>::iterator guest);
 

@@ -13,6 +13,8 @@ namespace drover {
 /// it stands still the source must carry on within a second.
 inline constexpr std::chrono::milliseconds patient_silence{10'000};
 inline constexpr std::chrono::milliseconds blackout_silence{800};
+/// In post-copy the guest runs, until it needs a page.
+inline constexpr std::chrono::milliseconds postcopy_silence{2'000};
 
 /// Pings the peer over a control connection and notices its silence: a link that was cut somewhere
 /// in between sends no reset. Loop thread only.

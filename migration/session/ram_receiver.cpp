@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migration/session/ram_receiver.h"
 
+#include "migration/session/missing_pages.h"
 #include "migration/session/ram_stripe.h"
 #include "util/log.h"
 #include "util/loop.h"
@@ -21,17 +22,31 @@ RamReceiver::RamReceiver(std::span<const RamBlock> ram, size_t channels, Callbac
     : ram_(ram), channels_(channels), callbacks_(std::move(callbacks)), rounds_(channels),
       joined_(std::make_unique<std::atomic<bool>[]>(channels))
 {
-    for (const RamBlock& block : ram_)
+    for (const RamBlock& block : ram_) {
         present_.emplace_back(block.pages());
+        missing_.emplace_back(block.pages());
+    }
 }
 
 RamReceiver::~RamReceiver()
+{
+    end();
+}
+
+void RamReceiver::end()
 {
     *alive_ = false;
     for (auto& socket : sockets_)
         socket->abort();
     for (std::thread& thread : threads_)
         thread.join();
+    threads_.clear();
+}
+
+std::vector<PageBitmap> RamReceiver::take_missing()
+{
+    end();
+    return std::move(missing_);
 }
 
 void RamReceiver::add_channel(UniqueFd socket, const stream::SessionToken& token)
@@ -110,8 +125,24 @@ Status RamReceiver::handle(size_t channel, const stream::Frame& frame)
         post_round_end(channel, *end);
         return {};
     }
+    if (frame.header.type == FrameType::Missing)
+        return note_missing(channel, frame);
     return fail(ErrorKind::Protocol,
                 std::string("a data channel carried ") + stream::frame_name(frame.header.type));
+}
+
+Status RamReceiver::note_missing(size_t channel, const stream::Frame& frame)
+{
+    auto missing = stream::decode_missing(frame.payload);
+    if (!missing)
+        return pass(missing);
+    if (Status exists = check_missing(*missing, ram_); !exists)
+        return exists;
+    for (const stream::MissingStripe& stripe : missing->stripes)
+        if (stripe_channel(missing->block, stripe.first_page, channels_) != channel)
+            return fail(ErrorKind::Protocol, "a page is missing on a data channel not its own");
+    add_missing(*missing, missing_[missing->block]);
+    return {};
 }
 
 Status RamReceiver::check(size_t channel, const stream::PagesTable& table) const

@@ -35,15 +35,21 @@ public:
     /// session's Join is closed, and disturbs nothing. The worker checks that.
     void add_channel(UniqueFd socket, const stream::SessionToken& token);
 
+    /// After the last round, for post-copy: ends the channels, and tells what is missing (one
+    /// bitmap a block).
+    [[nodiscard]] std::vector<PageBitmap> take_missing();
+
     [[nodiscard]] uint64_t bytes_received() const { return bytes_; }
     [[nodiscard]] uint64_t pages_received() const { return pages_; }
 
 private:
+    void end();
     void run(Channel& channel, const stream::SessionToken& token);
     [[nodiscard]] Status receive(size_t index, stream::FrameReader& reader);
     [[nodiscard]] Result<size_t> read_join(stream::FrameReader& reader,
                                            const stream::SessionToken& token);
     [[nodiscard]] Status handle(size_t channel, const stream::Frame& frame);
+    [[nodiscard]] Status note_missing(size_t channel, const stream::Frame& frame);
     [[nodiscard]] Status apply(size_t channel, const stream::PagesView& pages);
     [[nodiscard]] Status check(size_t channel, const stream::PagesTable& table) const;
     [[nodiscard]] Status discard(size_t block, const stream::PageRun& run);
@@ -56,6 +62,7 @@ private:
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true); // loop thread
 
     std::vector<PageBitmap> present_; ///< not a hole; each channel has its own stripes
+    std::vector<PageBitmap> missing_; ///< likewise
     std::vector<uint32_t> rounds_;    ///< loop thread: the last round that each channel ended
     uint32_t acknowledged_ = 0;       ///< loop thread
     std::unique_ptr<std::atomic<bool>[]> joined_; ///< by index

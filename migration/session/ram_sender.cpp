@@ -3,7 +3,14 @@
 
 #include "util/loop.h"
 
+#include <algorithm>
+
 namespace drover {
+
+namespace {
+/// So many are sent before the budget is looked at again: a few milliseconds of a slow link.
+constexpr uint64_t budgeted_pages = 64;
+} // namespace
 
 RamSender::RamSender(std::span<const RamBlock> ram, DirtyTracker& tracker, RateLimit& limit,
                      std::vector<std::unique_ptr<Channel>> channels, SendOptions options,
@@ -38,6 +45,11 @@ RamSender::~RamSender()
 void RamSender::start_round(unsigned round, Round kind, bool leave_hot)
 {
     start({.round = round, .kind = kind, .leave_hot = leave_hot});
+}
+
+void RamSender::start_last_round(unsigned round, uint64_t budget)
+{
+    start({.round = round, .kind = Round::Last, .budget = budget});
 }
 
 void RamSender::count_dirty()
@@ -150,6 +162,8 @@ Status RamSender::work(Worker& worker, const Job& job)
             put_off.push_back(stripe);
         else if (Status status = send_stripe(worker, stripe, job); !status)
             return status;
+        if (job.kind == Round::Switching && hurry_)
+            break;
     }
     // A frame's pages ascend, and the ones put off lie before where we are.
     if (Status status = worker.batch->flush(); !status)
@@ -158,6 +172,8 @@ Status RamSender::work(Worker& worker, const Job& job)
         if (Status status = send_stripe(worker, stripe, job); !status)
             return status;
     if (Status status = worker.batch->flush(); !status)
+        return status;
+    if (Status status = flush_told(worker); !status)
         return status;
     const stream::Bytes end = stream::encode(stream::RoundEnd{job.round, job.last()});
     return worker.writer->write(stream::FrameType::RoundEnd, end);
@@ -216,7 +232,9 @@ Status RamSender::send_stripe(Worker& worker, const Stripe& stripe, const Job& j
     pending.add(written, stripe.first, stripe.end);
     for (uint64_t page = pending.next_set(stripe.first, stripe.end); page < stripe.end;
          page = pending.next_set(page, stripe.end)) {
-        uint64_t end = pending.next_clear(page, stripe.end);
+        if (is_spent(job))
+            return tell_stripe(worker, stripe);
+        uint64_t end = std::min(pending.next_clear(page, stripe.end), page + budgeted_pages);
         if (leave && written.test(page)) {
             page = written.next_clear(page, end);
             continue;
@@ -229,6 +247,33 @@ Status RamSender::send_stripe(Worker& worker, const Stripe& stripe, const Job& j
         page = end;
     }
     return {};
+}
+
+/// Post-copy brings the rest.
+bool RamSender::is_spent(const Job& job) const
+{
+    return job.budget <= progress_.bytes - base_bytes_;
+}
+
+Status RamSender::tell_stripe(Worker& worker, const Stripe& stripe)
+{
+    if (worker.told.block != stripe.block ||
+        worker.told.stripes.size() == stream::max_missing_stripes)
+        if (Status status = flush_told(worker); !status)
+            return status;
+    worker.told.block = static_cast<uint32_t>(stripe.block);
+    append_missing(pending_[stripe.block], stripe.first, stripe.end, worker.told.stripes);
+    return {};
+}
+
+Status RamSender::flush_told(Worker& worker)
+{
+    if (worker.told.stripes.empty())
+        return {};
+    const stream::Bytes payload = stream::encode(worker.told);
+    worker.told.stripes.clear();
+    progress_.bytes += stream::header_size + payload.size();
+    return worker.writer->write(stream::FrameType::Missing, payload);
 }
 
 /// Sends [page, end), the parts that are `holes` (counted from the stripe's start) as such.

@@ -4,6 +4,7 @@
 #include "migration/policy/policy.h"
 #include "migration/ram/dirty_tracker.h"
 #include "migration/ram/ram_block.h"
+#include "migration/session/missing_pages.h"
 #include "migration/session/page_batch.h"
 #include "migration/session/ram_stripe.h"
 #include "migration/stream/messages.h"
@@ -59,6 +60,17 @@ public:
     /// round (in the first one: where a good part of their stripe was).
     void start_round(unsigned round, Round kind, bool leave_hot = false);
 
+    /// The last round, with post-copy to follow: the guest is paused, and once so many bytes were
+    /// sent, what is left is told and not sent.
+    void start_last_round(unsigned round, uint64_t budget);
+
+    /// The guest is paused: a Switching round that is under way ends where it is, and leaves the
+    /// rest to the last one.
+    void hurry() { hurry_ = true; }
+
+    /// After the last round: what was told and not sent, one bitmap a block.
+    [[nodiscard]] std::vector<PageBitmap> take_pending() { return std::move(pending_); }
+
     /// Collects all that was written, and counts what is left to send.
     void count_dirty();
 
@@ -73,6 +85,7 @@ private:
         Round kind = Round::Live;
         bool count_only = false; ///< worker 0 alone has work to do
         bool leave_hot = false;
+        uint64_t budget = UINT64_MAX; ///< of the last round, bytes
 
         [[nodiscard]] bool last() const { return kind == Round::Last; }
     };
@@ -81,7 +94,8 @@ private:
         std::unique_ptr<stream::FrameWriter> writer;
         std::unique_ptr<PageBatch> batch;
         std::vector<Stripe> stripes;
-        PageBitmap written; ///< empty between uses
+        PageBitmap written;        ///< empty between uses
+        stream::MissingPages told; ///< not sent yet
         std::thread thread;
     };
 
@@ -94,6 +108,9 @@ private:
     [[nodiscard]] Status send_stripe(Worker& worker, const Stripe& stripe, const Job& job);
     [[nodiscard]] Status send_pages(Worker& worker, const Stripe& stripe, const PageBitmap& holes,
                                     uint64_t page, uint64_t end);
+    [[nodiscard]] Status tell_stripe(Worker& worker, const Stripe& stripe);
+    [[nodiscard]] Status flush_told(Worker& worker);
+    [[nodiscard]] bool is_spent(const Job& job) const;
     [[nodiscard]] PageBitmap new_holes(const Stripe& stripe);
     [[nodiscard]] Status prepare(const Job& job);
     [[nodiscard]] Status find_data();
@@ -116,6 +133,7 @@ private:
     std::vector<PageBitmap> pending_; ///< to be sent
     std::vector<PageBitmap> present_; ///< not zero at the destination
     SendProgress progress_;
+    std::atomic<bool> hurry_{false};
     std::vector<Worker> workers_;
 
     std::mutex mutex_;

@@ -37,6 +37,8 @@ void SourceSession::set_max_bandwidth(uint64_t bytes_per_second)
 {
     options_.max_bandwidth = bytes_per_second;
     limit_.set_rate(bytes_per_second);
+    if (server_)
+        server_->set_rate(bytes_per_second);
 }
 
 void SourceSession::set_wish(const MigrationWish& wish)
@@ -57,7 +59,8 @@ void SourceSession::enter(SourceState next)
         watch_->set_limit(next == SourceState::Paused || next == SourceState::Loading ||
                                   next == SourceState::Committing
                               ? blackout_silence
-                              : patient_silence);
+                          : is_postcopy(next) ? postcopy_silence
+                                              : patient_silence);
     if (is_final(next))
         report_.total_s = seconds_since(started_);
     observer_.state_changed(next);
@@ -85,11 +88,21 @@ void SourceSession::handle(const stream::Frame& frame)
         if (state_ != SourceState::Committing)
             break;
         report_.arrived_paused = frame.header.type == FrameType::Arrived;
-        return complete();
+        return guest_runs_there();
+    case FrameType::PageRequest:
+    case FrameType::PagesPlaced:
+    case FrameType::AllHere:
+    case FrameType::Missing:
+    case FrameType::MissingEnd:
+        if (Status taken = handle_postcopy(frame); !taken)
+            control_closed(std::move(taken.error()));
+        return;
     case FrameType::Refuse:
     case FrameType::Abort: {
         auto json = stream::decode_json(frame.payload);
         Error error = json ? stream::error_from_json(*json) : json.error();
+        if (is_postcopy(state_))
+            return guest_died_there(std::move(error));
         return fail(std::move(error).in("the destination"));
     }
     default: break;
@@ -114,6 +127,8 @@ void SourceSession::control_closed(Error error)
     watch_.reset();
     if (state_ == SourceState::Committing)
         ask(error);
+    else if (is_postcopy(state_))
+        pause_postcopy(error);
     else if (is_before_commit(state_))
         fail(std::move(error));
 }
@@ -165,6 +180,7 @@ void SourceSession::unwind()
     connecting_.reset();
     channels_connecting_.clear();
     asker_.reset();
+    server_.reset();
     sender_.reset();
     channels_.clear();
     if (!saving_)
@@ -177,14 +193,16 @@ void SourceSession::ended_unwinding(Status status)
         report_.error->message += "; and then: " + status.error().message;
     // The link broke when the destination may have been Ready: it must not wait for us for ever.
     if (tell_later_)
-        asker_ = std::make_unique<CommitAsker>(options_.address, hello_.session, true,
-                                               [](stream::Outcome) {});
+        asker_ =
+            std::make_unique<CommitAsker>(options_.address, hello_.session,
+                                          CommitAsker::Purpose::TakeBack, [](stream::Outcome) {});
     enter(SourceState::Failed);
 }
 
 void SourceSession::complete()
 {
-    report_.downtime_s = seconds_since(paused_at_);
+    if (!report_.postcopy)
+        report_.downtime_s = seconds_since(paused_at_);
     if (control_)
         report_.control_bytes = control_->bytes_sent();
     switchover_timer_.reset();
@@ -195,6 +213,7 @@ void SourceSession::complete()
         if (!*alive)
             return;
         asker_.reset();
+        server_.reset();
         sender_.reset();
         if (control_)
             stream::FrameConnection::close_gracefully(std::move(control_));
@@ -203,6 +222,15 @@ void SourceSession::complete()
 
 Status SourceSession::resolve(bool guest_is_here)
 {
+    if (state_ == SourceState::PostcopyPaused && !guest_is_here) {
+        complete();
+        return {};
+    }
+    if (state_ == SourceState::PostcopyPaused)
+        return drover::fail(ErrorKind::Refused,
+                            "the guest has run at its destination: what is here is out of date",
+                            "restore the link, or say guest-is-here=false to give up the rest of "
+                            "its memory");
     if (state_ != SourceState::Asking)
         return drover::fail(ErrorKind::Refused, "there is nothing to resolve: the migration is " +
                                                     std::string(to_string(state_)));

@@ -5,6 +5,7 @@
 #include "migration/policy/policy.h"
 #include "migration/session/commit_asker.h"
 #include "migration/session/link_watch.h"
+#include "migration/session/page_server.h"
 #include "migration/session/ram_sender.h"
 #include "migration/session/source_state.h"
 #include "migration/stream/hello.h"
@@ -48,6 +49,11 @@ struct SourceReport {
     double paused_s = 0;             ///< when the guest was paused
     double downtime_s = 0;           ///< from the pause to the destination's word that it runs
     double total_s = 0;              ///< when it ended
+    bool postcopy = false;           ///< it ran at the destination before all of its RAM was there
+    PageServer::Counters served;     ///< in post-copy
+    uint64_t postcopy_left = 0;      ///< pages that the destination lacks
+    std::string no_postcopy;         ///< why the destination has no post-copy; empty if it has
+    unsigned link_breaks = 0;        ///< in post-copy
     bool arrived_paused = false;     ///< it was not run at the destination: its user's business
     uint64_t device_bytes = 0;       ///< of device state
     uint64_t control_bytes = 0;      ///< sent on the control connection, device state included
@@ -77,11 +83,15 @@ public:
     /// Gives up for the reason given (a user's cancel, QEMU's death). Refused from the commit on.
     [[nodiscard]] Status give_up(Error reason);
 
+    /// The user's migrate-start-postcopy: after the round under way the guest moves.
+    [[nodiscard]] Status start_postcopy();
+
     /// The user's migrate-continue, in pre-switchover.
     [[nodiscard]] Status continue_switchover();
 
     /// In Asking, the operator's word: `guest_is_here` says that the destination certainly does not
-    /// run the guest, and never will.
+    /// run the guest, and never will. In PostcopyPaused he may only say that it is over: the guest
+    /// has run there.
     [[nodiscard]] Status resolve(bool guest_is_here);
 
     void set_max_bandwidth(uint64_t bytes_per_second);
@@ -138,7 +148,21 @@ private:
     void destination_ready();
     void commit();
     void ask(const Error& why);
+    void call_destination(SourceState state);
     void answered(stream::Outcome outcome);
+
+    // source_postcopy.cpp: the guest runs there, and lacks pages
+    void warn_of_no_postcopy() const;
+    [[nodiscard]] bool may_postcopy() const;
+    [[nodiscard]] uint64_t last_round_budget() const;
+    void serve_pages();
+    void guest_runs_there();
+    [[nodiscard]] Status handle_postcopy(const stream::Frame& frame);
+    void all_is_there();
+    void guest_died_there(Error error);
+    void pause_postcopy(const Error& why);
+    void resume_postcopy();
+    void resumed(uint64_t missing);
 
     Machine& machine_;
     const Policy& policy_;
@@ -182,6 +206,14 @@ private:
     RunningChecksum checksum_; ///< of the device state so far
     loop::Source switchover_timer_;
     std::unique_ptr<CommitAsker> asker_;
+
+    // post-copy
+    bool postcopy_agreed_ = false;
+    bool postcopy_wanted_ = false;  ///< by the user
+    bool postcopy_decided_ = false; ///< nothing more is sent before the pause
+    bool all_there_ = false;        ///< the destination says so
+    std::unique_ptr<PageServer> server_;
+    std::vector<PageBitmap> told_missing_; ///< while a link is being resumed
 };
 
 } // namespace drover

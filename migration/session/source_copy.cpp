@@ -21,8 +21,12 @@ void SourceSession::start_round(RamSender::Round kind)
     round_started_ = Clock::now();
     round_under_way_ = true;
     round_sent_.reset();
-    sender_->start_round(static_cast<unsigned>(report_.rounds.size()) + 1, kind,
-                         report_.decision.leave_hot && kind == RamSender::Round::Live);
+    const unsigned round = static_cast<unsigned>(report_.rounds.size()) + 1;
+    if (kind == RamSender::Round::Last)
+        sender_->start_last_round(round, last_round_budget());
+    else
+        sender_->start_round(round, kind,
+                             report_.decision.leave_hot && kind == RamSender::Round::Live);
 }
 
 void SourceSession::round_sent(Result<RoundStats> stats)
@@ -79,6 +83,8 @@ void SourceSession::complete_round()
         end_round();
         last_round_sent_ = report_.rounds.back().guest_paused;
         if (last_round_sent_)
+            serve_pages();
+        if (last_round_sent_)
             check_all_sent();
         else if (state_ == SourceState::Paused)
             start_round(RamSender::Round::Last);
@@ -120,8 +126,13 @@ void SourceSession::decide()
     stats.elapsed_s = seconds_since(started_);
     stats.handover_s = usual_handover_s;
     stats.slowdown = report_.slowdown;
+    stats.can_postcopy = postcopy_agreed_;
     stats.can_slow = options_.wish.max_slowdown > 0 && machine_.can_slow().has_value();
     report_.decision = policy_.decide(options_.wish, stats);
+    if (postcopy_wanted_) {
+        report_.decision.action = Decision::Action::Postcopy;
+        report_.decision.reason = "the user asked for post-copy: post-copy";
+    }
     report_.decisions.push_back(report_.decision);
     if (report_.decisions.size() > kept_decisions)
         report_.decisions.erase(report_.decisions.begin() + kept_decisions / 2);
@@ -136,7 +147,7 @@ void SourceSession::act(const Decision& decision)
     switch (decision.action) {
     case Decision::Action::NextRound: return start_next_round();
     case Decision::Action::SwitchOver: return begin_switchover();
-    case Decision::Action::Postcopy: // never asked for: the stats say that it cannot be had
+    case Decision::Action::Postcopy: postcopy_decided_ = true; return begin_switchover();
     case Decision::Action::Abort: break;
     }
     fail({ErrorKind::Refused, "the migration policy gave up: " + decision.reason,

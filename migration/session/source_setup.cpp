@@ -73,8 +73,11 @@ void SourceSession::describe_and_greet()
     report_.tracker = (*tracker)->name();
     hello_.session = *token;
     hello_.software = options_.software;
-    for (std::string_view name : stream::known_features())
+    for (std::string_view name : stream::needed_features())
         hello_.mandatory_features.emplace_back(name);
+    // Over the one connection that we were given nobody could call again after a break.
+    if (!tunnel_)
+        hello_.optional_features.emplace_back(stream::feature::postcopy);
     hello_.channels = options_.channels;
     hello_.ram = ram_info(machine_.ram());
     hello_.policy = Json{{"downtime", options_.wish.downtime_s}};
@@ -98,6 +101,11 @@ void SourceSession::welcomed(const stream::Frame& frame)
         return fail(std::move(welcome.error()));
     if (Status fits = stream::check_welcome(hello_, *welcome); !fits)
         return fail(std::move(fits.error()));
+    postcopy_agreed_ =
+        std::ranges::find(welcome->features, stream::feature::postcopy) != welcome->features.end();
+    report_.no_postcopy = tunnel_ ? "a connection that was handed over (fd:) cannot be made anew"
+                                  : welcome->no_postcopy;
+    warn_of_no_postcopy();
     enter(SourceState::Joining);
     connect_channels(welcome->channels);
 }

@@ -15,6 +15,8 @@ std::string_view to_string(SourceState state)
     case SourceState::Loading: return "loading";
     case SourceState::Committing: return "committing";
     case SourceState::Asking: return "asking";
+    case SourceState::Postcopy: return "postcopy";
+    case SourceState::PostcopyPaused: return "postcopy-paused";
     case SourceState::Completed: return "completed";
     case SourceState::Unwinding: return "unwinding";
     case SourceState::Failed: return "failed";
@@ -30,6 +32,11 @@ bool is_before_commit(SourceState state)
 bool is_blackout(SourceState state)
 {
     return state == SourceState::Paused || state == SourceState::Loading;
+}
+
+bool is_postcopy(SourceState state)
+{
+    return state == SourceState::Postcopy || state == SourceState::PostcopyPaused;
 }
 
 bool is_final(SourceState state)
@@ -52,8 +59,10 @@ bool may_follow(SourceState from, SourceState to)
     // Ready may overtake our own notice that the last round was sent.
     case Paused: return to == Loading || to == Committing;
     case Loading: return to == Committing;
-    case Committing: return to == Asking || to == Completed;
-    case Asking: return to == Completed;
+    case Committing: return to == Asking || to == Postcopy || to == Completed;
+    case Asking: return to == Postcopy || to == Completed;
+    case Postcopy: return to == PostcopyPaused || to == Completed;
+    case PostcopyPaused: return to == Postcopy || to == Completed;
     case Unwinding: return to == Failed;
     case Completed:
     case Failed: return false;

@@ -38,7 +38,8 @@ void SourceSession::begin_switchover()
                     fail(std::move(error));
             },
     });
-    next_switching_round();
+    if (!postcopy_decided_)
+        next_switching_round();
 }
 
 void SourceSession::next_switching_round()
@@ -59,6 +60,7 @@ void SourceSession::guest_paused(bool ran)
     awaits_continue_ = options_.pause_before_switchover;
     enter(SourceState::Paused);
     control_->send_json(FrameType::DeviceHeader, Json{{"phase", "paused"}, {"run", ran}});
+    sender_->hurry();
     if (round_under_way_)
         complete_round(); // its acknowledgement is not waited for any more
     else
@@ -141,26 +143,38 @@ void SourceSession::ask(const Error& why)
                  "; asking the destination what became of the guest, which stays paused here");
     report_.error = why;
     enter(SourceState::Asking);
-    loop::post([this, alive = alive_] { // not from within the connection's callback
-        if (!*alive || state_ != SourceState::Asking)
+    call_destination(SourceState::Asking);
+}
+
+/// Until it answers, or we are not in this state any more.
+void SourceSession::call_destination(SourceState state)
+{
+    if (server_)
+        server_->detach();
+    loop::post([this, alive = alive_, state] { // not from within the connection's callback
+        if (!*alive || state_ != state)
             return;
         control_.reset();
-        asker_ =
-            std::make_unique<CommitAsker>(options_.address, hello_.session, false,
-                                          [this](stream::Outcome outcome) { answered(outcome); });
+        asker_ = std::make_unique<CommitAsker>(
+            options_.address, hello_.session,
+            server_ ? CommitAsker::Purpose::Postcopy : CommitAsker::Purpose::Commit,
+            [this](stream::Outcome outcome) { answered(outcome); });
     });
 }
 
 void SourceSession::answered(stream::Outcome outcome)
 {
-    if (state_ != SourceState::Asking)
+    if (state_ != SourceState::Asking && state_ != SourceState::PostcopyPaused)
         return;
     switch (outcome) {
     case stream::Outcome::Committed:
         report_.error.reset();
         complete();
         break;
+    case stream::Outcome::Postcopy: resume_postcopy(); break;
     case stream::Outcome::NotReady:
+        if (state_ == SourceState::PostcopyPaused)
+            break;
         fail({ErrorKind::Connection,
               "the link broke at the switchover, and the destination gave up",
               "look at the destination's log"});

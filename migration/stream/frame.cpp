@@ -19,7 +19,7 @@ struct TypeRule {
     uint32_t largest;
 };
 
-constexpr std::array<TypeRule, 22> rules = {{
+constexpr std::array<TypeRule, 28> rules = {{
     {FrameType::Hello, "Hello", 2, max_json_payload},
     {FrameType::Welcome, "Welcome", 2, max_json_payload},
     {FrameType::Refuse, "Refuse", 2, max_json_payload},
@@ -42,6 +42,12 @@ constexpr std::array<TypeRule, 22> rules = {{
     {FrameType::TunnelOpen, "TunnelOpen", 4, 4},
     {FrameType::TunnelData, "TunnelData", 5, max_tunnel_payload},
     {FrameType::TunnelClose, "TunnelClose", 4, 4},
+    {FrameType::Missing, "Missing", 80, max_missing_payload},
+    {FrameType::MissingEnd, "MissingEnd", 8, 8},
+    {FrameType::PageRequest, "PageRequest", 16, 16},
+    {FrameType::PagesPlaced, "PagesPlaced", 8, 8},
+    {FrameType::AllHere, "AllHere", 0, 0},
+    {FrameType::Resume, "Resume", 0, 0},
 }};
 
 const TypeRule* find_rule(FrameType type)

@@ -51,6 +51,13 @@ enum class FrameType : uint16_t {
     TunnelData = 20, ///< tunnel, either: u32 stream, bytes
     TunnelClose = 21, ///< tunnel, either: u32 stream; no more data comes from this side
     Arrived = 22,     ///< as Running, but the guest was left paused there (paused before, or -S)
+    // Post-copy, with the feature "postcopy"; postcopy.h has the payloads.
+    Missing = 23,     ///< data, source → destination; control, after Resume, the other way
+    MissingEnd = 24,  ///< control, destination → source, after Resume: u64 pages in all
+    PageRequest = 25, ///< control, destination → source: these are waited for
+    PagesPlaced = 26, ///< control, destination → source: u64 payload bytes of Pages, so far
+    AllHere = 27,     ///< control, destination → source: empty; no page is missing any more
+    Resume = 28,      ///< ask, source → destination: empty; this is the control connection now
 };
 
 /// What a destination says of a session when it is asked.
@@ -59,6 +66,7 @@ enum class Outcome : uint32_t {
     NotReady = 1,  ///< it was given up before it was ready; it will not run here
     Ready = 2,     ///< all is loaded; it waits for Commit or Abort
     Committed = 3, ///< the guest is the destination's
+    Postcopy = 4,  ///< it is the destination's, and needs pages that only the source has
 };
 
 inline constexpr size_t header_size = 32;
@@ -67,6 +75,7 @@ inline constexpr size_t header_size = 32;
 inline constexpr uint32_t max_json_payload = 1U << 20;
 inline constexpr uint32_t max_device_payload = 1U << 20;
 inline constexpr uint32_t max_pages_payload = 4U << 20;
+inline constexpr uint32_t max_missing_payload = 8 + 72 * 4096; ///< of 8 GiB of RAM
 inline constexpr uint32_t max_tunnel_payload = 4 + (256U << 10);
 
 struct FrameHeader {

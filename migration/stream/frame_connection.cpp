@@ -41,6 +41,9 @@ public:
     void stop();
     void hold_input(bool hold);
 
+    void set_callbacks(Callbacks callbacks) { callbacks_ = std::move(callbacks); }
+
+    [[nodiscard]] size_t queued_bytes() const { return queued_bytes_; }
     [[nodiscard]] bool too_long() const { return queued_bytes_ > long_queue_bytes; }
     uint64_t bytes_sent() const { return bytes_sent_; }
     TimePoint last_heard() const { return last_heard_; }
@@ -57,7 +60,7 @@ private:
     void finish_lingering_if_written();
 
     UniqueFd socket_;
-    const Callbacks callbacks_;
+    Callbacks callbacks_;
     loop::Source in_, out_, timer_;
     bool receiving_ = true;
     bool input_ended_ = false;
@@ -309,6 +312,16 @@ void FrameConnection::close_gracefully(std::unique_ptr<FrameConnection> connecti
 {
     if (connection)
         std::exchange(connection->impl_, nullptr)->linger();
+}
+
+void FrameConnection::set_callbacks(Callbacks callbacks)
+{
+    impl_->set_callbacks(std::move(callbacks));
+}
+
+size_t FrameConnection::queued_bytes() const
+{
+    return impl_->queued_bytes();
 }
 
 bool FrameConnection::too_long() const

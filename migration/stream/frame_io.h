@@ -90,8 +90,12 @@ public:
     /// called any more.
     static void close_gracefully(std::unique_ptr<FrameConnection> connection);
 
+    /// Another owner. Not from within a callback.
+    void set_callbacks(Callbacks callbacks);
+
     /// Back-pressure: whoever has much to send stops while this is true, until `drained`.
     [[nodiscard]] bool too_long() const;
+    [[nodiscard]] size_t queued_bytes() const;
     /// Back-pressure the other way: nothing is read while held.
     void hold_input(bool hold);
 

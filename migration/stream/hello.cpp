@@ -14,8 +14,11 @@ namespace {
 constexpr uint64_t smallest_page = 4096;
 constexpr uint64_t largest_page = 1ULL << 30;
 
-constexpr std::array known = {feature::raw_pages, feature::zero_pages, feature::hole_pages,
-                              feature::device_state_opaque, feature::commit_ask};
+constexpr std::array known = {feature::raw_pages,  feature::zero_pages,
+                              feature::hole_pages, feature::device_state_opaque,
+                              feature::commit_ask, feature::postcopy};
+constexpr size_t optional_count = 1; // the last ones
+constexpr size_t max_reason = 2000;  // bytes
 
 bool is_feature_name(const Json& item)
 {
@@ -91,6 +94,11 @@ std::span<const std::string_view> known_features()
     return known;
 }
 
+std::span<const std::string_view> needed_features()
+{
+    return std::span(known).first(known.size() - optional_count);
+}
+
 Json Hello::to_json() const
 {
     Json blocks = Json::array();
@@ -134,10 +142,13 @@ Result<Hello> Hello::from_json(const Json& value)
 
 Json Welcome::to_json() const
 {
-    return {{"software", software},
-            {"features", features},
-            {"channels", channels},
-            {"machine", machine}};
+    Json value{{"software", software},
+               {"features", features},
+               {"channels", channels},
+               {"machine", machine}};
+    if (!no_postcopy.empty())
+        value["no_postcopy"] = no_postcopy;
+    return value;
 }
 
 Result<Welcome> Welcome::from_json(const Json& value)
@@ -148,6 +159,8 @@ Result<Welcome> Welcome::from_json(const Json& value)
     welcome.features = read_features(fields, "features");
     welcome.channels = static_cast<uint32_t>(fields.number("channels", 1, max_channels));
     welcome.machine = fields.object("machine");
+    if (value.is_object() && value.contains("no_postcopy"))
+        welcome.no_postcopy = fields.text("no_postcopy", max_reason);
     if (fields.error())
         return std::unexpected(*fields.error());
     return welcome;

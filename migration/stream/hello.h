@@ -23,10 +23,13 @@ inline constexpr std::string_view hole_pages = "hole-pages"; ///< PageEncoding::
 inline constexpr std::string_view device_state_opaque = "device-state-opaque";
 /// The destination answers Ask connections after a break at the switchover.
 inline constexpr std::string_view commit_ask = "commit-ask";
+/// The guest may run at the destination before all of its RAM is there. Optional.
+inline constexpr std::string_view postcopy = "postcopy";
 } // namespace feature
 
-/// All that this release knows.
+/// All that this release knows, and those of them that it cannot do without.
 [[nodiscard]] std::span<const std::string_view> known_features();
+[[nodiscard]] std::span<const std::string_view> needed_features();
 
 inline constexpr size_t max_ram_blocks = 4096;
 inline constexpr size_t max_features = 256; ///< of each sort
@@ -64,6 +67,7 @@ struct Welcome {
     std::vector<std::string> features; ///< accepted ones
     uint32_t channels = 1;             ///< at most the hello's
     Json machine = Json::object();
+    std::string no_postcopy; ///< why that was not accepted, in words for people; may be empty
 
     [[nodiscard]] Json to_json() const;
     [[nodiscard]] static Result<Welcome> from_json(const Json& value);

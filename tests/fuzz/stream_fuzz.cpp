@@ -5,6 +5,7 @@
 #include "migration/stream/frame_assembler.h"
 #include "migration/stream/hello.h"
 #include "migration/stream/little_endian.h"
+#include "migration/stream/postcopy.h"
 #include "tests/fuzz/driver.h"
 
 #include <algorithm>
@@ -127,6 +128,13 @@ void check_payload_of(FrameType type, Payload payload)
     case FrameType::Ping:
     case FrameType::Pong: return round_trip(payload, decode_u64, encode_u64);
     case FrameType::Ask: return round_trip(payload, decode_token, encode_token);
+    case FrameType::PagesPlaced:
+    case FrameType::MissingEnd: return round_trip(payload, decode_u64, encode_u64);
+    case FrameType::Missing:
+        return round_trip(payload, decode_missing, [](const MissingPages& v) { return encode(v); });
+    case FrameType::PageRequest:
+        return round_trip(payload, decode_page_request,
+                          [](const PageRequest& v) { return encode(v); });
     case FrameType::Outcome:
         return round_trip(payload, decode_outcome,
                           [](Outcome v) { return encode_u32(static_cast<uint32_t>(v)); });
@@ -249,5 +257,7 @@ std::vector<std::string> drover::fuzz::seeds()
         seed(FrameType::Ping, encode_u64(7)),
         seed(FrameType::Ask, encode_token({})),
         seed(FrameType::Outcome, encode_u32(3)),
+        seed(FrameType::Missing, encode(MissingPages{1, {{512, {1}}, {2048, {0, 2, 0, 4}}}})),
+        seed(FrameType::PageRequest, encode(PageRequest{0, 16, 512})),
     };
 }

@@ -8,6 +8,7 @@
 #include "util/log.h"
 #include "vmm/qemu/capabilities.h"
 #include "vmm/qemu/qmp_sequence.h"
+#include "vmm/qemu/tracker/userfault_hold.h"
 
 #include <cerrno>
 #include <sys/socket.h>
@@ -116,6 +117,41 @@ void QemuMachine::confirm_not_run(Error error, const std::function<void(Status)>
                      const bool stands = state && !json_bool(*state, "running", true);
                      done(stands ? Status(std::unexpected(std::move(error))) : Status());
                  });
+}
+
+Result<PageHold*> QemuMachine::page_hold()
+{
+    if (!page_hold_) {
+        auto blocks = mappings();
+        if (!blocks)
+            return pass(blocks);
+        auto made = make_userfault_hold(config_.pid, config_.ram, *blocks);
+        if (!made)
+            return pass(made);
+        page_hold_ = std::move(*made);
+    }
+    return page_hold_.get();
+}
+
+/// QEMU carries out "stop" when no vCPU waits for a page any more; "cont" follows it in order.
+void QemuMachine::stand_still(bool still)
+{
+    wants_still_ = still;
+    if (!still) {
+        if (std::exchange(stands_still_, false))
+            qmp_.execute("cont", Json::object(), [](const Result<Json>& answer) {
+                if (!answer)
+                    log::error("the guest could not be resumed: " + answer.error().text());
+            });
+        return;
+    }
+    // A guest that its user has paused is not to be resumed by us.
+    qmp_.execute("query-status", Json::object(), [this, alive = alive_](const Result<Json>& state) {
+        if (!*alive || !wants_still_ || !state || !json_bool(*state, "running"))
+            return;
+        stands_still_ = true;
+        qmp_.execute("stop", Json::object(), [](const Result<Json>&) {});
+    });
 }
 
 void QemuMachine::take_over(bool run, std::function<void(Status)> done)

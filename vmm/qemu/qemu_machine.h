@@ -55,6 +55,8 @@ public:
     void load(std::span<const std::byte> piece) override;
     void finish_load(std::function<void(Status)> loaded) override;
     bool keeps_paused() const override { return config_.start_paused; }
+    Result<PageHold*> page_hold() override;
+    void stand_still(bool still) override;
     void take_over(bool run, std::function<void(Status)> done) override;
 
 private:
@@ -82,6 +84,9 @@ private:
     QemuMachineConfig config_;
     std::vector<BlockMapping> mappings_;
     std::unique_ptr<DirtyTracker> tracker_; ///< looks at mappings_
+    std::unique_ptr<PageHold> page_hold_;   ///< likewise
+    bool wants_still_ = false;              ///< what stand_still() was told
+    bool stands_still_ = false;             ///< it has stopped the guest
     bool gives_memory_back_ = false;
     std::vector<pid_t> vcpu_threads_;        ///< as describe() found them
     std::unique_ptr<VcpuThrottle> throttle_; ///< made when it is first asked for

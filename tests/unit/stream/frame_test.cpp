@@ -27,12 +27,13 @@ PreambleBytes preamble_of(const Bytes& bytes)
 TEST(Frame, TypeNumbersAreFrozen)
 {
     const std::map<unsigned, std::string> names = {
-        {1, "Hello"},        {2, "Welcome"},    {3, "Refuse"},      {4, "Join"},
-        {5, "Pages"},        {6, "RoundEnd"},   {7, "RoundAck"},    {8, "DeviceHeader"},
-        {9, "DeviceData"},   {10, "DeviceEnd"}, {11, "Ready"},      {12, "Commit"},
-        {13, "Running"},     {14, "Abort"},     {15, "Ping"},       {16, "Pong"},
-        {17, "Ask"},         {18, "Outcome"},   {19, "TunnelOpen"}, {20, "TunnelData"},
-        {21, "TunnelClose"}, {22, "Arrived"},
+        {1, "Hello"},        {2, "Welcome"},      {3, "Refuse"},      {4, "Join"},
+        {5, "Pages"},        {6, "RoundEnd"},     {7, "RoundAck"},    {8, "DeviceHeader"},
+        {9, "DeviceData"},   {10, "DeviceEnd"},   {11, "Ready"},      {12, "Commit"},
+        {13, "Running"},     {14, "Abort"},       {15, "Ping"},       {16, "Pong"},
+        {17, "Ask"},         {18, "Outcome"},     {19, "TunnelOpen"}, {20, "TunnelData"},
+        {21, "TunnelClose"}, {22, "Arrived"},     {23, "Missing"},    {24, "MissingEnd"},
+        {25, "PageRequest"}, {26, "PagesPlaced"}, {27, "AllHere"},    {28, "Resume"},
     };
     for (unsigned number = 0; number < 100; ++number) {
         const auto known = names.find(number);
@@ -80,7 +81,7 @@ TEST(Frame, ForgedHeadersWithAGoodChecksumAreRefused)
         EXPECT_NE(decoded.error().message.find(word), std::string::npos) << decoded.error().message;
     };
     refused({FrameType{0}, 0, 0, 0, 0}, "unknown type 0");
-    refused({FrameType{23}, 0, 0, 0, 0}, "unknown type 23");
+    refused({FrameType{29}, 0, 0, 0, 0}, "unknown type 29");
     refused({FrameType{65535}, 0, 0, 0, 0}, "unknown type 65535");
     refused({FrameType::Commit, 1, 0, 0, 0}, "unknown flags 1");
     refused({FrameType::Pages, 0x8000, 4096, 0, 0}, "unknown flags 32768");
@@ -98,6 +99,10 @@ TEST(Frame, ForgedHeadersWithAGoodChecksumAreRefused)
     refused({FrameType::Commit, 0, 1, 0, 0}, "1 bytes");
     refused({FrameType::Running, 0, 1, 0, 0}, "1 bytes");
     refused({FrameType::Arrived, 0, 1, 0, 0}, "1 bytes");
+    refused({FrameType::Missing, 0, 79, 0, 0}, "79 bytes");
+    refused({FrameType::Missing, 0, max_missing_payload + 1, 0, 0}, "294921 bytes");
+    refused({FrameType::PageRequest, 0, 15, 0, 0}, "15 bytes");
+    refused({FrameType::AllHere, 0, 1, 0, 0}, "1 bytes");
     refused({FrameType::TunnelOpen, 0, 5, 0, 0}, "5 bytes");
     refused({FrameType::TunnelData, 0, 4, 0, 0}, "4 bytes");
     refused({FrameType::TunnelData, 0, max_tunnel_payload + 1, 0, 0}, "262149 bytes");

@@ -196,7 +196,8 @@ TEST(Features, NamesAreFrozen)
     const auto known = known_features();
     EXPECT_EQ(std::vector<std::string_view>(known.begin(), known.end()),
               (std::vector<std::string_view>{"raw-pages", "zero-pages", "hole-pages",
-                                             "device-state-opaque", "commit-ask"}));
+                                             "device-state-opaque", "commit-ask", "postcopy"}));
+    EXPECT_EQ(needed_features().size(), 5U) << "without post-copy a migration works";
 }
 
 TEST(Features, AWelcomeMustAnswerTheHello)

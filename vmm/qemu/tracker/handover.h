@@ -25,12 +25,12 @@ inline constexpr const char* tracker_files_variable = "DROVER_TRACKER_FILES"; //
 /// What is sent; both ends are of the same build. QEMU is not trusted all the same (its guest may
 /// have taken it over): receive_mappings checks everything.
 struct MappingMessage {
-    uint64_t device = 0;  ///< st_dev of the mapped file
-    uint64_t inode = 0;   ///< st_ino
-    uint64_t offset = 0;  ///< in the file, bytes
-    uint64_t address = 0; ///< in QEMU
-    uint64_t length = 0;  ///< bytes
-    int32_t error = 0;    ///< errno of the tracking userfaultfd; then it is not attached
+    uint64_t device = 0;       ///< st_dev of the mapped file
+    uint64_t inode = 0;        ///< st_ino
+    uint64_t offset = 0;       ///< in the file, bytes
+    uint64_t address = 0;      ///< in QEMU
+    uint64_t length = 0;       ///< bytes
+    int32_t error = 0;         ///< errno of the tracking userfaultfd; then it is not attached
     int32_t holding_error = 0; ///< errno of the holding one; then it is not attached
 };
 

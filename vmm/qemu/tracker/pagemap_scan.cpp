@@ -165,8 +165,8 @@ struct ProbeMemory {
 
 } // namespace
 
-Result<std::unique_ptr<DirtyTracker>> make_pagemap_scan_tracker(pid_t pid,
-                                                                std::span<const BlockMapping> blocks)
+Result<std::unique_ptr<DirtyTracker>>
+make_pagemap_scan_tracker(pid_t pid, std::span<const BlockMapping> blocks)
 {
     auto pagemap = open_pagemap(pid);
     if (!pagemap)

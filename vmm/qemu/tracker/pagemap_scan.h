@@ -11,7 +11,8 @@
 namespace drover {
 
 /// Tracks by PAGEMAP_SCAN (Linux 6.7): written pages are read and protected again in one step, from
-/// outside, while the guest runs. The blocks must outlive the tracker. `pid` must be a process that we may ptrace (a child is).
+/// outside, while the guest runs. The blocks must outlive the tracker. `pid` must be a process that
+/// we may ptrace (a child is).
 [[nodiscard]] Result<std::unique_ptr<DirtyTracker>>
 make_pagemap_scan_tracker(pid_t pid, std::span<const BlockMapping> blocks);
 

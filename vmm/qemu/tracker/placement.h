@@ -15,8 +15,8 @@ struct BlockMapping {
     uint64_t address = 0; ///< in that process
     uint64_t pages = 0;
     uint64_t backing_page = ram_page_size; ///< bytes
-    UniqueFd userfaultfd; ///< asynchronous write protection, registered; none on older kernels
-    UniqueFd holding;     ///< not registered: can make accesses wait. None without the right to it
+    UniqueFd userfaultfd;  ///< asynchronous write protection, registered; none on older kernels
+    UniqueFd holding;      ///< not registered: can make accesses wait. None without the right to it
     int holding_error = 0; ///< errno, where there is none
 };
 
