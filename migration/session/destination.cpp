@@ -169,7 +169,7 @@ void DestinationSession::asked(const stream::SessionToken& token,
         });
         return;
     }
-    if (is_postcopy(state_)) {
+    if (is_postcopy(state_) && !died_) {
         if (state_ == DestinationState::Postcopy) // the source has noticed it before us
             control_closed({ErrorKind::Connection, "the source calls anew", ""});
         return done(Outcome::Postcopy);

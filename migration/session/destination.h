@@ -125,6 +125,7 @@ private:
     std::vector<std::function<void()>> taken_over_; ///< who waits for the end of TakingOver
     bool arrived_paused_ = false;                   ///< taken over, but not run here
     bool owes_answer_ = false;
+    bool died_ = false; ///< the hypervisor, when the guest was ours
     bool run_ = true; ///< the guest ran at the source
     bool ram_complete_ = false;
     bool device_complete_ = false;

@@ -74,6 +74,7 @@ void DestinationSession::pause_postcopy(const Error& why)
 
 void DestinationSession::machine_died(const Error& how)
 {
+    died_ = true;
     if (is_postcopy(state_) && control_)
         control_->send_json(FrameType::Abort, stream::error_to_json(how));
     else

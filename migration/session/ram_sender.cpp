@@ -162,13 +162,13 @@ Status RamSender::work(Worker& worker, const Job& job)
             put_off.push_back(stripe);
         else if (Status status = send_stripe(worker, stripe, job); !status)
             return status;
-        if (job.kind == Round::Switching && hurry_)
+        if (hurry_ && !job.last())
             break;
     }
     // A frame's pages ascend, and the ones put off lie before where we are.
     if (Status status = worker.batch->flush(); !status)
         return status;
-    for (const Stripe& stripe : put_off)
+    for (const Stripe& stripe : hurry_ && !job.last() ? std::vector<Stripe>() : put_off)
         if (Status status = send_stripe(worker, stripe, job); !status)
             return status;
     if (Status status = worker.batch->flush(); !status)

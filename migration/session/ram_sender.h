@@ -64,8 +64,8 @@ public:
     /// sent, what is left is told and not sent.
     void start_last_round(unsigned round, uint64_t budget);
 
-    /// The guest is paused: a Switching round that is under way ends where it is, and leaves the
-    /// rest to the last one.
+    /// From now on all rounds but the last end where they are, and leave the rest to it: the guest
+    /// is paused, or about to be for post-copy.
     void hurry() { hurry_ = true; }
 
     /// After the last round: what was told and not sent, one bitmap a block.

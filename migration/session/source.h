@@ -83,7 +83,8 @@ public:
     /// Gives up for the reason given (a user's cancel, QEMU's death). Refused from the commit on.
     [[nodiscard]] Status give_up(Error reason);
 
-    /// The user's migrate-start-postcopy: after the round under way the guest moves.
+    /// The user's migrate-start-postcopy: the round under way ends, and the guest
+    /// moves.
     [[nodiscard]] Status start_postcopy();
 
     /// The user's migrate-continue, in pre-switchover.

@@ -42,6 +42,7 @@ Status SourceSession::start_postcopy()
                                                 "the migration is " +
                                                     std::string(to_string(state_)));
     postcopy_wanted_ = true;
+    sender_->hurry();
     return {};
 }
 

@@ -23,6 +23,8 @@ class Proxy:
         self._mark: int | None = None
         self._action = None
         self._corrupt_at: int | None = None
+        self.refuses = False  # new connections are closed at once
+        self.called = threading.Semaphore(0)  # released for each of those
         self.acted = threading.Event()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(path)
@@ -48,6 +50,14 @@ class Proxy:
                 _shut(end)
         self._gate.set()
 
+    def interrupt(self) -> None:
+        """Ends all connections and refuses new ones until `refuses` is false again."""
+        self.refuses = True
+        with self._lock:
+            pairs, self._pairs = self._pairs, []
+        for pair in pairs:
+            _shut(*pair)
+
     def stall(self) -> None:
         """Nothing passes any more, in either direction, and nobody is told."""
         self._gate.clear()
@@ -62,6 +72,10 @@ class Proxy:
         try:
             while True:
                 near, _ = self._listener.accept()
+                if self.refuses:
+                    near.close()
+                    self.called.release()
+                    continue
                 far = socket.socket(socket.AF_UNIX)
                 try:
                     far.connect(self._target)

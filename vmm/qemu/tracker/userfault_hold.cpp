@@ -129,12 +129,14 @@ Status UserfaultHold::let_go(size_t block, uint64_t first, uint64_t count)
     const BlockMapping& mapping = mappings_[block];
     uint64_t at = mapping.address + first * ram_page_size;
     const uint64_t end = at + count * ram_page_size;
-    while (at < end) {
+    while (at < end) { // ESRCH: the process has died, and its exit says more
         uffdio_continue go{};
         go.range = {at, end - at};
         if (ioctl(mapping.holding.get(), UFFDIO_CONTINUE, &go) == 0)
             return {};
         const int error = errno;
+        if (error == ESRCH)
+            return {};
         if (go.mapped > 0)
             at += static_cast<uint64_t>(go.mapped);
         else if (error == EEXIST || error == EFAULT) // it is let go already; it is a hole
@@ -152,6 +154,8 @@ Status UserfaultHold::let_go_zero(size_t block, uint64_t page)
         uffdio_zeropage zero{};
         zero.range = {mapping.address + page * ram_page_size, ram_page_size};
         if (ioctl(mapping.holding.get(), UFFDIO_ZEROPAGE, &zero) == 0)
+            return {};
+        if (errno == ESRCH)
             return {};
         if (errno == EEXIST) { // whoever waits for it may have come after it was let go
             ioctl(mapping.holding.get(), UFFDIO_WAKE, &zero.range);
