@@ -213,9 +213,10 @@ void MigrateControl::watched(Result<MigrationStats> stats, double bandwidth)
     stats->link_bytes_s = bandwidth;
     stats->handover_s = usual_handover_s;
     stats->can_slow = machine_.can_slow().has_value();
-    stats->can_postcopy = machine_.page_hold().has_value();
-    end_forecast(
-        QmpResponse::ok(forecast_json(*stats, drover::forecast(settings_.wish(), *stats))));
+    const auto hold = machine_.page_hold();
+    stats->can_postcopy = hold.has_value();
+    end_forecast(QmpResponse::ok(forecast_json(
+        *stats, drover::forecast(settings_.wish(), *stats, hold ? "" : hold.error().text()))));
 }
 
 void MigrateControl::end_forecast(const QmpResponse& response)

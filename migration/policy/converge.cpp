@@ -232,6 +232,8 @@ private:
             if (!stats_.can_postcopy || stats_.rounds.empty())
                 return std::nullopt;
             decision_.predicted_downtime_s = stats_.handover_s;
+            decision_.predicted_total_s =
+                stats_.elapsed_s + stats_.handover_s + left_ / std::max(link_.pages_s(), 1.0);
             return finish(Decision::Action::Postcopy, "rounds do not bring it down", "post-copy");
         case StallAction::Switch:
             if (stats_.rounds.empty() || !is_good_moment())
@@ -260,6 +262,9 @@ private:
             if (slowdown == wish_.max_slowdown)
                 break;
         }
+        // Post-copy gains nothing by a slow-down that does not do.
+        if (postcopy_follows())
+            return std::nullopt;
         // The full slow-down is not enough by the model; it is tried all the same while there is
         // time, since models err, and what comes after gains by it.
         if (time_left_ < decision_.predicted_downtime_s || (others && has_stalled(patient_rounds)))
@@ -279,6 +284,13 @@ private:
         if (!patient)
             return std::nullopt;
         return another_round(stats_.slowdown, "waiting for the guest to write less");
+    }
+
+    [[nodiscard]] bool postcopy_follows() const
+    {
+        const auto& list = wish_.on_stall;
+        return stats_.can_postcopy && !stats_.rounds.empty() &&
+               std::find(list.begin(), list.end(), StallAction::Postcopy) != list.end();
     }
 
     [[nodiscard]] bool wants_slow_after_wait() const

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <limits>
 
 namespace drover {
 
@@ -14,6 +16,8 @@ namespace {
 constexpr double least_spread = 1.1;
 constexpr double link_spread = 1.1;
 constexpr double slowdown_step = 0.05;
+/// Hypervisors need this factor more or less than what is usual.
+constexpr double handover_spread = 3;
 
 /// One prediction and the two at the ends of what is likely.
 struct Three {
@@ -90,21 +94,43 @@ Way slowed(const MigrationWish& wish, const MigrationStats& stats)
     return way;
 }
 
-Way postcopy(const MigrationStats& stats)
+/// One round while the guest runs here, then the hand-over, then what the round left: the downtime
+/// does not depend on how the guest writes.
+Way postcopy(const MigrationWish& wish, const MigrationStats& stats, std::string_view why_not)
 {
+    if (!stats.can_postcopy)
+        return {.name = "postcopy",
+                .why = why_not.empty() ? "this host permits none" : std::string(why_not)};
+    MigrationWish any = wish;
+    any.downtime_s = std::numeric_limits<double>::infinity();
+    const Three three = play(any, stats, 0);
     Way way;
     way.name = "postcopy";
-    way.possible = stats.can_postcopy;
-    way.why = stats.can_postcopy ? "it can be had" : "Drover has no post-copy yet";
+    way.possible = true;
+    way.total_s = estimate(three, &Prediction::seconds);
+    way.bytes = estimate(three, &Prediction::bytes);
+    way.downtime_s = {stats.handover_s, stats.handover_s / handover_spread,
+                      stats.handover_s * handover_spread};
+    const Prediction& expected = three.expected;
+    const double runs_there_s = expected.seconds - expected.downtime_s + stats.handover_s;
+    way.keeps_wish = way.downtime_s.high <= wish.downtime_s &&
+                     (!wish.deadline_s || runs_there_s <= *wish.deadline_s);
+    char text[200];
+    snprintf(text, sizeof text,
+             "the guest runs there after %.1f s, and waits for what it touches before it has come, "
+             "for %.1f s more; the destination is asked at the start whether it permits that",
+             runs_there_s, expected.seconds - runs_there_s);
+    way.why = text;
     return way;
 }
 
 } // namespace
 
-std::vector<Way> forecast(const MigrationWish& wish, const MigrationStats& stats)
+std::vector<Way> forecast(const MigrationWish& wish, const MigrationStats& stats,
+                          std::string_view why_no_postcopy)
 {
     return {describe("precopy", wish, play(wish, stats, 0), 0), slowed(wish, stats),
-            postcopy(stats)};
+            postcopy(wish, stats, why_no_postcopy)};
 }
 
 } // namespace drover

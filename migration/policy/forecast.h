@@ -5,6 +5,7 @@
 #include "migration/policy/wish.h"
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace drover {
@@ -29,7 +30,8 @@ struct Way {
 };
 
 /// What a migration would cost, before it starts. `stats` hold windows, pages_total, link_bytes_s
-/// and handover_s, and no rounds. A pure function.
-[[nodiscard]] std::vector<Way> forecast(const MigrationWish& wish, const MigrationStats& stats);
+/// and handover_s, and no rounds. `why_no_postcopy` is for people. A pure function.
+[[nodiscard]] std::vector<Way> forecast(const MigrationWish& wish, const MigrationStats& stats,
+                                        std::string_view why_no_postcopy = {});
 
 } // namespace drover

@@ -206,3 +206,37 @@ def test_no_postcopy_without_the_right_to_it(case):
     assert "there will be no post-copy" in source.stderr()
     case.alive_on(destination)
     case.healthy(destination)
+
+
+# However a guest writes: name → what is special about it.
+WORKLOADS = {
+    "idle": {"pattern": "idle", "dirty": 0},
+    "slow": {"dirty": 1000},
+    "small-changes": {"pattern": "small-changes", "dirty": 20000},
+    "random-pages": {"pattern": "random-pages", "dirty": 20000},
+    "random-content": {"pattern": "random-content", "dirty": 20000},
+    "sweep": {"pattern": "sweep", "dirty": 20000},
+    "small-set": {"working_set": "8M", "dirty": 50000, "pattern": "small-changes"},
+    "flood": {"working_set": "128M", "dirty": 200000, "pattern": "small-changes"},
+    "two-vcpus-disk": {"smp": 2, "dirty": 20000},
+    "microvm": {"machine": "microvm", "pattern": "small-changes", "dirty": 50000},
+}
+
+
+@test(workload=list(WORKLOADS))
+def test_guaranteed_downtime(case, workload):
+    """The preset keeps its 100 ms, whatever the guest does, over a link of 62.5 MB/s."""
+    options = GuestOptions(memory="256M", working_set="100M",
+                           policy="preset=guaranteed").but(**WORKLOADS[workload])
+    if workload == "two-vcpus-disk":
+        options = options.but(disk=case.disk())
+    source, destination = case.guest(options), case.destination(options)
+    limit(source, 62_500_000)
+    seen = case.migrate(source, destination)
+    report = source.qmp.execute("query-migrate")
+    print(f"{workload}: downtime {seen.downtime_ms:.1f} ms seen from outside, "
+          f"{report['downtime']} ms by the source, total {report['total-time']} ms, "
+          f"{'post-copy' if report['drover']['postcopy'] else 'pre-copy'}, "
+          f"slowed {report['drover']['worst-slowdown']:.0f} %")
+    assert report["downtime"] <= 100, report
+    case.healthy(destination)
