@@ -158,6 +158,7 @@ private:
     [[nodiscard]] uint64_t last_round_budget() const;
     void serve_pages();
     void guest_runs_there();
+    [[nodiscard]] bool is_early_request(const stream::Frame& frame) const;
     [[nodiscard]] Status handle_postcopy(const stream::Frame& frame);
     void all_is_there();
     void guest_died_there(Error error);
@@ -201,6 +202,7 @@ private:
     TimePoint paused_at_{};
     bool awaits_continue_ = false;
     bool last_round_sent_ = false;
+    bool ready_ = false; ///< the destination is
     bool tell_later_ =
         false; ///< the link broke in the blackout: tell the destination when it is back
     bool device_saved_ = false;
@@ -214,7 +216,8 @@ private:
     bool postcopy_decided_ = false; ///< nothing more is sent before the pause
     bool all_there_ = false;        ///< the destination says so
     std::unique_ptr<PageServer> server_;
-    std::vector<PageBitmap> told_missing_; ///< while a link is being resumed
+    std::vector<stream::PageRequest> early_requests_; ///< before there was a server
+    std::vector<PageBitmap> told_missing_;            ///< while a link is being resumed
 };
 
 } // namespace drover

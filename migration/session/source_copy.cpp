@@ -82,11 +82,12 @@ void SourceSession::complete_round()
     } else if (state_ != SourceState::Copying && state_ != SourceState::Switching) {
         end_round();
         last_round_sent_ = report_.rounds.back().guest_paused;
-        if (last_round_sent_)
+        if (last_round_sent_) {
             serve_pages();
-        if (last_round_sent_)
             check_all_sent();
-        else if (state_ == SourceState::Paused)
+            if (ready_ && is_blackout(state_))
+                commit();
+        } else if (state_ == SourceState::Paused)
             start_round(RamSender::Round::Last);
     }
 }

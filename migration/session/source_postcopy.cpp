@@ -9,6 +9,7 @@
 #include "util/log.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace drover {
 
@@ -86,6 +87,9 @@ void SourceSession::serve_pages()
     server_ = std::move(server);
     server_->set_rate(options_.max_bandwidth);
     server_->attach(*control_);
+    for (const stream::PageRequest& request : std::exchange(early_requests_, {}))
+        if (Status answered = server_->request(request); !answered)
+            return control_closed(std::move(answered.error()));
 }
 
 void SourceSession::guest_runs_there()
@@ -99,9 +103,24 @@ void SourceSession::guest_runs_there()
     server_->start_pushing();
 }
 
+/// It may come before we have noticed ourselves that the last round was sent.
+bool SourceSession::is_early_request(const stream::Frame& frame) const
+{
+    constexpr size_t most = 4096;
+    return frame.header.type == FrameType::PageRequest && state_ == SourceState::Paused &&
+           may_postcopy() && !last_round_sent_ && early_requests_.size() < most;
+}
+
 Status SourceSession::handle_postcopy(const stream::Frame& frame)
 {
-    if (!server_ || state_ < SourceState::Paused) {
+    if (!server_ && is_early_request(frame)) {
+        auto request = stream::decode_page_request(frame.payload);
+        if (!request)
+            return pass(request);
+        early_requests_.push_back(*request);
+        return {};
+    }
+    if (!server_) {
         protocol_error(frame);
         return {};
     }

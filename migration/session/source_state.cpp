@@ -56,8 +56,7 @@ bool may_follow(SourceState from, SourceState to)
     case Joining: return to == Copying;
     case Copying: return to == Switching;
     case Switching: return to == Paused;
-    // Ready may overtake our own notice that the last round was sent.
-    case Paused: return to == Loading || to == Committing;
+    case Paused: return to == Loading;
     case Loading: return to == Committing;
     case Committing: return to == Asking || to == Postcopy || to == Completed;
     case Asking: return to == Postcopy || to == Completed;

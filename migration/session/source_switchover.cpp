@@ -123,9 +123,13 @@ void SourceSession::check_all_sent()
         enter(SourceState::Loading);
 }
 
+/// The destination may be ready before we have noticed that the last round was sent: what it lacks
+/// is known only then.
 void SourceSession::destination_ready()
 {
-    commit();
+    ready_ = true;
+    if (last_round_sent_)
+        commit();
 }
 
 /// The point of no return. From here on the guest is not ours, whatever happens: only the

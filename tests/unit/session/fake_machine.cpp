@@ -184,7 +184,7 @@ void FakeMachine::load(std::span<const std::byte> piece)
     EXPECT_TRUE(loading_ && finish_loads == 0) << name_ << ": load out of order";
     loaded.insert(loaded.end(), piece.begin(), piece.end());
     // Devices read RAM while they are loaded: what was saved after the pause must come after it.
-    if (original && loaded.size() > original->early_state.size()) {
+    if (original && !hold.holding() && loaded.size() > original->early_state.size()) {
         EXPECT_TRUE(same_ram(original->fake_ram, fake_ram)) << "device state came before RAM";
     }
 }
@@ -193,13 +193,20 @@ void FakeMachine::finish_load(std::function<void(Status)> done)
 {
     EXPECT_TRUE(loading_) << name_ << ": finish_load out of order";
     ++finish_loads;
-    if (original) {
+    if (original && !hold.holding()) {
         EXPECT_TRUE(same_ram(original->fake_ram, fake_ram));
     }
     step(FinishLoad, [this, done = std::move(done)](bool succeeds) {
         load_complete_ = succeeds;
         done(succeeds ? Status{} : fail(ErrorKind::Machine, "the fake cannot load its devices"));
     });
+}
+
+Result<PageHold*> FakeMachine::page_hold()
+{
+    if (!has_postcopy)
+        return fail(ErrorKind::Refused, "the fake has no post-copy", "");
+    return &hold;
 }
 
 void FakeMachine::take_over(bool run, std::function<void(Status)> done)

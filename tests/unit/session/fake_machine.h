@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include "fake_hold.h"
 #include "fake_ram.h"
 #include "migration/machine.h"
 
@@ -42,6 +43,8 @@ public:
     std::optional<Error> tracker_error;
     const FakeMachine* original = nullptr; ///< at the destination: what is to arrive
     FakeRam fake_ram;
+    FakeHold hold;
+    bool has_postcopy = false;
 
     /// The guest is here, and runs or not.
     void boot(bool running);
@@ -55,6 +58,7 @@ public:
     void kill();
 
     // --- what happened ---
+    int stills = 0, goes_on = 0; ///< calls of stand_still()
     int begin_saves = 0, abandons = 0, begin_loads = 0, finish_loads = 0, take_overs = 0;
     std::vector<std::byte> loaded;
     [[nodiscard]] bool runs() const { return running_; }
@@ -66,11 +70,13 @@ public:
     bool gives_memory_back() const override { return gives_back; }
     void begin_save(SaveCallbacks callbacks) override;
     void finish_save() override;
-    void hold_data(bool hold) override { (void)hold; }
+    void hold_data(bool) override {}
     void abandon_save(std::function<void(Status)> done) override;
     void begin_load(std::function<void(Status)> ready, std::function<void(Error)> failed) override;
     void load(std::span<const std::byte> piece) override;
     void finish_load(std::function<void(Status)> loaded) override;
+    Result<PageHold*> page_hold() override;
+    void stand_still(bool still) override { ++(still ? stills : goes_on); }
     void take_over(bool run, std::function<void(Status)> done) override;
 
 private:

@@ -58,6 +58,8 @@ MigrationRig::MigrationRig(const RigOptions& options)
       directory_(make_directory())
 {
     policy.rounds = options.rounds;
+    policy.postcopy = options.postcopy;
+    there.has_postcopy = options.postcopy;
     here.boot(true);
     fill_ram(here.fake_ram);
     here.early_state = some_state(3000, 1);
@@ -113,6 +115,8 @@ void MigrationRig::start()
     options.channels = options_.channels;
     options.pause_before_switchover = options_.pause_before_switchover;
     options.software = "drover test";
+    options.max_bandwidth = options_.max_bandwidth;
+    options.wish.on_stall = options_.on_stall;
     source_states = {SourceState::Connecting};
     source = std::make_unique<SourceSession>(here, policy, std::move(options),
                                              SourceObserver{

@@ -15,10 +15,12 @@ namespace drover::testing {
 /// Switches over after so many rounds.
 struct CountingPolicy : Policy {
     unsigned rounds = 1;
+    bool postcopy = false; ///< instead of the switchover
     Decision decide(const MigrationWish&, const MigrationStats& stats) const override
     {
         const bool enough = stats.rounds.size() >= rounds;
-        return {.action = enough ? Decision::Action::SwitchOver : Decision::Action::NextRound,
+        const auto end = postcopy ? Decision::Action::Postcopy : Decision::Action::SwitchOver;
+        return {.action = enough ? end : Decision::Action::NextRound,
                 .predicted_downtime_s = 0.01,
                 .reason = "counted"};
     }
@@ -32,6 +34,9 @@ struct RigOptions {
     bool tcp = false;
     bool relay = false;
     bool pause_before_switchover = false;
+    bool postcopy = false; ///< both can, and the policy decides so
+    uint64_t max_bandwidth = 0;
+    std::vector<StallAction> on_stall = {StallAction::Switch};
 };
 
 /// A source and a destination in one process, over real sockets, and all that they did.

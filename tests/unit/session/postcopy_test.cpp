@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "../stream/run_loop.h"
+#include "broken_link.h"
+
+#include <algorithm>
+#include <gtest/gtest.h>
+
+namespace drover::testing {
+namespace {
+
+using stream::FrameType;
+using Verdict = Relay::Verdict;
+
+constexpr uint64_t pages = 1300;
+
+RigOptions by_postcopy()
+{
+    return {.blocks = {{"ram", pages}}, .relay = true, .postcopy = true};
+}
+
+/// The guest writes so many pages just before it is paused.
+void write_late(MigrationRig& rig, uint64_t count)
+{
+    rig.here.fake_ram.before_collect_all = [&rig, count](unsigned) {
+        for (uint64_t page = 0; page < count; ++page)
+            rig.here.fake_ram.write(0, page * 3 % pages, 5000 + page);
+    };
+}
+
+bool was(const std::vector<SourceState>& states, SourceState state)
+{
+    return std::ranges::find(states, state) != states.end();
+}
+
+TEST(Postcopy, MovesTheGuestBeforeItsRam)
+{
+    MigrationRig rig(by_postcopy());
+    write_late(rig, 300);
+    bool ran_with_holes = false;
+    rig.on_destination = [&](DestinationState state) {
+        if (state == DestinationState::Postcopy)
+            ran_with_holes = rig.there.runs() && rig.there.hold.holding();
+    };
+    rig.start();
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_moved();
+    EXPECT_TRUE(ran_with_holes);
+    EXPECT_TRUE(was(rig.source_states, SourceState::Postcopy));
+    EXPECT_EQ(rig.there.hold.absent()[0].count(), 300U)
+        << "what was written late, and nothing else";
+    EXPECT_TRUE(same_ram(rig.here.fake_ram, rig.there.fake_ram));
+    EXPECT_FALSE(rig.there.hold.holding());
+    EXPECT_EQ(rig.there.stills, 0);
+}
+
+TEST(Postcopy, WithNothingLeftIsAPlainMigration)
+{
+    MigrationRig rig(by_postcopy());
+    rig.start();
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_moved();
+    EXPECT_FALSE(rig.source->report().postcopy);
+    EXPECT_FALSE(was(rig.source_states, SourceState::Postcopy));
+}
+
+/// While the devices load, with the guest still the source's, pages are served already.
+TEST(Postcopy, ServesWhatTheDevicesTouchWhileTheyLoad)
+{
+    MigrationRig rig(by_postcopy());
+    write_late(rig, 300);
+    rig.there.acts[FakeMachine::FinishLoad] = FakeMachine::Act::Hold;
+    rig.start();
+    ASSERT_TRUE(rig.run_to_held(rig.there, FakeMachine::FinishLoad));
+    rig.there.hold.touch(0, 3);
+    EXPECT_TRUE(rig.there.hold.waits(0, 3));
+    ASSERT_TRUE(run_until([&] { return !rig.there.hold.waits(0, 3); }));
+    EXPECT_EQ(rig.door->session()->state(), DestinationState::Loading);
+    EXPECT_GT(rig.door->session()->fetcher()->missing_count(), 200U) << "nothing is pushed yet";
+    rig.there.release(FakeMachine::FinishLoad);
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_moved();
+    EXPECT_TRUE(same_ram(rig.here.fake_ram, rig.there.fake_ram));
+}
+
+/// A page that is right lets its neighbours go with it, and none that is missing.
+TEST(Postcopy, LetsGoWhatIsRightAtOnce)
+{
+    MigrationRig rig(by_postcopy());
+    write_late(rig, 10);
+    rig.there.acts[FakeMachine::FinishLoad] = FakeMachine::Act::Hold;
+    rig.start();
+    ASSERT_TRUE(rig.run_to_held(rig.there, FakeMachine::FinishLoad));
+    rig.there.hold.touch(0, 1);
+    EXPECT_FALSE(rig.there.hold.waits(0, 1));
+    EXPECT_EQ(rig.door->session()->fetcher()->counters().requests, 0U);
+    rig.there.hold.touch(0, 6);
+    EXPECT_TRUE(rig.there.hold.waits(0, 6));
+    EXPECT_EQ(rig.door->session()->fetcher()->counters().requests, 1U);
+    rig.there.release(FakeMachine::FinishLoad);
+    ASSERT_TRUE(rig.run_to_end());
+}
+
+class PostcopyBreak : public ::testing::TestWithParam<std::pair<FrameType, Verdict>> {};
+
+INSTANTIATE_TEST_SUITE_P(At, PostcopyBreak,
+                         ::testing::Values(std::pair(FrameType::Commit, Verdict::CutBefore),
+                                           std::pair(FrameType::Commit, Verdict::CutAfter),
+                                           std::pair(FrameType::Running, Verdict::CutBefore),
+                                           std::pair(FrameType::Pages, Verdict::CutBefore),
+                                           std::pair(FrameType::Pages, Verdict::CutAfter),
+                                           std::pair(FrameType::PagesPlaced, Verdict::CutBefore),
+                                           std::pair(FrameType::AllHere, Verdict::CutBefore),
+                                           std::pair(FrameType::AllHere, Verdict::CutAfter)),
+                         [](const auto& test) {
+                             return std::string(stream::frame_name(test.param.first)) +
+                                    (test.param.second == Verdict::CutBefore ? "Lost" : "Arrived");
+                         });
+
+TEST_P(PostcopyBreak, LosesNothing)
+{
+    MigrationRig rig(by_postcopy());
+    write_late(rig, 300);
+    judge_first(rig, GetParam().first, GetParam().second);
+    rig.start();
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_moved();
+    EXPECT_TRUE(same_ram(rig.here.fake_ram, rig.there.fake_ram));
+    EXPECT_EQ(rig.there.stills, rig.there.goes_on == 0 ? 0 : rig.there.stills);
+}
+
+TEST_P(PostcopyBreak, OfTheResumedLinkLosesNothing)
+{
+    for (const FrameType second : {FrameType::Resume, FrameType::Missing, FrameType::MissingEnd,
+                                   FrameType::Outcome, FrameType::Ask}) {
+        MigrationRig rig(by_postcopy());
+        write_late(rig, 300);
+        bool first_fell = false, second_fell = false;
+        rig.relay->judge = [&](const Relay::Passing& passing) {
+            if (!first_fell && passing.type == GetParam().first) {
+                first_fell = true;
+                return GetParam().second;
+            }
+            if (first_fell && !second_fell && passing.type == second) {
+                second_fell = true;
+                return Verdict::CutBefore;
+            }
+            return Verdict::Pass;
+        };
+        rig.start();
+        ASSERT_TRUE(rig.run_to_end()) << stream::frame_name(second);
+        rig.expect_moved();
+        EXPECT_TRUE(same_ram(rig.here.fake_ram, rig.there.fake_ram));
+    }
+}
+
+/// While nobody can be reached the guest stands still, and what it touched is asked for anew.
+TEST(Postcopy, StandsStillUntilTheLinkIsBack)
+{
+    MigrationRig rig(by_postcopy());
+    write_late(rig, 1200);
+    rig.there.acts[FakeMachine::FinishLoad] = FakeMachine::Act::Hold;
+    rig.on_destination = [&](DestinationState state) {
+        if (state == DestinationState::Postcopy && rig.there.stills == 0) {
+            rig.relay->refuses = true;
+            rig.relay->cut();
+        }
+    };
+    rig.start();
+    ASSERT_TRUE(rig.run_to_held(rig.there, FakeMachine::FinishLoad));
+    rig.there.release(FakeMachine::FinishLoad);
+    ASSERT_TRUE(rig.run_to(SourceState::PostcopyPaused) || rig.run_to(SourceState::Asking));
+    ASSERT_TRUE(rig.run_to(DestinationState::PostcopyPaused));
+    EXPECT_EQ(rig.there.stills, 1);
+    EXPECT_EQ(rig.there.goes_on, 0);
+    const uint64_t page = rig.door->session()->fetcher()->missing()[0].next_set(0, pages);
+    rig.there.hold.touch(0, page);
+    EXPECT_TRUE(rig.there.hold.waits(0, page));
+    ASSERT_TRUE(run_until([&] { return rig.relay->refused >= 2; }));
+    EXPECT_FALSE(rig.source->give_up({ErrorKind::Cancelled, "impatience", ""}));
+    EXPECT_TRUE(rig.there.hold.waits(0, page));
+    rig.relay->refuses = false;
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_moved();
+    EXPECT_EQ(rig.there.goes_on, 1);
+    EXPECT_FALSE(rig.there.hold.waits(0, page));
+    EXPECT_TRUE(same_ram(rig.here.fake_ram, rig.there.fake_ram));
+}
+
+/// Before the commit a break gives the guest back, post-copy or not.
+TEST(Postcopy, ABreakBeforeTheCommitLeavesTheGuest)
+{
+    for (const FrameType type : {FrameType::DeviceEnd, FrameType::Ready}) {
+        MigrationRig rig(by_postcopy());
+        write_late(rig, 300);
+        judge_first(rig, type, Verdict::CutBefore);
+        rig.start();
+        ASSERT_TRUE(rig.run_to_end());
+        rig.expect_stayed();
+    }
+}
+
+/// The wish is kept though the guest wrote more at the last moment than the decision knew of.
+TEST(Postcopy, TakesWhatTheLastRoundHasNoTimeFor)
+{
+    RigOptions options = by_postcopy();
+    options.max_bandwidth = 2'000'000;
+    options.on_stall = {StallAction::Postcopy};
+    MigrationRig rig(options);
+    rig.policy.postcopy = false; // it decides to switch over
+    rig.on_source = [&](SourceState state) {
+        for (uint64_t page = 0; state == SourceState::Switching && page < pages; ++page)
+            rig.here.fake_ram.write(0, page, 9000 + page);
+    };
+    rig.start();
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_moved();
+    EXPECT_TRUE(rig.source->report().postcopy);
+    EXPECT_TRUE(same_ram(rig.here.fake_ram, rig.there.fake_ram));
+    // 0.3 s of 2 MB/s, less what the hand-over needs, are 110 pages or so.
+    const RoundStats& last = rig.source->report().rounds.back();
+    EXPECT_GT(last.pages_sent, 20U);
+    EXPECT_LT(last.pages_sent, 600U);
+}
+
+TEST(Postcopy, IsNotHadWhereTheDestinationHasNone)
+{
+    RigOptions options = by_postcopy();
+    options.on_stall = {StallAction::Postcopy};
+    MigrationRig rig(options);
+    rig.there.has_postcopy = false;
+    rig.policy.postcopy = false;
+    rig.start();
+    ASSERT_TRUE(rig.run_to(SourceState::Copying));
+    const Status started = rig.source->start_postcopy();
+    ASSERT_FALSE(started);
+    EXPECT_NE(started.error().message.find("the fake has no post-copy"), std::string::npos);
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_moved();
+    EXPECT_FALSE(rig.source->report().postcopy);
+}
+
+TEST(Postcopy, AGuestThatDiesThereIsNotRunHere)
+{
+    MigrationRig rig(by_postcopy());
+    write_late(rig, 1200);
+    rig.on_destination = [&](DestinationState state) {
+        if (state == DestinationState::Postcopy)
+            loop::post([&] {
+                rig.there.kill();
+                rig.door->session()->machine_died({ErrorKind::Machine, "QEMU is gone", ""});
+            });
+    };
+    rig.start();
+    ASSERT_TRUE(rig.run_to_end());
+    EXPECT_EQ(rig.source->state(), SourceState::Completed);
+    EXPECT_EQ(rig.witness.runner(), "") << "what is here is out of date";
+    EXPECT_EQ(rig.here.abandons, 0);
+}
+
+} // namespace
+} // namespace drover::testing
