@@ -38,3 +38,20 @@ def test_running_guest(case):
     destination = case.destination(GUEST)
     case.migrate(source, destination, timeout=240, within=20)  # a host that is itself emulated is slow
     case.healthy(destination)
+
+
+@test(timeout=600)
+def test_postcopy(case):
+    """Under KVM it is the kernel that touches guest RAM on a vCPU's behalf."""
+    source, destination = case.guest(GUEST), case.destination(GUEST)
+    source.qmp.execute("migrate-set-capabilities",
+                       capabilities=[{"capability": "postcopy-ram", "state": True}])
+    source.qmp.execute("migrate-set-parameters", max__bandwidth=5_000_000)
+    mark = case.start_migration(source, destination.uri)
+    source.qmp.wait_migration("active", timeout=240, after=mark)
+    source.qmp.execute("migrate-start-postcopy")
+    case.finish_migration(source, mark, timeout=240)
+    report = source.qmp.execute("query-migrate")
+    assert report["drover"]["postcopy"] and report["ram"]["postcopy-requests"] > 0, report
+    case.alive_on(destination, 20)
+    case.healthy(destination)
