@@ -4,12 +4,16 @@
 #include "system/migrate_info.h"
 #include "util/log.h"
 
+#include <algorithm>
 #include <charconv>
 
 namespace drover {
 
 namespace {
 constexpr const char* software = "drover " DROVER_VERSION;
+/// Ready, Commit and Running cross the link while the guest stands still, and the device state
+/// before them.
+constexpr double hand_over_trips = 2;
 
 /// "migrate" as QEMU 7.2 knows it. What Drover does not do is refused rather than left out.
 Status check_migrate_arguments(const Json& arguments)
@@ -166,7 +170,8 @@ Status MigrateControl::set_policy(const Json& arguments)
     return {};
 }
 
-/// Bytes a second: as the caller says, or as the migration would be limited.
+/// Bytes a second that the migration may take: as the caller says, or as it would be limited; 0:
+/// as many as the link carries.
 Result<double> MigrateControl::forecast_bandwidth(const Json& arguments) const
 {
     MigrationWish wish;
@@ -176,11 +181,27 @@ Result<double> MigrateControl::forecast_bandwidth(const Json& arguments) const
             return pass(read);
     }
     const uint64_t bandwidth = wish.bandwidth ? wish.bandwidth : settings_.max_bandwidth();
-    if (bandwidth == 0)
+    if (bandwidth == 0 && !arguments.contains("uri"))
         return fail(ErrorKind::Invalid, "the link's bandwidth is not known",
-                    "give bandwidth, such as \"117MB/s\" for a gigabit link, or set "
-                    "max-bandwidth");
+                    "give the destination's uri, to have it measured, or bandwidth, such as "
+                    "\"117MB/s\" for a gigabit link, or set max-bandwidth");
     return static_cast<double>(bandwidth);
+}
+
+/// Where the destination is named the link to it is measured, and it is asked what it can.
+void MigrateControl::probe_link(const Json& arguments, std::function<void(Result<LinkReport>)> done)
+{
+    const auto hold = machine_.page_hold();
+    const std::string uri = json_string(arguments, "uri");
+    if (uri.empty())
+        return done(LinkReport{.no_postcopy = hold ? "" : hold.error().text()});
+    auto address = MigrationAddress::parse(uri);
+    if (!address)
+        return done(pass(address));
+    if (address->kind == MigrationAddress::Kind::Fd)
+        return done(fail(ErrorKind::Invalid, "a link that was handed over (fd:) is used only once",
+                         "give bandwidth instead of uri"));
+    probe_ = std::make_unique<LinkProbe>(*address, std::move(done));
 }
 
 void MigrateControl::forecast(const Json& arguments, QmpResponder respond)
@@ -193,30 +214,39 @@ void MigrateControl::forecast(const Json& arguments, QmpResponder respond)
     if (forecast_respond_)
         return respond(QmpResponse::error("a forecast is being made already"));
     forecast_respond_ = std::move(respond);
-    machine_.describe([this, number = ++forecast_number_,
-                       bandwidth = *bandwidth](const Result<Json>& known) {
+    ++forecast_number_;
+    probe_link(arguments, [this, bandwidth = *bandwidth](Result<LinkReport> link) {
+        if (!link)
+            return end_forecast(QmpResponse::error(link.error()));
+        if (bandwidth > 0)
+            link->bytes_s = link->bytes_s > 0 ? std::min(link->bytes_s, bandwidth) : bandwidth;
+        watch_guest(*link);
+    });
+}
+
+void MigrateControl::watch_guest(const LinkReport& link)
+{
+    machine_.describe([this, number = forecast_number_, link](const Result<Json>& known) {
         if (!forecast_respond_ || number != forecast_number_)
             return;
         if (!known)
             return end_forecast(QmpResponse::error(known.error()));
-        watch_ =
-            std::make_unique<GuestWatch>(machine_, [this, bandwidth](Result<MigrationStats> stats) {
-                watched(std::move(stats), bandwidth);
-            });
+        watch_ = std::make_unique<GuestWatch>(machine_, [this, link](Result<MigrationStats> stats) {
+            watched(std::move(stats), link);
+        });
     });
 }
 
-void MigrateControl::watched(Result<MigrationStats> stats, double bandwidth)
+void MigrateControl::watched(Result<MigrationStats> stats, const LinkReport& link)
 {
     if (!stats)
         return end_forecast(QmpResponse::error(stats.error()));
-    stats->link_bytes_s = bandwidth;
-    stats->handover_s = usual_handover_s;
+    stats->link_bytes_s = link.bytes_s;
+    stats->handover_s = usual_handover_s + hand_over_trips * link.round_trip_s;
     stats->can_slow = machine_.can_slow().has_value();
-    const auto hold = machine_.page_hold();
-    stats->can_postcopy = hold.has_value();
-    end_forecast(QmpResponse::ok(forecast_json(
-        *stats, drover::forecast(settings_.wish(), *stats, hold ? "" : hold.error().text()))));
+    stats->can_postcopy = link.no_postcopy.empty();
+    end_forecast(QmpResponse::ok(
+        forecast_json(*stats, drover::forecast(settings_.wish(), *stats, link.no_postcopy), link)));
 }
 
 void MigrateControl::end_forecast(const QmpResponse& response)
@@ -224,7 +254,9 @@ void MigrateControl::end_forecast(const QmpResponse& response)
     if (!forecast_respond_)
         return;
     std::exchange(forecast_respond_, nullptr)(response);
-    loop::post([watch = std::shared_ptr<GuestWatch>(std::move(watch_))] {}); // not within its call
+    // Not within their calls.
+    loop::post([watch = std::shared_ptr<GuestWatch>(std::move(watch_)),
+                probe = std::shared_ptr<LinkProbe>(std::move(probe_))] {});
 }
 
 /// For the migration under way, too.

@@ -3,6 +3,7 @@
 
 #include "migration/session/guest_watch.h"
 #include "migration/session/incoming_door.h"
+#include "migration/session/link_probe.h"
 #include "migration/session/source.h"
 #include "monitor/qmp_server.h"
 #include "system/migrate_settings.h"
@@ -86,7 +87,9 @@ private:
     void settings_changed();
     void decided(const Decision& decision);
     [[nodiscard]] Result<double> forecast_bandwidth(const Json& arguments) const;
-    void watched(Result<MigrationStats> stats, double bandwidth);
+    void probe_link(const Json& arguments, std::function<void(Result<LinkReport>)> done);
+    void watch_guest(const LinkReport& link);
+    void watched(Result<MigrationStats> stats, const LinkReport& link);
     void end_forecast(const QmpResponse& response);
     [[nodiscard]] Result<UniqueFd> take_descriptor(const std::string& name);
     [[nodiscard]] uint64_t ram_bytes() const;
@@ -96,7 +99,8 @@ private:
     Callbacks callbacks_;
     ConvergePolicy policy_;
     std::unique_ptr<SourceSession> source_;
-    std::unique_ptr<GuestWatch> watch_; ///< while a forecast is made
+    std::unique_ptr<LinkProbe> probe_;  ///< while a forecast is made
+    std::unique_ptr<GuestWatch> watch_; ///< after that
     QmpResponder forecast_respond_;     ///< who waits for it
     unsigned forecast_number_ = 0;      ///< so that what was asked for an earlier one is known
     std::unique_ptr<IncomingDoor> door_;

@@ -128,7 +128,8 @@ Json decision_json(const Decision& decision)
                 {"predicted-total", decision.predicted_total_s}};
 }
 
-Json forecast_json(const MigrationStats& stats, const std::vector<Way>& ways)
+Json forecast_json(const MigrationStats& stats, const std::vector<Way>& ways,
+                   const LinkReport& link)
 {
     const auto range = [](const Estimate& estimate) {
         return Json{
@@ -153,6 +154,12 @@ Json forecast_json(const MigrationStats& stats, const std::vector<Way>& ways)
     return Json{{"pages", stats.pages_total},
                 {"windows", std::move(windows)},
                 {"bandwidth", stats.link_bytes_s},
+                {"round-trip", link.round_trip_s},
+                {"contents", Json{{"sampled", stats.contents.sampled},
+                                  {"zero", stats.contents.zero * 100},
+                                  {"compressed", stats.contents.compressed * 100},
+                                  {"rewritten", stats.contents.rewritten},
+                                  {"changed", stats.contents.changed * 100}}},
                 {"ways", std::move(list)}};
 }
 

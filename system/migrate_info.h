@@ -3,6 +3,7 @@
 
 #include "migration/policy/forecast.h"
 #include "migration/session/incoming_door.h"
+#include "migration/session/link_probe.h"
 #include "migration/session/source.h"
 #include "monitor/json.h"
 
@@ -15,7 +16,8 @@ namespace drover {
 [[nodiscard]] std::string migration_status(const DestinationSession& session);
 
 /// What query-migrate-forecast returns.
-[[nodiscard]] Json forecast_json(const MigrationStats& stats, const std::vector<Way>& ways);
+[[nodiscard]] Json forecast_json(const MigrationStats& stats, const std::vector<Way>& ways,
+                                 const LinkReport& link);
 
 /// The data of the event MIGRATION_DECISION, and a member of query-migrate's "decisions".
 [[nodiscard]] Json decision_json(const Decision& decision);

@@ -35,7 +35,7 @@ const std::vector<OwnCommand>& MonitorCommands::own_commands()
           {"cpu?", "any"},
           {"on-stall?", "any"}}},
         {"query-migrate-policy", {}},
-        {"query-migrate-forecast", {{"bandwidth?", "any"}}},
+        {"query-migrate-forecast", {{"bandwidth?", "any"}, {"uri?", "str"}}},
     };
     return commands;
 }

@@ -34,7 +34,8 @@ Three play(const MigrationWish& wish, const MigrationStats& stats, double slowdo
     fast.bytes_s *= link_spread;
     slow.bytes_s /= link_spread;
     const double spread = std::max(dirty.spread(), least_spread);
-    const Situation now{.pages_left = static_cast<double>(stats.pages_total),
+    const Situation now{.pages_left =
+                            static_cast<double>(stats.pages_total) * (1 - stats.contents.zero),
                         .handover_s = stats.handover_s,
                         .downtime_s = wish.downtime_s,
                         .first_round = true};

@@ -25,9 +25,19 @@ struct DirtyWindow {
     uint64_t pages = 0;
 };
 
+/// What the guest's pages hold, from a sample. Parts are 0 … 1.
+struct PageContents {
+    uint64_t sampled = 0;   ///< pages that hold data
+    double zero = 0;        ///< of them hold zeros only, and need not be sent
+    double compressed = 1;  ///< what zlib's fastest level makes of the others
+    uint64_t rewritten = 0; ///< of the sample were written while it was watched
+    double changed = 1;     ///< of such a page's bytes: what a delta would have to carry
+};
+
 struct MigrationStats {
     std::vector<RoundStats> rounds;   ///< those that are over
     std::vector<DirtyWindow> windows; ///< measured before the start, if at all
+    PageContents contents;            ///< likewise
     uint64_t pages_total = 0;         ///< that hold data: what the first round sends; 0: unknown
     double elapsed_s = 0;             ///< since the migration's start
     double handover_s = 0;            ///< expected: device state and round trips, besides RAM

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migration/session/guest_watch.h"
 
+#include "migration/session/missing_pages.h"
 #include "util/clock.h"
 #include "util/loop.h"
 
@@ -54,37 +55,51 @@ Result<MigrationStats> GuestWatch::measure()
     if (Status started = tracker_->start(); !started)
         return pass(started);
     MigrationStats stats;
+    std::vector<PageBitmap> data;
     for (const RamBlock& block : ram_) {
-        Status walked = for_each_data(
-            block, 0, block.pages(), [&](uint64_t, uint64_t count) { stats.pages_total += count; });
+        PageBitmap& pages = data.emplace_back(block.pages());
+        Status walked = for_each_data(block, 0, block.pages(), [&](uint64_t first, uint64_t count) {
+            pages.set_range(first, count);
+            stats.pages_total += count;
+        });
         if (!walked)
             return pass(walked);
     }
+    PageSample sample(ram_);
+    if (Status taken = sample.take(data, stats.pages_total); !taken)
+        return pass(taken);
+    if (Status watched = watch_windows(stats, sample); !watched)
+        return pass(watched);
+    stats.contents = sample.contents();
+    return stats;
+}
+
+Status GuestWatch::watch_windows(MigrationStats& stats, PageSample& sample)
+{
     if (auto before = collect(); !before)
         return pass(before);
     for (const double seconds : windows_s) {
         const TimePoint start = Clock::now();
         if (!wait(seconds))
             break;
-        auto pages = collect();
-        if (!pages)
-            return pass(pages);
-        stats.windows.push_back({seconds_since(start), *pages});
+        auto dirty = collect();
+        if (!dirty)
+            return pass(dirty);
+        stats.windows.push_back({seconds_since(start), count_pages(*dirty)});
+        if (Status compared = sample.compare(*dirty); !compared)
+            return compared;
     }
-    return stats;
+    return {};
 }
 
-Result<uint64_t> GuestWatch::collect()
+Result<std::vector<PageBitmap>> GuestWatch::collect()
 {
     std::vector<PageBitmap> dirty;
     for (const RamBlock& block : ram_)
         dirty.emplace_back(block.pages());
     if (Status collected = tracker_->collect_all(dirty); !collected)
         return pass(collected);
-    uint64_t pages = 0;
-    for (const PageBitmap& block : dirty)
-        pages += block.count();
-    return pages;
+    return dirty;
 }
 
 bool GuestWatch::wait(double seconds)

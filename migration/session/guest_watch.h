@@ -3,6 +3,7 @@
 
 #include "migration/machine.h"
 #include "migration/policy/statistics.h"
+#include "migration/session/page_sample.h"
 
 #include <condition_variable>
 #include <functional>
@@ -13,7 +14,8 @@
 namespace drover {
 
 /// Watches a running guest for a moment before a migration is thought about: how many pages hold
-/// data, and how many are written within windows of 0.1, 0.2, 0.4 and 0.8 s. The guest runs on; the
+/// data, what a sample of them holds, and how many are written within windows of 0.1, 0.2, 0.4 and
+/// 0.8 s. The guest runs on; the
 /// first write to each page costs it a microsecond or two.
 ///
 /// Loop thread. Destroying it ends the watching at once; `done` is not called then.
@@ -28,7 +30,8 @@ public:
 private:
     void run();
     [[nodiscard]] Result<MigrationStats> measure();
-    [[nodiscard]] Result<uint64_t> collect();
+    [[nodiscard]] Result<std::vector<PageBitmap>> collect();
+    [[nodiscard]] Status watch_windows(MigrationStats& stats, PageSample& sample);
     /// False if it was told to stop.
     [[nodiscard]] bool wait(double seconds);
 

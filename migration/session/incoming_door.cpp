@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migration/session/incoming_door.h"
 
+#include "util/log.h"
 #include "util/loop.h"
 
 namespace drover {
@@ -78,6 +79,7 @@ void IncomingDoor::greeted(std::list<Guest>::iterator guest, Result<stream::Gree
             session_->add_data(std::move(result->socket));
         return forget(guest);
     case stream::ConnectionRole::Ask: return open_ask(guest, std::move(result->socket));
+    case stream::ConnectionRole::Probe: open_probe(std::move(result->socket), guest->peer); break;
     case stream::ConnectionRole::Tunnel: open_tunnel(std::move(result->socket), guest->peer); break;
     }
     forget(guest);
@@ -108,6 +110,22 @@ void IncomingDoor::open_session(UniqueFd socket, const std::string& peer)
                             session_.reset();
                     });
                 },
+        });
+}
+
+/// Somebody thinks of migrating to here. A migration is not to be disturbed by that.
+void IncomingDoor::open_probe(UniqueFd socket, const std::string& peer)
+{
+    if (session_ || probe_)
+        return;
+    log::debug("probed by " + peer);
+    const auto hold = machine_.page_hold();
+    probe_ =
+        std::make_unique<ProbeAnswer>(std::move(socket), hold ? "" : hold.error().text(), [this] {
+            loop::post([this, alive = alive_] { // not from within its own callback
+                if (*alive)
+                    probe_.reset();
+            });
         });
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "migration/session/destination.h"
+#include "migration/session/link_probe.h"
 #include "migration/stream/tunnel.h"
 #include "migration/transport/address.h"
 
@@ -42,6 +43,7 @@ private:
 
     void greeted(std::list<Guest>::iterator guest, Result<stream::Greeted> greeted);
     void open_session(UniqueFd socket, const std::string& peer);
+    void open_probe(UniqueFd socket, const std::string& peer);
     void open_tunnel(UniqueFd socket, const std::string& peer);
     void open_ask(std::list<Guest>::iterator guest, UniqueFd socket);
     void resume(std::list<Guest>::iterator guest);
@@ -54,6 +56,7 @@ private:
     std::unique_ptr<Listening> listening_;
     std::unique_ptr<stream::Tunnel> tunnel_; ///< fd: carries the session's connections
     std::unique_ptr<DestinationSession> session_;
+    std::unique_ptr<ProbeAnswer> probe_; ///< one at a time
     std::list<Guest> guests_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -19,7 +19,7 @@ struct TypeRule {
     uint32_t largest;
 };
 
-constexpr std::array<TypeRule, 28> rules = {{
+constexpr std::array<TypeRule, 30> rules = {{
     {FrameType::Hello, "Hello", 2, max_json_payload},
     {FrameType::Welcome, "Welcome", 2, max_json_payload},
     {FrameType::Refuse, "Refuse", 2, max_json_payload},
@@ -48,6 +48,8 @@ constexpr std::array<TypeRule, 28> rules = {{
     {FrameType::PagesPlaced, "PagesPlaced", 8, 8},
     {FrameType::AllHere, "AllHere", 0, 0},
     {FrameType::Resume, "Resume", 0, 0},
+    {FrameType::ProbeInfo, "ProbeInfo", 2, max_json_payload},
+    {FrameType::ProbeData, "ProbeData", 1, max_tunnel_payload},
 }};
 
 const TypeRule* find_rule(FrameType type)

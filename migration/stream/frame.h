@@ -25,6 +25,7 @@ enum class ConnectionRole : uint32_t {
     Data = 2,    ///< RAM; names its session in a Join frame
     Ask = 3,     ///< "what became of session T?" after a break at the switchover
     Tunnel = 4,  ///< the only connection there is (fd:); carries all others
+    Probe = 5,   ///< what are you like, and the link to you? For a forecast
 };
 
 /// Wire numbers: frozen, never reused.
@@ -58,6 +59,8 @@ enum class FrameType : uint16_t {
     PagesPlaced = 26, ///< control, destination → source: u64 payload bytes of Pages, so far
     AllHere = 27,     ///< control, destination → source: empty; no page is missing any more
     Resume = 28,      ///< ask, source → destination: empty; this is the control connection now
+    ProbeInfo = 29,   ///< probe, destination → source: JSON {software, no_postcopy}
+    ProbeData = 30,   ///< probe, source → destination: any bytes; answered by PagesPlaced
 };
 
 /// What a destination says of a session when it is asked.

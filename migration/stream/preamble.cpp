@@ -95,7 +95,7 @@ Result<ConnectionRole> decode_preamble(std::span<const std::byte, preamble_size>
                     "use the same release of Drover on both hosts");
     const uint32_t role = load_le<uint32_t>(&bytes[12]);
     if (role < static_cast<uint32_t>(ConnectionRole::Control) ||
-        role > static_cast<uint32_t>(ConnectionRole::Tunnel))
+        role > static_cast<uint32_t>(ConnectionRole::Probe))
         return fail(ErrorKind::Protocol,
                     "the peer opened a connection of the unknown role " + std::to_string(role));
     return static_cast<ConnectionRole>(role);

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-verb_bench() { # bench migrate|cost|policy [--json] [--runs N] [--case NAME] [--engine NAME]: beside others
+verb_bench() { # bench migrate|cost|policy|forecast [--json] [--runs N] [--case NAME] [--engine NAME]: beside others
     local module
     case ${1:-} in
     migrate) module=bench ;; # a migration by either
     cost) module=cost ;;     # a guest that does not migrate
+    forecast) module=forecast ;; # what is foretold of ten guests, and what happens
     policy) shift && bench_policy "$@" && return ;;
-    *) die "usage: ./devtool bench migrate|cost [--json] [--runs N] [--case NAME]… [--engine NAME]…, or
+    *) die "usage: ./devtool bench migrate|cost|forecast [--json] [--runs N] [--case NAME]… [--engine NAME]…, or
        ./devtool bench policy [--json] [--guests N] [--explain NUMBER]" ;;
     esac
     shift

@@ -168,10 +168,13 @@ def test_forecast_comes_true(case):
     except QmpError as error:
         assert "bandwidth" in error.desc, error.desc
     before = rate_over(case, source, 1.0)
-    forecast = source.qmp.execute("query-migrate-forecast", bandwidth="60MB/s")
+    forecast = source.qmp.execute("query-migrate-forecast", bandwidth="60MB/s",
+                                  uri=destination.uri)
     ways = {way["way"]: way for way in forecast["ways"]}
     assert ways["precopy"]["keeps-wish"], forecast
-    assert not ways["postcopy"]["possible"] and ways["postcopy"]["why"]
+    assert forecast["bandwidth"] == 60e6, "the link, a UNIX socket, carries more"
+    assert 0 < forecast["round-trip"] < 0.05 and forecast["contents"]["sampled"] == 512, forecast
+    assert ways["postcopy"]["possible"] and ways["postcopy"]["downtime"]["expected"] < 0.05, forecast
     assert len(forecast["windows"]) == 4 and forecast["pages"] > 51200, forecast
     assert rate_over(case, source, 1.0) > 0.97 * before
     source.qmp.execute("migrate-set-parameters", max__bandwidth=60_000_000)

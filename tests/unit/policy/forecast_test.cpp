@@ -61,5 +61,30 @@ TEST(Forecast, SaysAtTheStartWhatTheHostDoesNotPermit)
     EXPECT_FALSE(ways[2].why.empty());
 }
 
+TEST(Forecast, OfPostcopyDependsLittleOnTheWriting)
+{
+    MigrationWish wish;
+    wish.downtime_s = 0.05;
+    for (const double rate : {1'000.0, 30'000.0, 200'000.0}) {
+        MigrationStats stats = writing(rate);
+        stats.can_postcopy = true;
+        const Way way = forecast(wish, stats)[2];
+        EXPECT_TRUE(way.keeps_wish) << way.why;
+        EXPECT_NEAR(way.downtime_s.expected, 0.01, 1e-9);
+        EXPECT_GE(way.total_s.expected, 4.09) << "a round of all";
+        EXPECT_LE(way.total_s.expected, 8.3) << "and at most all of it once more";
+    }
+    MigrationStats stats = writing(1'000);
+    EXPECT_EQ(forecast(wish, stats, "no right to it")[2].why, "no right to it");
+}
+
+TEST(Forecast, ZerosAreNotSent)
+{
+    MigrationStats stats = writing(0);
+    const double all = forecast({}, stats)[0].bytes.expected;
+    stats.contents.zero = 0.25;
+    EXPECT_NEAR(forecast({}, stats)[0].bytes.expected, 0.75 * all, 0.01 * all);
+}
+
 } // namespace
 } // namespace drover

@@ -34,6 +34,7 @@ TEST(Frame, TypeNumbersAreFrozen)
         {17, "Ask"},         {18, "Outcome"},     {19, "TunnelOpen"}, {20, "TunnelData"},
         {21, "TunnelClose"}, {22, "Arrived"},     {23, "Missing"},    {24, "MissingEnd"},
         {25, "PageRequest"}, {26, "PagesPlaced"}, {27, "AllHere"},    {28, "Resume"},
+        {29, "ProbeInfo"},   {30, "ProbeData"},
     };
     for (unsigned number = 0; number < 100; ++number) {
         const auto known = names.find(number);
@@ -81,7 +82,7 @@ TEST(Frame, ForgedHeadersWithAGoodChecksumAreRefused)
         EXPECT_NE(decoded.error().message.find(word), std::string::npos) << decoded.error().message;
     };
     refused({FrameType{0}, 0, 0, 0, 0}, "unknown type 0");
-    refused({FrameType{29}, 0, 0, 0, 0}, "unknown type 29");
+    refused({FrameType{31}, 0, 0, 0, 0}, "unknown type 31");
     refused({FrameType{65535}, 0, 0, 0, 0}, "unknown type 65535");
     refused({FrameType::Commit, 1, 0, 0, 0}, "unknown flags 1");
     refused({FrameType::Pages, 0x8000, 4096, 0, 0}, "unknown flags 32768");
@@ -173,12 +174,14 @@ TEST(Preamble, GoldenBytes)
               "44 52 4f 56 45 52 0d 0a 01 00 00 00 03 00 00 00");
     EXPECT_EQ(to_hex(encode_preamble(ConnectionRole::Tunnel)),
               "44 52 4f 56 45 52 0d 0a 01 00 00 00 04 00 00 00");
+    EXPECT_EQ(to_hex(encode_preamble(ConnectionRole::Probe)),
+              "44 52 4f 56 45 52 0d 0a 01 00 00 00 05 00 00 00");
 }
 
 TEST(Preamble, EachRoleSurvivesTheWayThere)
 {
     for (const auto role : {ConnectionRole::Control, ConnectionRole::Data, ConnectionRole::Ask,
-                            ConnectionRole::Tunnel}) {
+                            ConnectionRole::Tunnel, ConnectionRole::Probe}) {
         const auto decoded = decode_preamble(encode_preamble(role));
         ASSERT_TRUE(decoded);
         EXPECT_EQ(*decoded, role);
@@ -222,7 +225,7 @@ TEST(Preamble, OtherFormatsAreNamed)
 
 TEST(Preamble, UnknownRolesAreRefused)
 {
-    for (const char* role : {"00 00 00 00", "05 00 00 00", "01 00 00 80"}) {
+    for (const char* role : {"00 00 00 00", "06 00 00 00", "01 00 00 80"}) {
         const auto decoded = decode_preamble(
             preamble_of(hex(std::string("44 52 4f 56 45 52 0d 0a 01 00 00 00") + role)));
         ASSERT_FALSE(decoded) << role;

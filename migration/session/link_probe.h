@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "migration/stream/frame_io.h"
+#include "migration/transport/address.h"
+#include "util/clock.h"
+#include "util/loop.h"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace drover {
+
+/// What a waiting destination and the link to it are like.
+struct LinkReport {
+    double bytes_s = 0;      ///< goodput of one connection
+    double round_trip_s = 0; ///< the shortest that was seen
+    std::string no_postcopy; ///< why the destination has none, in words; empty if it has
+};
+
+/// Measures the link to a waiting destination, for a forecast: some round trips, then data for a
+/// third of a second. The destination takes no notice otherwise. Loop thread only.
+class LinkProbe {
+public:
+    /// `done` is called once, never from within the constructor.
+    LinkProbe(MigrationAddress address, std::function<void(Result<LinkReport>)> done);
+    ~LinkProbe();
+    LinkProbe(const LinkProbe&) = delete;
+    LinkProbe& operator=(const LinkProbe&) = delete;
+
+private:
+    void connected(Result<UniqueFd> socket);
+    void handle(const stream::Frame& frame);
+    void ponged();
+    void fill(uint64_t placed);
+    void placed(uint64_t bytes);
+    void finish(Result<LinkReport> result);
+
+    std::function<void(Result<LinkReport>)> done_;
+    std::unique_ptr<Connecting> connecting_;
+    std::unique_ptr<stream::FrameConnection> connection_;
+    loop::Source limit_;
+    LinkReport report_;
+    bool informed_ = false;
+    unsigned pings_ = 0;
+    TimePoint pinged_{};
+    stream::Bytes piece_;
+    uint64_t sent_ = 0;
+    std::optional<std::pair<uint64_t, TimePoint>> first_placed_;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+/// The other end, of one connection.
+class ProbeAnswer {
+public:
+    /// `closed` is called once; not from within the constructor.
+    ProbeAnswer(UniqueFd socket, const std::string& no_postcopy, std::function<void()> closed);
+
+private:
+    void handle(const stream::Frame& frame);
+    void close();
+
+    std::unique_ptr<stream::FrameConnection> connection_;
+    std::function<void()> closed_;
+    loop::Source limit_;
+    uint64_t taken_ = 0;
+};
+
+} // namespace drover
