@@ -2,6 +2,8 @@
 #include "migration/policy/forecast.h"
 
 #include "migration/policy/model.h"
+#include "migration/policy/play.h"
+#include "migration/policy/policy.h"
 
 #include <algorithm>
 #include <cmath>
@@ -24,9 +26,25 @@ struct Three {
     Prediction expected;
     Prediction low;
     Prediction high;
+    double slowdown = 0; ///< expected
 };
 
-Three play(const MigrationWish& wish, const MigrationStats& stats, double slowdown)
+Three play_three(const MigrationWish& wish, const MigrationStats& stats)
+{
+    const ConvergePolicy policy;
+    const DirtyModel dirty = DirtyModel::of(stats);
+    const LinkModel link = LinkModel::of(stats);
+    LinkModel fast = link, slow = link;
+    fast.bytes_s *= link_spread;
+    slow.bytes_s /= link_spread;
+    const double spread = std::max(dirty.spread(), least_spread);
+    const Played expected = play(policy, wish, stats, dirty, link);
+    return {expected.outcome, play(policy, wish, stats, dirty.scaled(1 / spread), fast).outcome,
+            play(policy, wish, stats, dirty.scaled(spread), slow).outcome, expected.slowdown};
+}
+
+/// By rounds alone, with the guest slowed from the start.
+Three predict_three(const MigrationStats& stats, double downtime_s, double slowdown)
 {
     const DirtyModel dirty = DirtyModel::of(stats);
     const LinkModel link = LinkModel::of(stats);
@@ -37,11 +55,11 @@ Three play(const MigrationWish& wish, const MigrationStats& stats, double slowdo
     const Situation now{.pages_left =
                             static_cast<double>(stats.pages_total) * (1 - stats.contents.zero),
                         .handover_s = stats.handover_s,
-                        .downtime_s = wish.downtime_s,
+                        .downtime_s = downtime_s,
                         .first_round = true};
     return {predict(dirty, link, now, slowdown),
             predict(dirty.scaled(1 / spread), fast, now, slowdown),
-            predict(dirty.scaled(spread), slow, now, slowdown)};
+            predict(dirty.scaled(spread), slow, now, slowdown), slowdown};
 }
 
 Estimate estimate(const Three& three, double Prediction::*member)
@@ -50,8 +68,9 @@ Estimate estimate(const Three& three, double Prediction::*member)
     return {c, std::min({a, b, c}), std::max({a, b, c})};
 }
 
-Way describe(const char* name, const MigrationWish& wish, const Three& three, double slowdown)
+Way describe(const char* name, const MigrationWish& wish, const Three& three)
 {
+    const double slowdown = three.slowdown;
     Way way;
     way.name = name;
     way.possible = three.expected.fits;
@@ -73,21 +92,26 @@ Way describe(const char* name, const MigrationWish& wish, const Three& three, do
     return way;
 }
 
+Way precopy(const MigrationWish& wish, const MigrationStats& stats)
+{
+    MigrationWish patient = wish;
+    patient.on_stall = {StallAction::Wait};
+    patient.deadline_s.reset();
+    return describe("precopy", wish, play_three(patient, stats));
+}
+
 Way slowed(const MigrationWish& wish, const MigrationStats& stats)
 {
     // If what is permitted does not do, the user learns what would.
     constexpr double most = 0.95;
-    double slowdown = slowdown_step;
-    Three three = play(wish, stats, slowdown);
+    Three three = predict_three(stats, wish.downtime_s, slowdown_step);
     const auto fits = [&] {
         return three.expected.fits &&
                (!wish.deadline_s || three.expected.seconds <= *wish.deadline_s);
     };
-    while (!fits() && slowdown < most) {
-        slowdown += slowdown_step;
-        three = play(wish, stats, slowdown);
-    }
-    Way way = describe("slowed", wish, three, slowdown);
+    while (!fits() && three.slowdown < most)
+        three = predict_three(stats, wish.downtime_s, three.slowdown + slowdown_step);
+    Way way = describe("slowed", wish, three);
     if (!stats.can_slow) {
         way.possible = way.keeps_wish = false;
         way.why = "this host permits no way to slow the guest";
@@ -102,9 +126,7 @@ Way postcopy(const MigrationWish& wish, const MigrationStats& stats, std::string
     if (!stats.can_postcopy)
         return {.name = "postcopy",
                 .why = why_not.empty() ? "this host permits none" : std::string(why_not)};
-    MigrationWish any = wish;
-    any.downtime_s = std::numeric_limits<double>::infinity();
-    const Three three = play(any, stats, 0);
+    const Three three = predict_three(stats, std::numeric_limits<double>::infinity(), 0);
     Way way;
     way.name = "postcopy";
     way.possible = true;
@@ -130,8 +152,7 @@ Way postcopy(const MigrationWish& wish, const MigrationStats& stats, std::string
 std::vector<Way> forecast(const MigrationWish& wish, const MigrationStats& stats,
                           std::string_view why_no_postcopy)
 {
-    return {describe("precopy", wish, play(wish, stats, 0), 0), slowed(wish, stats),
-            postcopy(wish, stats, why_no_postcopy)};
+    return {precopy(wish, stats), slowed(wish, stats), postcopy(wish, stats, why_no_postcopy)};
 }
 
 } // namespace drover

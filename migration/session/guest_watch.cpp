@@ -9,7 +9,7 @@ namespace drover {
 
 namespace {
 
-constexpr double windows_s[] = {0.1, 0.2, 0.4, 0.8};
+constexpr double windows_s[] = {0.02, 0.05, 0.1, 0.2, 0.4, 0.8};
 
 } // namespace
 

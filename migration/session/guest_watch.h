@@ -14,7 +14,7 @@
 namespace drover {
 
 /// Watches a running guest for a moment before a migration is thought about: how many pages hold
-/// data, what a sample of them holds, and how many are written within windows of 0.1, 0.2, 0.4 and
+/// data, what a sample of them holds, and how many are written within windows of 0.02 to
 /// 0.8 s. The guest runs on; the
 /// first write to each page costs it a microsecond or two.
 ///

@@ -24,7 +24,7 @@ namespace drover {
 
 /// Device state and round trips, before anything was measured: what a QEMU needs to save, load and
 /// resume a guest on an idle host, in seconds.
-inline constexpr double usual_handover_s = 0.010;
+inline constexpr double usual_handover_s = 0.012;
 
 struct SourceOptions {
     MigrationAddress address;

@@ -175,7 +175,7 @@ def test_forecast_comes_true(case):
     assert forecast["bandwidth"] == 60e6, "the link, a UNIX socket, carries more"
     assert 0 < forecast["round-trip"] < 0.05 and forecast["contents"]["sampled"] == 512, forecast
     assert ways["postcopy"]["possible"] and ways["postcopy"]["downtime"]["expected"] < 0.05, forecast
-    assert len(forecast["windows"]) == 4 and forecast["pages"] > 51200, forecast
+    assert len(forecast["windows"]) == 6 and forecast["pages"] > 51200, forecast
     assert rate_over(case, source, 1.0) > 0.97 * before
     source.qmp.execute("migrate-set-parameters", max__bandwidth=60_000_000)
     mark = case.start_migration(source, destination.uri)
