@@ -10,12 +10,12 @@
 #include "migration/ram/ram_block.h"
 #include "util/clock.h"
 #include "vmm/qemu/tracker/holding.h"
+#include "vmm/qemu/tracker/protection.h"
 #include "vmm/qemu/tracker/standstill.h"
 #include "vmm/qemu/tracker/written_scan.h"
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <functional>
 #include <linux/userfaultfd.h>
 #include <mutex>
@@ -50,39 +50,6 @@ std::vector<Piece> pieces_of(std::span<const BlockMapping> blocks)
             pieces.push_back({i, {blocks[i].address + at, std::min(piece_bytes, size - at)}});
     }
     return pieces;
-}
-
-/// Where we were too late, whoever waits there may go on: the page is not protected any more.
-Status set_protection(int userfaultfd, uffdio_range range, uint64_t mode)
-{
-    uffdio_writeprotect argument{};
-    argument.range = range;
-    argument.mode = mode;
-    int result;
-    do {
-        result = ioctl(userfaultfd, UFFDIO_WRITEPROTECT, &argument);
-    } while (result < 0 && (errno == EINTR || errno == EAGAIN));
-    if (result == 0)
-        return {};
-    const int error = errno;
-    if (mode == 0 && error == ENOENT && ioctl(userfaultfd, UFFDIO_WAKE, &range) == 0)
-        return {};
-    return fail_errno("changing the write protection of the guest's RAM", error);
-}
-
-/// Moves a part of a mapping from one userfaultfd to another; nothing of it is protected then.
-Status hand_over(uffdio_range range, int from, int to)
-{
-    if (ioctl(from, UFFDIO_UNREGISTER, &range) < 0)
-        return fail_errno("giving up a userfaultfd's part of the guest's RAM", errno);
-    // The kernel does not wake them by itself; those that were not stopped would wait for ever.
-    (void)ioctl(from, UFFDIO_WAKE, &range);
-    uffdio_register registration{};
-    registration.range = range;
-    registration.mode = UFFDIO_REGISTER_MODE_WP;
-    if (ioctl(to, UFFDIO_REGISTER, &registration) < 0)
-        return fail_errno("registering the guest's RAM with a userfaultfd", errno);
-    return {};
 }
 
 class PagemapScanTracker : public HoldingTracker {
