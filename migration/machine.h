@@ -10,9 +10,17 @@
 #include <cstddef>
 #include <functional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 namespace drover {
+
+/// How a guest is to be slowed down.
+struct SlowDown {
+    double part = 0;     ///< of its speed, 0 (not at all) … 0.99
+    double most = 0;     ///< never by more than this, whatever the way
+    double writes_s = 0; ///< what a guest slowed like this writes to: clean pages/s; 0: unknown
+};
 
 /// What the migration engine needs of a hypervisor. The engine knows no other thing about it.
 ///
@@ -49,9 +57,12 @@ public:
         return fail(ErrorKind::Refused, "this machine cannot be slowed down", "");
     }
 
-    /// Slows the guest by this part of its speed, 0 (not at all) … 0.99. If it fails, the guest
-    /// runs at full speed.
-    [[nodiscard]] virtual Status slow_down(double /*part*/) { return can_slow(); }
+    /// Slows the guest in one of two ways: by that part of its speed, or by bounding its first
+    /// writes to clean pages. If it fails, the guest runs at full speed.
+    [[nodiscard]] virtual Status slow_down(const SlowDown& /*wish*/) { return can_slow(); }
+
+    /// The way in which the guest is slowed now; empty if it is not.
+    [[nodiscard]] virtual std::string_view slowed_by() const { return {}; }
 
     struct SaveCallbacks {
         /// The vCPUs stand still and all I/O is done: RAM does not change any more. `ran`: the

@@ -113,6 +113,8 @@ Json drover_json(const SourceSession& session, const MigrationWish& wish)
         own["no-postcopy"] = report.no_postcopy;
     if (wish.deadline_s)
         own["deadline"] = *wish.deadline_s;
+    if (!report.slowed_by.empty())
+        own["slowed-by"] = report.slowed_by;
     return own;
 }
 
@@ -121,11 +123,14 @@ Json drover_json(const SourceSession& session, const MigrationWish& wish)
 Json decision_json(const Decision& decision)
 {
     static constexpr const char* actions[] = {"next-round", "switch-over", "postcopy", "abort"};
-    return Json{{"action", actions[static_cast<size_t>(decision.action)]},
-                {"reason", decision.reason},
-                {"slowdown", decision.slowdown * 100},
-                {"predicted-downtime", decision.predicted_downtime_s},
-                {"predicted-total", decision.predicted_total_s}};
+    Json json{{"action", actions[static_cast<size_t>(decision.action)]},
+              {"reason", decision.reason},
+              {"slowdown", decision.slowdown * 100},
+              {"predicted-downtime", decision.predicted_downtime_s},
+              {"predicted-total", decision.predicted_total_s}};
+    if (decision.slowdown > 0)
+        json["write-rate"] = std::lround(decision.write_rate);
+    return json;
 }
 
 Json forecast_json(const MigrationStats& stats, const std::vector<Way>& ways,

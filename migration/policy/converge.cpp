@@ -142,15 +142,25 @@ private:
         return decision_;
     }
 
+    /// Less if the user's bound was lowered meanwhile.
+    void slow_by(double slowdown)
+    {
+        decision_.slowdown = std::min(slowdown, wish_.max_slowdown);
+        const double round_s = left_ / std::max(link_.pages_s(), 1.0);
+        if (decision_.slowdown > 0 && dirty_.known() && round_s > 0)
+            decision_.write_rate =
+                dirty_.pages_within(round_s * (1 - decision_.slowdown)) / round_s;
+    }
+
     Decision another_round(double slowdown, const std::string& why)
     {
-        decision_.slowdown = std::min(slowdown, wish_.max_slowdown); // it may have been lowered
+        slow_by(slowdown);
         return finish(Decision::Action::NextRound, why, "another round");
     }
 
     Decision switch_over(const std::string& why)
     {
-        decision_.slowdown = std::min(stats_.slowdown, wish_.max_slowdown);
+        slow_by(stats_.slowdown);
         decision_.predicted_total_s = stats_.elapsed_s + decision_.predicted_downtime_s;
         return finish(Decision::Action::SwitchOver, why, "switch over");
     }

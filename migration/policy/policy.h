@@ -15,6 +15,9 @@ struct Decision {
     enum class Action { NextRound, SwitchOver, Postcopy, Abort };
     Action action = Action::NextRound;
     double slowdown = 0; ///< to be in force from now on, 0 … 1 of the guest's speed
+    /// What a guest slowed like this is expected to write to in the round to come: clean pages/s. 0
+    /// without a slow-down.
+    double write_rate = 0;
     /// In the round to come, pages that are found written again when their turn comes may wait for
     /// the next one: they will be written a third time. Not if this may be the last live round.
     bool leave_hot = false;

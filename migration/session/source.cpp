@@ -47,7 +47,7 @@ void SourceSession::set_wish(const MigrationWish& wish)
     options_.wish = wish;
     if (may_slow)
         machine_.observe();
-    set_slowdown(std::min(report_.slowdown, wish.max_slowdown));
+    set_slowdown(std::min(report_.slowdown, wish.max_slowdown), report_.decision.write_rate);
 }
 
 void SourceSession::enter(SourceState next)

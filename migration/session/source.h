@@ -44,6 +44,7 @@ struct SourceReport {
     std::vector<Decision> decisions; ///< one a round; of very many the first and the latest
     double slowdown = 0;             ///< in force now
     double worst_slowdown = 0;       ///< so far
+    std::string slowed_by;           ///< the machine's way, the latest that was used
     double setup_s = 0;              ///< until the first round began
     double switchover_s = 0;         ///< when the switchover was decided
     double paused_s = 0;             ///< when the guest was paused
@@ -136,7 +137,7 @@ private:
     void decide();
     void act(const Decision& decision);
     void start_next_round();
-    void set_slowdown(double slowdown);
+    void set_slowdown(double slowdown, double write_rate = 0);
 
     // source_switchover.cpp: from the decision to the end
     void begin_switchover();

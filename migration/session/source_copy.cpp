@@ -137,7 +137,7 @@ void SourceSession::decide()
     report_.decisions.push_back(report_.decision);
     if (report_.decisions.size() > kept_decisions)
         report_.decisions.erase(report_.decisions.begin() + kept_decisions / 2);
-    set_slowdown(report_.decision.slowdown);
+    set_slowdown(report_.decision.slowdown, report_.decision.write_rate);
     observer_.decided(report_.decision);
     if (state_ == SourceState::Copying) // else the observer has given up
         act(report_.decision);
@@ -168,13 +168,17 @@ void SourceSession::start_next_round()
     });
 }
 
-void SourceSession::set_slowdown(double slowdown)
+/// While it is slowed the machine is told each time: what a slowed guest writes changes.
+void SourceSession::set_slowdown(double slowdown, double write_rate)
 {
-    if (slowdown == report_.slowdown)
+    if (slowdown == 0 && report_.slowdown == 0)
         return;
-    const Status slowed = machine_.slow_down(slowdown);
+    const Status slowed = machine_.slow_down(
+        {.part = slowdown, .most = options_.wish.max_slowdown, .writes_s = write_rate});
     report_.slowdown = slowed ? slowdown : 0;
     report_.worst_slowdown = std::max(report_.worst_slowdown, report_.slowdown);
+    if (const std::string_view way = machine_.slowed_by(); !way.empty())
+        report_.slowed_by = way;
 }
 
 } // namespace drover

@@ -11,6 +11,7 @@ from drover_e2e.qmp import Qmp, QmpError
 from drover_e2e.runner import test
 from drover_e2e.vm import GuestOptions
 
+WAYS = ["write-governor", "vcpu-share"]
 # 64 MiB written 10,000 times a second, over a link of 25 MB/s: rounds alone never end.
 BUSY = GuestOptions(memory="256M", working_set="64M", dirty=10000)
 SLOW_LINK = 25_000_000
@@ -44,29 +45,37 @@ def rate_over(case, vm, seconds: float) -> float:
     return analysis.rate(case.beats.between(first.at, last.at, vm.name))
 
 
-def wait_slowed(source, mark: int) -> dict:
+def slowed_by(way: str) -> dict[str, str]:
+    return {"DROVER_SLOWDOWN": way}
+
+
+def wait_slowed(source, mark: int, way: str) -> dict:
     try:
-        return source.qmp.wait_event("MIGRATION_DECISION", 60, mark,
-                                     lambda data: data["slowdown"] > 0).data
+        decision = source.qmp.wait_event("MIGRATION_DECISION", 60, mark,
+                                         lambda data: data["slowdown"] > 0).data
+        assert source.qmp.execute("query-migrate")["drover"]["slowed-by"] == way
+        return decision
     except TimeoutError:
         if "cannot be slowed down" in source.stderr():
             raise Skip("this host permits no way to slow a guest") from None
         raise
 
 
-@test()
-def test_slowed_guest_converges(case):
+@test(slowdown=WAYS)
+def test_slowed_guest_converges(case, slowdown):
     """Slowed as far as permitted and no further, it ends within the wishes, at full speed again."""
-    options = BUSY.but(policy="downtime=200ms,deadline=60s,max-slowdown=60,on-stall=slow:abort")
+    options = BUSY.but(policy="downtime=200ms,deadline=60s,max-slowdown=60,on-stall=slow:abort",
+                       env=slowed_by(slowdown))
     source, destination = case.guest(options), case.destination(options)
     limit(source)
     mark = source.qmp.mark()
     case.start_migration(source, destination.uri)
-    decision = wait_slowed(source, mark)
+    decision = wait_slowed(source, mark, slowdown)
     assert "slowed by" in decision["reason"] or "slowing" in decision["reason"], decision
     case.finish_migration(source, mark)
     report = source.qmp.execute("query-migrate")
     assert 0 < report["drover"]["worst-slowdown"] <= 60, report
+    assert report["drover"]["slowed-by"] == slowdown, report
     assert report["downtime"] < 400, report
     case.alive_on(destination)
     assert rate_over(case, destination, 1.0) > 0.8 * BUSY.dirty
@@ -74,16 +83,17 @@ def test_slowed_guest_converges(case):
     assert not left_over_groups(source) and not vcpu_is_bound(source)
 
 
-@test(way=["cancel", "destination"])
-def test_slow_down_ends_with_the_migration(case, way):
+@test(way=["cancel", "destination"], slowdown=WAYS)
+def test_slow_down_ends_with_the_migration(case, way, slowdown):
     """Cancelled, or failed: the guest runs at full speed at once."""
-    options = BUSY.but(policy="downtime=20ms,max-slowdown=80,on-stall=slow")
+    options = BUSY.but(policy="downtime=20ms,max-slowdown=80,on-stall=slow",
+                       env=slowed_by(slowdown))
     source, destination = case.guest(options), case.destination(options)
     before = rate_over(case, source, 1.0)
     limit(source)
     mark = case.start_migration(source, destination.uri)
-    wait_slowed(source, mark)
-    assert vcpu_is_bound(source)
+    wait_slowed(source, mark, slowdown)
+    assert vcpu_is_bound(source) == (slowdown == "vcpu-share")
     if way == "cancel":
         source.qmp.execute("migrate_cancel")
     else:
@@ -91,6 +101,25 @@ def test_slow_down_ends_with_the_migration(case, way):
     source.qmp.wait_migration("cancelled", "failed", after=mark)
     assert not vcpu_is_bound(source)
     assert rate_over(case, source, 1.0) > 0.8 * before
+
+
+@test()
+def test_governor_bounds_a_fast_writer(case):
+    """20,000 random pages a second, over a link that carries 15,000: it converges."""
+    options = GuestOptions(memory="512M", working_set="200M", dirty=20000,
+                           policy="downtime=50ms,deadline=60s,max-slowdown=60,on-stall=slow:abort",
+                           env=slowed_by("write-governor"))
+    source, destination = case.guest(options), case.destination(options)
+    source.qmp.execute("migrate-set-parameters", max__bandwidth=62_500_000)
+    mark = case.start_migration(source, destination.uri)
+    decision = wait_slowed(source, mark, "write-governor")
+    assert 0 < decision["write-rate"] < 20000, decision
+    case.finish_migration(source, mark)
+    report = source.qmp.execute("query-migrate")
+    assert report["drover"]["slowed-by"] == "write-governor", report
+    assert report["downtime"] < 100, report
+    case.alive_on(destination)
+    case.healthy(destination)
 
 
 @test()

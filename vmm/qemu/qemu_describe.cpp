@@ -81,8 +81,8 @@ Json QemuMachine::describe_from(const std::vector<Json>& answers)
         threads.push_back(static_cast<pid_t>(json_u64(cpu, "thread-id")));
     if (threads != vcpu_threads_) { // vCPUs came or went, and it is another question
         vcpu_threads_ = std::move(threads);
-        throttle_.reset();
-        no_throttle_.reset();
+        brake_.reset();
+        no_brake_.reset();
     }
     gives_memory_back_ = false;
     for (const auto& [name, device] : devices.items()) {

@@ -48,37 +48,51 @@ Result<DirtyTracker*> QemuMachine::tracker()
 
 Status QemuMachine::can_slow()
 {
-    if (throttle_)
+    if (brake_)
         return {};
-    if (!no_throttle_) {
-        auto made = VcpuThrottle::create(config_.pid, vcpu_threads_);
+    if (!no_brake_) {
+        auto tracked = tracker(); // where there is none, nobody migrates anyway
+        auto made = GuestBrake::create({.process = config_.pid,
+                                        .vcpus = vcpu_threads_,
+                                        .tracker = tracked ? *tracked : nullptr,
+                                        .blocks = mappings_});
         if (made) {
-            throttle_ = std::move(*made);
+            brake_ = std::move(*made);
             return {};
         }
-        no_throttle_ = std::move(made.error());
-        log::warning("the guest cannot be slowed down here: " + no_throttle_->text());
+        no_brake_ = std::move(made.error());
+        log::warning("the guest cannot be slowed down here: " + no_brake_->text());
     }
-    return std::unexpected(*no_throttle_);
+    return std::unexpected(*no_brake_);
 }
 
 void QemuMachine::observe()
 {
     if (can_slow())
-        throttle_->observe();
+        brake_->observe();
 }
 
-Status QemuMachine::slow_down(double part)
+Status QemuMachine::slow_down(const SlowDown& wish)
 {
+    if (wish.part <= 0) {
+        if (brake_)
+            brake_->release(save_phase_ == SavePhase::Paused || save_phase_ == SavePhase::Saved);
+        return {};
+    }
     if (Status can = can_slow(); !can)
         return can;
-    Status slowed = throttle_->slow_down(part);
+    Status slowed = brake_->slow_down(wish);
     if (!slowed) {
         log::warning("the guest could not be slowed down: " + slowed.error().text());
-        no_throttle_ = slowed.error();
-        throttle_.reset();
+        no_brake_ = slowed.error();
+        brake_.reset();
     }
     return slowed;
+}
+
+std::string_view QemuMachine::slowed_by() const
+{
+    return brake_ ? brake_->way() : std::string_view();
 }
 
 void QemuMachine::handle_event(const Json& event)

@@ -4,7 +4,7 @@
 #include "migration/machine.h"
 #include "monitor/qmp_client.h"
 #include "util/loop.h"
-#include "vmm/qemu/throttle/vcpu_throttle.h"
+#include "vmm/qemu/throttle/guest_brake.h"
 #include "vmm/qemu/tracker/placement.h"
 
 #include <memory>
@@ -44,7 +44,8 @@ public:
     bool gives_memory_back() const override { return gives_memory_back_; }
     void observe() override;
     Status can_slow() override;
-    Status slow_down(double part) override;
+    Status slow_down(const SlowDown& wish) override;
+    std::string_view slowed_by() const override;
 
     void begin_save(SaveCallbacks callbacks) override;
     void finish_save() override;
@@ -88,9 +89,9 @@ private:
     bool wants_still_ = false;              ///< what stand_still() was told
     bool stands_still_ = false;             ///< it has stopped the guest
     bool gives_memory_back_ = false;
-    std::vector<pid_t> vcpu_threads_;        ///< as describe() found them
-    std::unique_ptr<VcpuThrottle> throttle_; ///< made when it is first asked for
-    std::optional<Error> no_throttle_;       ///< why it could not be made
+    std::vector<pid_t> vcpu_threads_;   ///< as describe() found them
+    std::unique_ptr<GuestBrake> brake_; ///< made when it is first asked for
+    std::optional<Error> no_brake_;     ///< why it could not be made
     std::optional<Error> died_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 

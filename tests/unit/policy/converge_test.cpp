@@ -160,6 +160,24 @@ TEST(Converge, SlowsAsLittleAsHelps)
     EXPECT_GT(decide(wish, stats).slowdown, decision.slowdown);
 }
 
+TEST(Converge, SaysWhatASlowedGuestWrites)
+{
+    MigrationWish wish = wish_of(0.01, {}, {Slow});
+    MigrationStats stats = stats_of({50000, 49000, 50000});
+    EXPECT_EQ(decide(wish, stats).write_rate, 0) << "not slowed";
+    double last = 1e9;
+    for (const double most : {0.2, 0.5, 0.9}) {
+        wish.max_slowdown = most;
+        const Decision decision = decide(wish, stats);
+        EXPECT_GT(decision.slowdown, 0);
+        EXPECT_GT(decision.write_rate, 0);
+        EXPECT_LT(decision.write_rate, last);
+        last = decision.write_rate;
+    }
+    const RoundStats& round = stats.rounds.back();
+    EXPECT_LT(last, static_cast<double>(round.pages_dirty) / round.seconds / 2);
+}
+
 TEST(Converge, NeverSlowsMoreThanPermittedNorWhereItCannot)
 {
     MigrationWish wish = wish_of(0.01, 30, {Slow});

@@ -3,14 +3,19 @@
 // The process whose memory the trackers' tests watch: it maps a file as QEMU maps guest RAM and
 // writes it as it is told, a line on standard input each; each is answered by "ok".
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <functional>
+#include <mutex>
 #include <sys/mman.h>
 #include <thread>
 #include <unistd.h>
+#include <vector>
 
 namespace {
 
@@ -43,6 +48,118 @@ bool read_direct(const char* path, char* page, uint64_t times)
                static_cast<ssize_t>(page_size);
     close(fd);
     return done;
+}
+
+/// Threads that stand for vCPUs: they live on, and do what all are told.
+class Team {
+public:
+    void start(unsigned count)
+    {
+        std::unique_lock lock(lock_);
+        for (unsigned i = 0; i < count; ++i)
+            std::thread(&Team::run, this, i).detach();
+        changed_.wait(lock, [&] { return tids_.size() == count; });
+    }
+    /// Returns when all have done it.
+    void work(std::function<void(unsigned)> job)
+    {
+        std::unique_lock lock(lock_);
+        job_ = std::move(job);
+        left_ = static_cast<unsigned>(tids_.size());
+        ++turn_;
+        changed_.notify_all();
+        changed_.wait(lock, [&] { return left_ == 0; });
+    }
+    [[nodiscard]] const std::vector<pid_t>& tids() const { return tids_; }
+
+private:
+    [[noreturn]] void run(unsigned number)
+    {
+        std::unique_lock lock(lock_);
+        tids_.push_back(gettid());
+        changed_.notify_all();
+        for (uint64_t turn = 0;;) {
+            changed_.wait(lock, [&] { return turn_ != turn; });
+            turn = turn_;
+            const std::function<void(unsigned)> job = job_;
+            lock.unlock();
+            job(number);
+            lock.lock();
+            --left_;
+            changed_.notify_all();
+        }
+    }
+
+    std::mutex lock_;
+    std::condition_variable changed_;
+    std::vector<pid_t> tids_;
+    std::function<void(unsigned)> job_;
+    uint64_t turn_ = 0;
+    unsigned left_ = 0;
+};
+Team g_team;
+
+using Clock = std::chrono::steady_clock;
+
+void compute(std::chrono::microseconds time)
+{
+    const Clock::time_point start = Clock::now();
+    while (Clock::now() - start < time) {
+    }
+}
+
+/// Each thread of the team writes every so manieth page from the first on, and computes between
+/// two, until the time is over. Prints how many pages that were in how many microseconds.
+void spread(char* memory, uint64_t pages, std::chrono::milliseconds time,
+            std::chrono::microseconds between)
+{
+    std::atomic<uint64_t> written = 0;
+    const Clock::time_point start = Clock::now();
+    g_team.work([&](unsigned number) {
+        for (uint64_t page = number; page < pages; page += g_team.tids().size()) {
+            ++memory[page * page_size];
+            ++written;
+            compute(between);
+            if (Clock::now() - start >= time)
+                return;
+        }
+    });
+    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start);
+    printf("ok %llu %lld\n", static_cast<unsigned long long>(written),
+           static_cast<long long>(took.count()));
+}
+
+/// What a team does; false if it is none of this. It prints its own answer.
+bool obey_as_team(const char* line, char* memory, uint64_t pages)
+{
+    unsigned long long a = 0, b = 0, c = 0;
+    if (sscanf(line, "team %llu", &a) == 1) {
+        g_team.start(static_cast<unsigned>(a));
+        printf("ok");
+        for (const pid_t tid : g_team.tids())
+            printf(" %d", tid);
+        puts("");
+    } else if (sscanf(line, "team-spread %llu %llu", &a, &b) == 2) {
+        spread(memory, pages, std::chrono::milliseconds(a), std::chrono::microseconds(b));
+    } else if (sscanf(line, "team-scribble %llu", &a) == 1) {
+        g_team.work([=](unsigned number) { scribble(memory, pages, a, number); });
+        puts("ok");
+    } else if (sscanf(line, "team-work %llu %llu %llu", &a, &b, &c) == 3) {
+        // Reads all, and writes the pages from a to b, c times.
+        std::atomic<uint64_t> sum = 0;
+        g_team.work([&](unsigned number) {
+            for (uint64_t turn = 0; turn < c; ++turn) {
+                for (uint64_t page = 0; page < pages; ++page)
+                    sum += static_cast<volatile char*>(memory)[page * page_size];
+                for (uint64_t page = a; page < b; ++page)
+                    static_cast<volatile char*>(memory)[page * page_size + number] = 1;
+            }
+        });
+        puts("ok");
+    } else {
+        return false;
+    }
+    return true;
 }
 
 bool obey(const char* line, char* memory, uint64_t pages)
@@ -80,7 +197,9 @@ int main(int, char** arguments)
     fflush(stdout);
     char line[512];
     while (fgets(line, sizeof line, stdin)) {
-        puts(obey(line, static_cast<char*>(map), pages) ? "ok" : "failed");
+        char* memory = static_cast<char*>(map);
+        if (!obey_as_team(line, memory, pages))
+            puts(obey(line, memory, pages) ? "ok" : "failed");
         fflush(stdout);
     }
     return 0;

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sstream>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -101,7 +102,13 @@ bool Victim::answer()
     char byte = 0;
     while (read(from_.get(), &byte, 1) == 1 && byte != '\n')
         line += byte;
-    return line == "ok";
+    std::istringstream words(line);
+    std::string word;
+    words >> word;
+    numbers_.clear();
+    for (long number = 0; words >> number;)
+        numbers_.push_back(number);
+    return word == "ok";
 }
 
 std::span<const BlockMapping> Victim::mappings()

@@ -24,6 +24,8 @@ public:
     [[nodiscard]] bool has_answered() const;
     /// Waits for the answer: whether it could do it.
     [[nodiscard]] bool answer();
+    /// What it answered besides, as numbers.
+    [[nodiscard]] const std::vector<long>& numbers() const { return numbers_; }
     bool do_it(const std::string& command)
     {
         tell(command);
@@ -39,6 +41,7 @@ public:
 private:
     RamBlock block_;
     pid_t pid_ = -1;
+    std::vector<long> numbers_;
     UniqueFd to_, from_, announcements_;
     std::vector<BlockMapping> mappings_;
 };

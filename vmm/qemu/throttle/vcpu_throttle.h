@@ -20,6 +20,8 @@ public:
 
     /// From here on the guest's use of the processor is measured, at full speed.
     void observe();
+    /// That is over: it is slowed from now on, by this or by other means.
+    void conclude();
 
     /// 0: full speed … 0.99. Where one cannot be slowed, all are fast again.
     [[nodiscard]] Status slow_down(double part);
@@ -34,7 +36,6 @@ private:
     };
 
     explicit VcpuThrottle(pid_t process) : process_(process) {}
-    void conclude();
     void release();
     /// Processor time of the group's threads so far, seconds.
     [[nodiscard]] double ran(const Group& group) const;
@@ -42,6 +43,7 @@ private:
     pid_t process_;
     std::vector<Group> groups_;
     TimePoint observed_{};
+    bool observing_ = false;
     bool slowed_ = false;
 };
 

@@ -5,9 +5,10 @@
 
 namespace drover {
 
-/// Gives the mapping's holding userfaultfd its features, which can be done once; more often does no
-/// harm. As many of them as the kernel has: who needs one that is not there fails when it registers
-/// its range.
-[[nodiscard]] Status enable_holding(const BlockMapping& mapping);
+/// Gives the block's holding userfaultfd the features for everything that it is used for (the write
+/// governor, post-copy), or as many as the kernel has. A userfaultfd takes them once: whoever comes
+/// first does it, and a second call changes nothing. Returns the features in force,
+/// abi::uffd_feature_…. The error says why nothing can be held here.
+[[nodiscard]] Result<uint64_t> enable_holding(const BlockMapping& block);
 
 } // namespace drover

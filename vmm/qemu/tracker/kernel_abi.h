@@ -19,10 +19,6 @@ inline constexpr uint64_t uffd_tracking_features =
     uffd_feature_pagefault_flag_wp | uffd_feature_wp_hugetlbfs_shmem | uffd_feature_wp_unpopulated |
     uffd_feature_wp_async;
 
-/// What lets write faults wait for us, likewise.
-inline constexpr uint64_t uffd_holding_features =
-    uffd_feature_pagefault_flag_wp | uffd_feature_wp_hugetlbfs_shmem | uffd_feature_wp_unpopulated;
-
 /// ioctl of /dev/userfaultfd (Linux 6.1): a descriptor as if we had the privilege.
 inline constexpr unsigned long userfaultfd_new = _IO(0xAA, 0x00);
 

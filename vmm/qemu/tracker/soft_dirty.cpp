@@ -2,15 +2,14 @@
 #include "vmm/qemu/tracker/soft_dirty.h"
 
 #include "migration/ram/ram_block.h"
+#include "vmm/qemu/tracker/standstill.h"
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <fcntl.h>
 #include <string>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 namespace drover {
@@ -63,43 +62,6 @@ Result<ProcFiles> open_proc_files(pid_t pid)
         return fail_errno("opening " + directory + "/clear_refs", errno);
     return files;
 }
-
-/// Holds a child process still. SIGSTOP returns before the threads have stopped; the parent's
-/// waitid(WSTOPPED) returns when the last of them has, and so no page is lost between.
-class Standstill {
-public:
-    explicit Standstill(pid_t pid) : pid_(pid) {}
-    ~Standstill()
-    {
-        if (stopped_)
-            kill(pid_, SIGCONT);
-    }
-    Standstill(const Standstill&) = delete;
-    Standstill& operator=(const Standstill&) = delete;
-
-    Status begin()
-    {
-        if (kill(pid_, SIGSTOP) < 0)
-            return fail_errno("stopping QEMU for a look at its soft-dirty bits", errno);
-        stopped_ = true;
-        siginfo_t info{};
-        int result;
-        // WEXITED so that a QEMU that dies here does not keep us waiting; WNOWAIT leaves its exit
-        // status to whoever watches the process.
-        do {
-            result = waitid(P_PID, static_cast<id_t>(pid_), &info, WSTOPPED | WEXITED | WNOWAIT);
-        } while (result < 0 && errno == EINTR);
-        if (result < 0)
-            return fail_errno("waiting for QEMU to stop", errno);
-        if (info.si_code != CLD_STOPPED)
-            return fail(ErrorKind::Machine, "QEMU died while its written pages were collected");
-        return {};
-    }
-
-private:
-    pid_t pid_;
-    bool stopped_ = false;
-};
 
 class SoftDirtyTracker : public DirtyTracker {
 public:

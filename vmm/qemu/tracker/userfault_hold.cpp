@@ -185,13 +185,12 @@ void UserfaultHold::stop()
 
 Status check_block(const RamBlock& block, const BlockMapping& mapping)
 {
-    if (!mapping.holding)
-        return fail(ErrorKind::System,
-                    mapping.holding_error == EPERM
-                        ? "this host does not permit QEMU to make accesses to memory wait"
-                        : "this kernel has no userfaultfd",
-                    "run as root, let QEMU's user open /dev/userfaultfd, or set "
-                    "vm.unprivileged_userfaultfd=1");
+    auto features = enable_holding(mapping);
+    if (!features)
+        return pass(features);
+    if (!(*features & UFFD_FEATURE_MINOR_SHMEM))
+        return fail(ErrorKind::System, "this kernel cannot hold accesses to shared memory",
+                    "Linux 5.14 can");
     struct statfs system {};
     if (block.backing_page != ram_page_size)
         return fail(ErrorKind::Refused, "RAM in huge pages has no post-copy yet", "");
@@ -208,12 +207,9 @@ Status check_block(const RamBlock& block, const BlockMapping& mapping)
 Result<std::unique_ptr<PageHold>> make_userfault_hold(pid_t pid, std::span<const RamBlock> ram,
                                                       std::span<const BlockMapping> mappings)
 {
-    for (size_t i = 0; i < mappings.size(); ++i) {
+    for (size_t i = 0; i < mappings.size(); ++i)
         if (Status fits = check_block(ram[i], mappings[i]); !fits)
             return pass(fits);
-        if (Status enabled = enable_holding(mappings[i]); !enabled)
-            return pass(enabled);
-    }
     const std::string path = "/proc/" + std::to_string(pid) + "/pagemap";
     UniqueFd pagemap(open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!pagemap)
