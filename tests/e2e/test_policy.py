@@ -166,6 +166,26 @@ def test_policy_by_qmp(case):
 
 
 @test()
+def test_link_that_drops_triggers_nothing(case):
+    """A tenth of the link is left for a while: nothing is decided on that, and nothing lost."""
+    options = BUSY.but(policy="downtime=50ms,on-stall=wait")
+    source, destination = case.guest(options), case.destination(options)
+    qmp = source.qmp
+    qmp.execute("migrate-set-parameters", max__bandwidth=40_000_000)
+    mark = case.start_migration(source, destination.uri)
+    qmp.wait_event("MIGRATION_DECISION", 60, mark, lambda data: data["round"] >= 2)
+    qmp.execute("migrate-set-parameters", max__bandwidth=4_000_000)
+    dropped = qmp.wait_event("MIGRATION_DECISION", 60, mark,
+                             lambda data: "the link fell" in data["reason"])
+    assert dropped.data["action"] == "next-round" and dropped.data["slowdown"] == 0, dropped
+    qmp.execute("migrate-set-parameters", max__bandwidth=40_000_000)
+    qmp.execute("migrate-set-policy", on__stall=["switch"])
+    case.finish_migration(source, mark)
+    case.alive_on(destination, 5)
+    case.healthy(destination)
+
+
+@test()
 def test_bandwidth_of_the_policy_is_kept(case):
     options = BUSY.but(pattern="idle", dirty=0, policy="bandwidth=30MB/s")
     source, destination = case.guest(options), case.destination(options)
