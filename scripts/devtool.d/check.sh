@@ -140,7 +140,7 @@ check_all() {
     section "KVM lab" && check_harness lab lab
     section "unit tests under ASan and UBSan" && check_sanitized asan address,undefined '*'
     # GLib itself is not built for TSan: only the suites in which our own threads meet.
-    section "unit tests under TSan" && check_sanitized tsan thread "${DROVER_TSAN_FILTER:-*Thread*:*Channel*:*RateLimit*:*Sender*:*Receiver*}"
+    section "unit tests under TSan" && check_sanitized tsan thread "${DROVER_TSAN_FILTER:-*Thread*:*Channel*:*RateLimit*:*Sender*:*Receiver*:*Governor*:*Brake*}"
     section "clang-tidy" && one_case tidy check_tidy
 }
 
