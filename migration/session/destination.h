@@ -126,7 +126,7 @@ private:
     bool arrived_paused_ = false;                   ///< taken over, but not run here
     bool owes_answer_ = false;
     bool died_ = false; ///< the hypervisor, when the guest was ours
-    bool run_ = true; ///< the guest ran at the source
+    bool run_ = true;   ///< the guest ran at the source
     bool ram_complete_ = false;
     bool device_complete_ = false;
     std::vector<std::byte> held_; ///< device state since the pause

@@ -2,6 +2,9 @@
 """Runs inside the emulated KVM host: guests under real KVM, moved with the soft-dirty tracker, which
 is all that Debian 12's own kernel offers."""
 
+import os
+from pathlib import Path
+
 from drover_e2e import kernel
 from drover_e2e.runner import test
 from drover_e2e.vm import GuestOptions
@@ -55,3 +58,29 @@ def test_postcopy(case):
     assert report["drover"]["postcopy"] and report["ram"]["postcopy-requests"] > 0, report
     case.alive_on(destination, 20)
     case.healthy(destination)
+
+
+def groups_of_threads(vm) -> set[str]:
+    pid = vm.qemu_pid()
+    return {Path(f"/proc/{pid}/task/{thread}/cgroup").read_text().strip()
+            for thread in os.listdir(f"/proc/{pid}/task")}
+
+
+@test(timeout=600)
+def test_slowed_by_cgroup_v2(case):
+    """Debian's kernel has no PAGEMAP_SCAN, so no governor: the vCPUs' share it is."""
+    options = GUEST.but(smp=2, policy="downtime=20ms,max-slowdown=80,on-stall=slow")
+    source, destination = case.guest(options), case.destination(options)
+    source.qmp.execute("migrate-set-parameters", max__bandwidth=5_000_000)
+    mark = case.start_migration(source, destination.uri)
+    source.qmp.wait_event("MIGRATION_DECISION", 240, mark)
+    source.qmp.execute("migrate-set-parameters", max__bandwidth=300_000)
+    source.qmp.wait_event("MIGRATION_DECISION", 240, mark, lambda data: data["slowdown"] > 0)
+    status = source.qmp.execute("query-migrate")["drover"]
+    assert status["slowed-by"] == "vcpu-share", (status, source.stderr())
+    assert any("/drover-" in group for group in groups_of_threads(source)), source.stderr()
+    source.qmp.execute("migrate_cancel")
+    source.qmp.wait_migration("cancelled", timeout=240, after=mark)
+    assert not any("/drover-" in group for group in groups_of_threads(source))
+    assert not list(Path("/sys/fs/cgroup").glob("**/drover-*"))
+    case.alive_on(source, 20)
