@@ -71,10 +71,8 @@ def test_slowed_by_cgroup_v2(case):
     """Debian's kernel has no PAGEMAP_SCAN, so no governor: the vCPUs' share it is."""
     options = GUEST.but(smp=2, policy="downtime=20ms,max-slowdown=80,on-stall=slow")
     source, destination = case.guest(options), case.destination(options)
-    source.qmp.execute("migrate-set-parameters", max__bandwidth=5_000_000)
+    source.qmp.execute("migrate-set-parameters", max__bandwidth=1_500_000)
     mark = case.start_migration(source, destination.uri)
-    source.qmp.wait_event("MIGRATION_DECISION", 240, mark)
-    source.qmp.execute("migrate-set-parameters", max__bandwidth=300_000)
     source.qmp.wait_event("MIGRATION_DECISION", 240, mark, lambda data: data["slowdown"] > 0)
     status = source.qmp.execute("query-migrate")["drover"]
     assert status["slowed-by"] == "vcpu-share", (status, source.stderr())
