@@ -4,6 +4,7 @@
 #include "vmm/qemu/throttle/write_governor.h"
 #include "vmm/qemu/tracker/pagemap_scan.h"
 
+#include <chrono>
 #include <csignal>
 #include <gtest/gtest.h>
 #include <semaphore>
@@ -315,12 +316,12 @@ TEST_F(Governor, ADeadProcessIsAnErrorAndNoHang)
     siginfo_t info{};
     ASSERT_EQ(waitid(P_PID, static_cast<id_t>(victim_->pid()), &info, WEXITED | WNOWAIT), 0);
     end();
-    EXPECT_TRUE(gave_up_.try_acquire());
+    EXPECT_TRUE(gave_up_.try_acquire_for(std::chrono::seconds(10)));
     PageBitmap dirty(pages);
     EXPECT_FALSE(tracker_->collect(0, 0, pages, dirty));
     tracker_->stop();
     govern(10);
-    EXPECT_TRUE(gave_up_.try_acquire());
+    EXPECT_TRUE(gave_up_.try_acquire_for(std::chrono::seconds(10)));
 }
 
 TEST_F(Governor, WithoutTheRightToItSaysSo)
