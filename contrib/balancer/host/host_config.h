@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "util/result.h"
+
+#include <string>
+#include <vector>
+
+namespace drover::balancer {
+
+/// A part of the machine that a droverd stands for: 0 means all of it.
+struct SliceConfig {
+    bool given = false;
+    double cores = 0;
+    double memory = 0; ///< bytes
+    double link = 0;   ///< bytes/s, each direction
+};
+
+struct NicConfig {
+    std::string name;
+    double capacity = 0; ///< bytes/s, each direction; 0: as the system says
+};
+
+/// droverd's configuration (TOML); docs/operations.md describes it.
+struct HostConfig {
+    std::string name;            ///< default: the system's host name
+    std::string state_directory; ///< default: /run/drover, or $XDG_RUNTIME_DIR/drover without root
+    std::string socket;          ///< default: STATE/droverd.sock
+    std::string socket_group;    ///< may open it too, as observers; empty: nobody
+    std::string listen;          ///< "tls:HOST:PORT"; empty: no door to other hosts
+    std::string ca, certificate, key; ///< PEM files, for `listen`
+    std::string metrics;         ///< "HOST:PORT"; empty: no page
+    std::vector<std::string> emulators; ///< that VMs may name; a bare name is looked for
+    std::vector<std::string> offers;    ///< words beside those that droverd finds out
+    std::vector<std::string> adopt;     ///< patterns of QMP sockets that are adopted by themselves
+    std::vector<NicConfig> nics; ///< that count; empty: all that reach other hosts
+    std::string migrate_address; ///< where this host's droverd lets migrations come in
+    unsigned first_port = 49152; ///< of migrations; libvirt's range
+    unsigned last_port = 49215;
+    unsigned waiting_limit_s = 600; ///< for a source that does not come
+    SliceConfig slice;
+};
+
+/// Defaults for this machine and user.
+[[nodiscard]] HostConfig default_host_config();
+
+/// All or nothing; an error names the member, what is wrong and what it may be.
+[[nodiscard]] Result<HostConfig> read_host_config(const std::string& path);
+
+} // namespace drover::balancer

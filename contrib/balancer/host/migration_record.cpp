@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/host/migration_record.h"
+
+#include "contrib/balancer/host/vm_definition.h"
+
+#include <array>
+
+namespace drover::balancer {
+
+namespace {
+
+constexpr std::array status_names = {"preparing", "waiting",   "active", "postcopy",
+                                     "asking",    "completed", "failed", "cancelled"};
+
+} // namespace
+
+std::string_view to_string(MoveStatus status)
+{
+    return status_names.at(static_cast<size_t>(status));
+}
+
+bool is_over(MoveStatus status)
+{
+    return status == MoveStatus::Completed || status == MoveStatus::Failed ||
+           status == MoveStatus::Cancelled;
+}
+
+bool is_migration_id(std::string_view id)
+{
+    return is_vm_name(id);
+}
+
+Json to_json(const MigrationRecord& record)
+{
+    Json json = {{"migration", record.id},
+                 {"name", record.vm},
+                 {"role", record.incoming ? "destination" : "source"},
+                 {"status", to_string(record.status)},
+                 {"guest-here", record.guest_here},
+                 {"total", record.total},
+                 {"remaining", record.remaining},
+                 {"downtime", record.downtime},
+                 {"total-time", record.total_time}};
+    if (!record.error.empty())
+        json["error"] = record.error;
+    return json;
+}
+
+Json migration_state(const MigrationRecord& record)
+{
+    Json state = to_json(record);
+    state["uri"] = record.uri;
+    state["changed"] = record.changed;
+    return state;
+}
+
+Result<MigrationRecord> migration_from_state(const Json& state)
+{
+    MigrationRecord record;
+    record.id = json_string(state, "migration");
+    record.vm = json_string(state, "name");
+    const std::string status = json_string(state, "status");
+    size_t index = 0;
+    while (index < status_names.size() && status != status_names.at(index))
+        ++index;
+    if (!is_migration_id(record.id) || !is_vm_name(record.vm) || index == status_names.size())
+        return fail(ErrorKind::Invalid, "this is no record of a migration");
+    record.status = static_cast<MoveStatus>(index);
+    record.incoming = json_string(state, "role") == "destination";
+    record.uri = json_string(state, "uri");
+    record.error = json_string(state, "error");
+    record.guest_here = json_bool(state, "guest-here");
+    const auto number = [&state](const char* key) {
+        const auto found = state.find(key);
+        return found != state.end() && found->is_number() ? found->get<double>() : 0;
+    };
+    record.changed = number("changed");
+    record.total = number("total");
+    record.downtime = number("downtime");
+    record.total_time = number("total-time");
+    return record;
+}
+
+} // namespace drover::balancer

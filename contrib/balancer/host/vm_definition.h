@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "monitor/json.h"
+#include "util/result.h"
+
+#include <string>
+#include <vector>
+
+namespace drover::balancer {
+
+enum class VmKind {
+    Drover, ///< drover-system-…: moves by Drover's migration
+    Qemu,   ///< stock QEMU: moves by QEMU's own
+};
+
+[[nodiscard]] std::string_view to_string(VmKind kind);
+
+struct VmNic {
+    std::string id;                ///< of the netdev
+    double expected_bandwidth = 0; ///< bytes/s, each direction; 0: nothing was promised
+    std::string ifname;            ///< of the tap; empty: it has none, or QEMU chooses
+    std::string bridge;            ///< droverd makes the tap and joins it to this; empty: it does not
+};
+
+/// What a VM is, on whichever host it runs: docs/balancer-qmp.md, "A VM's definition".
+struct VmDefinition {
+    std::string name;
+    VmKind kind = VmKind::Drover;
+    std::string emulator;
+    std::vector<std::string> command; ///< without the emulator's own name
+    std::string policy;               ///< empty: the balancer chooses
+    std::vector<VmNic> nics;
+    bool pinned = false;
+    std::vector<std::string> groups;
+    std::vector<std::string> together;
+    std::vector<std::string> apart;
+    std::vector<std::string> needs;
+};
+
+/// Letters, digits, '.', '_', '-'; 1 to 64 of them, the first no '.' or '-': it becomes part of paths.
+[[nodiscard]] bool is_vm_name(std::string_view name);
+
+/// All or nothing; the error names the member and says what it may be.
+[[nodiscard]] Result<VmDefinition> vm_definition_from_json(const Json& json);
+[[nodiscard]] Json to_json(const VmDefinition& definition);
+
+/// A VM file (TOML); errors begin with "FILE:LINE:COLUMN" where the place is known.
+[[nodiscard]] Result<VmDefinition> read_vm_file(const std::string& path);
+
+/// `text` with ${host} and ${run} replaced.
+[[nodiscard]] std::string expand(std::string text, const std::string& host, const std::string& run);
+
+} // namespace drover::balancer
