@@ -18,6 +18,8 @@ public:
     SocketFile& operator=(SocketFile&& other) noexcept;
     ~SocketFile();
 
+    void keep() { path_.clear(); } ///< the file stays: another process listens there
+
 private:
     std::string path_; // empty: none
     dev_t device_ = 0;

@@ -27,7 +27,7 @@ void set_up_child(gpointer data)
     setsid();
     for (const UniqueFd& cgroup : setup->cgroups)
         (void)!write(cgroup.get(), "0", 1); // a slice that is gone bounds nobody
-    signal(SIGPIPE, SIG_DFL); // what is ignored stays so across exec
+    signal(SIGPIPE, SIG_DFL);               // what is ignored stays so across exec
 }
 
 Result<ChildSetup> open_cgroups(const std::vector<std::string>& paths)
@@ -74,7 +74,8 @@ std::optional<ProcessId> process_id(pid_t pid)
     return ProcessId{pid, start};
 }
 
-ProcessWatch::ProcessWatch(ProcessId process, std::function<void()> ended) : ended_(std::move(ended))
+ProcessWatch::ProcessWatch(ProcessId process, std::function<void()> ended)
+    : ended_(std::move(ended))
 {
     pidfd_ = UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, process.pid, 0)));
     const auto now = process_id(process.pid);
@@ -84,8 +85,8 @@ ProcessWatch::ProcessWatch(ProcessId process, std::function<void()> ended) : end
     }
     source_ = loop::watch(pidfd_.get(), G_IO_IN, [this](GIOCondition) {
         source_.reset();
-        auto ended = std::move(ended_);
-        ended(); // may destroy us
+        auto call = std::move(ended_);
+        call(); // may destroy us
     });
 }
 
@@ -94,11 +95,16 @@ Result<ProcessId> start_emulator(const EmulatorStart& start)
     auto setup = open_cgroups(start.cgroups);
     if (!setup)
         return pass(setup);
-    GSubprocessLauncher* launcher = g_subprocess_launcher_new(
-        static_cast<GSubprocessFlags>(G_SUBPROCESS_FLAGS_STDOUT_SILENCE));
+    GSubprocessLauncher* launcher =
+        g_subprocess_launcher_new(static_cast<GSubprocessFlags>(G_SUBPROCESS_FLAGS_STDOUT_SILENCE));
     g_subprocess_launcher_set_stderr_file_path(launcher, start.log.c_str());
     g_subprocess_launcher_set_cwd(launcher, start.directory.c_str());
     g_subprocess_launcher_set_child_setup(launcher, set_up_child, &*setup, nullptr);
+    for (const std::string& entry : start.environment) {
+        const size_t equals = entry.find('=');
+        g_subprocess_launcher_setenv(launcher, entry.substr(0, equals).c_str(),
+                                     entry.c_str() + equals + 1, 1);
+    }
     if (start.listener >= 0)
         g_subprocess_launcher_take_fd(launcher, dup(start.listener), start.listener);
     GError* error = nullptr;
@@ -116,9 +122,16 @@ Result<ProcessId> start_emulator(const EmulatorStart& start)
     const auto id = process_id(pid);
     g_object_unref(process);
     if (!id)
-        return fail(ErrorKind::Machine, start.words.front() + " ended at once",
-                    "see " + start.log);
+        return fail(ErrorKind::Machine, start.words.front() + " ended at once", "see " + start.log);
     return *id;
+}
+
+void terminate_process(ProcessId process)
+{
+    // The descriptor first: what it names cannot become another process after the look.
+    const UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, process.pid, 0)));
+    if (pidfd && process_id(process.pid) == process)
+        syscall(SYS_pidfd_send_signal, pidfd.get(), SIGTERM, nullptr, 0);
 }
 
 std::string last_words(const std::string& log)

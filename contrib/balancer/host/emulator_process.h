@@ -38,15 +38,19 @@ private:
 };
 
 struct EmulatorStart {
-    std::vector<std::string> words; ///< the program (by its path) and its arguments
-    std::string log;                ///< stderr is appended to it
-    int listener = -1;              ///< inherited under the same number
-    std::string directory;          ///< where it runs
-    std::vector<std::string> cgroups; ///< cgroup.procs files that it is to be written to
+    std::vector<std::string> words;       ///< the program (by its path) and its arguments
+    std::string log;                      ///< stderr is appended to it
+    int listener = -1;                    ///< inherited under the same number
+    std::string directory;                ///< where it runs
+    std::vector<std::string> environment; ///< NAME=VALUE, beside ours
+    std::vector<std::string> cgroups;     ///< cgroup.procs files that it is to be written to
 };
 
 /// Starts an emulator that outlives us: in a session of its own, with its words in a file.
 [[nodiscard]] Result<ProcessId> start_emulator(const EmulatorStart& start);
+
+/// Sends SIGTERM, if it is still that process.
+void terminate_process(ProcessId process);
 
 /// The last line of what it said, for an error's text; at most 500 bytes.
 [[nodiscard]] std::string last_words(const std::string& log);

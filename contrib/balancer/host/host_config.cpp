@@ -195,7 +195,8 @@ Status check_whole(const HostConfig& config)
     if (!config.listen.empty() && !config.listen.starts_with("tls:"))
         return fail(ErrorKind::Invalid, "\"listen\" must be tls:HOST:PORT",
                     "there is no door to other hosts without TLS");
-    if (!config.listen.empty() && (config.ca.empty() || config.certificate.empty() || config.key.empty()))
+    if (!config.listen.empty() &&
+        (config.ca.empty() || config.certificate.empty() || config.key.empty()))
         return fail(ErrorKind::Invalid, "\"listen\" needs ca, certificate and key in [tls]",
                     "drover-certs makes them");
     return {};

@@ -11,13 +11,13 @@ namespace drover::balancer {
 namespace {
 
 constexpr size_t max_name = 64;
-constexpr size_t max_words = 4096;  // of a command line
-constexpr size_t max_labels = 256;  // of one list
-constexpr size_t max_text = 65536;  // of one word
-constexpr size_t max_ifname = 15;   // IFNAMSIZ less the final zero
+constexpr size_t max_words = 4096; // of a command line
+constexpr size_t max_labels = 256; // of one list
+constexpr size_t max_text = 65536; // of one word
+constexpr size_t max_ifname = 15;  // IFNAMSIZ less the final zero
 
-constexpr std::array known_members = {"name",   "kind", "emulator", "command",  "policy", "nic",
-                                      "pinned", "groups", "together", "apart", "needs"};
+constexpr std::array known_members = {"name",   "kind",   "emulator", "command", "policy", "nic",
+                                      "pinned", "groups", "together", "apart",   "needs"};
 constexpr std::array known_nic_members = {"id", "expected-bandwidth", "ifname", "bridge"};
 
 std::unexpected<Error> wrong(const std::string& member, const std::string& what)
@@ -163,8 +163,10 @@ Status take_kind(const Json& json, VmKind& kind)
 
 Status take_lists(const Json& json, VmDefinition& vm)
 {
-    const std::pair<const char*, std::vector<std::string>*> labels[] = {
-        {"groups", &vm.groups}, {"together", &vm.together}, {"apart", &vm.apart}, {"needs", &vm.needs}};
+    const std::pair<const char*, std::vector<std::string>*> labels[] = {{"groups", &vm.groups},
+                                                                        {"together", &vm.together},
+                                                                        {"apart", &vm.apart},
+                                                                        {"needs", &vm.needs}};
     for (const auto& [member, into] : labels)
         if (const Status taken = take_list(json, member, max_labels, *into); !taken)
             return taken;

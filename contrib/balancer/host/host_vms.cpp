@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/host/host_vms.h"
+
+#include "contrib/balancer/host/adopt.h"
+#include "contrib/balancer/host/state_file.h"
+#include "contrib/balancer/host/taps.h"
+#include "monitor/qmp_server.h"
+#include "util/log.h"
+
+#include <algorithm>
+#include <glob.h>
+#include <unistd.h>
+
+namespace drover::balancer {
+
+namespace {
+
+/// A new emulator that has said nothing for so long is shown as it is.
+constexpr std::chrono::seconds start_limit{30};
+
+} // namespace
+
+struct HostVms::Entry {
+    explicit Entry(VmRecord record, Vm::Callbacks callbacks)
+        : vm(std::move(record), std::move(callbacks))
+    {
+    }
+    Vm vm;
+    std::string shown; ///< the state that was announced last
+    Answer waiting;    ///< of vm-create or vm-adopt, for its monitor
+    loop::Source limit;
+    bool ending = false; ///< gone, and about to be destroyed
+};
+
+Result<std::string> text_argument(const Json& arguments, const char* name)
+{
+    const auto found = arguments.find(name);
+    if (found == arguments.end() || !found->is_string())
+        return fail(ErrorKind::Invalid, std::string("Parameter '") + name + "' is missing");
+    return found->get<std::string>();
+}
+
+HostVms::HostVms(const HostConfig& config, std::vector<std::string> cgroups, Callbacks callbacks)
+    : config_(config), cgroups_(std::move(cgroups)), callbacks_(std::move(callbacks))
+{
+}
+
+std::string HostVms::directory_of(const std::string& name) const
+{
+    return config_.state_directory + "/run/" + name;
+}
+
+std::string HostVms::state_of(const std::string& name) const
+{
+    return config_.state_directory + "/vms/" + name + ".json";
+}
+
+Status HostVms::restore()
+{
+    for (const char* directory : {"/vms", "/run", "/migrations"})
+        if (const Status made = make_directories(config_.state_directory + directory); !made)
+            return made;
+    for (const std::string& name : list_states(config_.state_directory + "/vms"))
+        restore_one(name);
+    return {};
+}
+
+void HostVms::restore_one(const std::string& name)
+{
+    const std::string path = state_of(name);
+    auto state = load_state(path);
+    auto record = state ? vm_record_from_state(*state) : Result<VmRecord>(pass(state));
+    if (!record) {
+        log::warning("left aside: " + std::move(record.error()).in(path).text());
+        return;
+    }
+    if (record->process.pid < 0)
+        record->process = find_started(record->directory).value_or(ProcessId{});
+    if (process_id(record->process.pid) == record->process) {
+        log::info("found again: " + name + ", process " + std::to_string(record->process.pid));
+        add(std::move(*record));
+        return;
+    }
+    log::info(name + " has ended meanwhile");
+    remove_taps(record->definition);
+    remove_state(path);
+}
+
+Vm* HostVms::add(VmRecord record)
+{
+    const std::string name = record.definition.name;
+    Vm::Callbacks callbacks{.changed = [this](Vm& vm) { changed(vm); },
+                            .migration_news = [this](Vm& vm) { callbacks_.migration_news(vm); },
+                            .ended = [this](Vm& vm) { ended(vm); }};
+    auto& entry = vms_[name];
+    entry = std::make_unique<Entry>(std::move(record), std::move(callbacks));
+    return &entry->vm;
+}
+
+Result<Vm*> HostVms::start(VmRecord record, bool incoming)
+{
+    const std::string name = record.definition.name;
+    if (vms_.contains(name))
+        return fail(ErrorKind::Refused, "there is a VM " + name + " on this host already",
+                    "end it first, or choose another name");
+    record.directory = directory_of(name);
+    record.socket = record.directory + "/qmp.sock";
+    if (const Status made = make_directories(record.directory); !made)
+        return std::unexpected(made.error());
+    // First the file, then the process: a droverd that dies in between knows what to look for.
+    if (const Status saved = save_state(state_of(name), vm_state_json(record)); !saved)
+        return std::unexpected(saved.error());
+    Status started = start_vm(config_, {.incoming = incoming, .cgroups = cgroups_}, record);
+    if (!started) {
+        remove_state(state_of(name));
+        return std::unexpected(std::move(started.error()).in("starting " + name));
+    }
+    // Not saved is not lost: it is found again by its environment.
+    if (const Status saved = save_state(state_of(name), vm_state_json(record)); !saved)
+        log::warning(saved.error().text());
+    return add(std::move(record));
+}
+
+void HostVms::create(const Json& arguments, const Answer& answer)
+{
+    Result<VmDefinition> definition = VmDefinition{};
+    if (const std::string file = json_string(arguments, "file"); !file.empty())
+        definition = read_vm_file(file);
+    else
+        definition = vm_definition_from_json(arguments.value("definition", Json()));
+    if (!definition)
+        return answer(pass(definition));
+    VmRecord record;
+    record.definition = std::move(*definition);
+    const std::string name = record.definition.name;
+    const auto vm = start(std::move(record), false);
+    if (!vm)
+        return answer(std::unexpected(vm.error()));
+    answer_when_up(name, answer);
+}
+
+void HostVms::answer_when_up(const std::string& name, const Answer& answer)
+{
+    Entry& entry = *vms_.at(name);
+    entry.waiting = answer;
+    entry.limit = loop::after(start_limit, [&entry, name] {
+        if (auto waiting = std::exchange(entry.waiting, nullptr))
+            waiting(Json{{"name", name}});
+    });
+}
+
+void HostVms::adopt(const Json& arguments, const Answer& answer)
+{
+    const auto socket = text_argument(arguments, "socket");
+    if (!socket)
+        return answer(std::unexpected(socket.error()));
+    auto record = adopt_emulator(*socket, arguments.value("definition", Json::object()));
+    if (!record)
+        return answer(pass(record));
+    const std::string name = record->definition.name;
+    if (vms_.contains(name))
+        return answer(fail(ErrorKind::Refused, "there is a VM " + name + " on this host already"));
+    record->directory = directory_of(name);
+    Status kept = make_directories(record->directory);
+    if (kept)
+        kept = save_state(state_of(name), vm_state_json(*record));
+    if (!kept)
+        return answer(std::unexpected(kept.error()));
+    add(std::move(*record));
+    answer_when_up(name, answer);
+}
+
+void HostVms::adopt_by_pattern()
+{
+    for (const std::string& pattern : config_.adopt) {
+        glob_t found = {};
+        if (glob(pattern.c_str(), GLOB_NOSORT, nullptr, &found) == 0) {
+            for (size_t i = 0; i < found.gl_pathc; ++i) {
+                const std::string path = found.gl_pathv[i];
+                const bool known = std::any_of(vms_.begin(), vms_.end(), [&path](const auto& vm) {
+                    return vm.second->vm.record().socket == path;
+                });
+                if (!known)
+                    adopt({{"socket", path}}, [path](const Result<Json>& adopted) {
+                        if (!adopted)
+                            log::debug("not adopted: " + path + ": " + adopted.error().text());
+                    });
+            }
+        }
+        globfree(&found);
+    }
+}
+
+void HostVms::end(const Json& arguments, const Answer& answer)
+{
+    const auto name = text_argument(arguments, "name");
+    Vm* vm = name ? find(*name) : nullptr;
+    if (vm == nullptr)
+        return answer(
+            fail(ErrorKind::Invalid, "there is no VM " + name.value_or("without a name")));
+    if (!vm->record().migration.empty())
+        return answer(fail(ErrorKind::Refused,
+                           *name + " is in the migration " + vm->record().migration,
+                           "cancel that first (vm-cancel)"));
+    const bool force = json_bool(arguments, "force");
+    if (force && !vm->link().is_up()) {
+        terminate_process(vm->record().process);
+        return answer(Json::object());
+    }
+    vm->link().execute(force ? "quit" : "system_powerdown", Json::object(), answer);
+}
+
+void HostVms::execute(const Json& arguments, const Answer& answer)
+{
+    const auto name = text_argument(arguments, "name");
+    const auto command = text_argument(arguments, "command");
+    if (!name || !command)
+        return answer(std::unexpected(name ? command.error() : name.error()));
+    Vm* vm = find(*name);
+    if (vm == nullptr)
+        return answer(fail(ErrorKind::Invalid, "there is no VM " + *name));
+    vm->link().execute(*command, arguments.value("arguments", Json::object()), answer);
+}
+
+Result<Vm*> HostVms::start_incoming(VmDefinition definition, const std::string& migration)
+{
+    VmRecord record;
+    record.definition = std::move(definition);
+    record.migration = migration;
+    auto vm = start(std::move(record), true);
+    if (vm)
+        (*vm)->set_migration(migration, true, false);
+    return vm;
+}
+
+Status HostVms::set_migration(Vm& vm, const std::string& id, bool incoming)
+{
+    VmRecord record = vm.record();
+    record.migration = id;
+    if (const Status saved = save_state(state_of(vm.name()), vm_state_json(record)); !saved)
+        return saved;
+    vm.set_migration(id, incoming, false);
+    changed(vm);
+    return {};
+}
+
+void HostVms::retire(Vm& vm, bool guest_is_away)
+{
+    vm.set_migration(vm.record().migration, !guest_is_away, guest_is_away);
+    changed(vm);
+    if (!vm.link().is_up()) {
+        terminate_process(vm.record().process);
+        return;
+    }
+    vm.link().execute("quit", Json::object(), [](const Result<Json>&) {});
+}
+
+Vm* HostVms::find(const std::string& name)
+{
+    const auto found = vms_.find(name);
+    return found == vms_.end() || found->second->ending ? nullptr : &found->second->vm;
+}
+
+Json HostVms::list() const
+{
+    Json list = Json::array();
+    for (const auto& [name, entry] : vms_)
+        list.push_back(entry->vm.describe());
+    return list;
+}
+
+std::vector<Vm*> HostVms::all()
+{
+    std::vector<Vm*> result;
+    for (const auto& [name, entry] : vms_)
+        result.push_back(&entry->vm);
+    return result;
+}
+
+void HostVms::changed(Vm& vm)
+{
+    Entry& entry = *vms_.at(vm.name());
+    if (vm.knows_state())
+        if (auto waiting = std::exchange(entry.waiting, nullptr))
+            waiting(Json{{"name", vm.name()}});
+    const std::string state(to_string(vm.state()));
+    if (std::exchange(entry.shown, state) != state)
+        announce(vm.name(), state);
+}
+
+void HostVms::ended(Vm& vm)
+{
+    const std::string name = vm.name();
+    Entry& entry = *vms_.at(name);
+    entry.ending = true;
+    if (auto waiting = std::exchange(entry.waiting, nullptr))
+        waiting(fail(ErrorKind::Machine, "the emulator of " + name + " ended: " +
+                                             last_words(vm.record().directory + "/emulator.log")));
+    callbacks_.ended(vm);
+    remove_taps(vm.record().definition);
+    unlink(vm.record().adopted ? "" : vm.record().socket.c_str());
+    remove_state(state_of(name));
+    announce(name, "gone");
+    // We were called by the Vm itself.
+    loop::post([gone = std::shared_ptr<Entry>(std::move(vms_.at(name)))] {});
+    vms_.erase(name);
+}
+
+void HostVms::announce(const std::string& name, std::string_view state)
+{
+    callbacks_.event(make_event("VM_CHANGED", {{"name", name}, {"state", state}}));
+}
+
+} // namespace drover::balancer

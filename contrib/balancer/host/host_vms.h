@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "contrib/balancer/host/host_config.h"
+#include "contrib/balancer/host/vm.h"
+#include "contrib/balancer/host/vm_start.h"
+
+#include <map>
+#include <memory>
+
+namespace drover::balancer {
+
+/// Once, on the loop thread, from within the call or later.
+using Answer = std::function<void(Result<Json>)>;
+
+/// The VMs of a host: created, adopted, found again, ended. Each has a state file,
+/// STATE/vms/NAME.json, from before its process is started until after it is gone. Loop thread
+/// only.
+class HostVms {
+public:
+    struct Callbacks {
+        std::function<void(const Json& event)> event; ///< VM_CHANGED
+        std::function<void(Vm&)> migration_news;
+        std::function<void(Vm&)> ended; ///< its process is gone; the Vm is destroyed afterwards
+    };
+
+    /// `config` must outlive this. `cgroups`: of the slice, for new emulators.
+    HostVms(const HostConfig& config, std::vector<std::string> cgroups, Callbacks callbacks);
+
+    /// Finds again what the state files tell of. What has ended meanwhile is tidied up.
+    [[nodiscard]] Status restore();
+
+    void create(const Json& arguments, const Answer& answer);
+    void adopt(const Json& arguments, const Answer& answer);
+    void end(const Json& arguments, const Answer& answer);
+    void execute(const Json& arguments, const Answer& answer);
+
+    /// Adopts what answers on sockets that match the configuration's patterns.
+    void adopt_by_pattern();
+
+    /// For a migration that comes in: starts the emulator, in state Incoming.
+    [[nodiscard]] Result<Vm*> start_incoming(VmDefinition definition, const std::string& migration);
+
+    /// Marks it as in a migration or not, on disk too.
+    [[nodiscard]] Status set_migration(Vm& vm, const std::string& id, bool incoming);
+
+    /// Its guest is elsewhere, or never came: ends the emulator.
+    void retire(Vm& vm, bool guest_is_away);
+
+    [[nodiscard]] Vm* find(const std::string& name);
+    [[nodiscard]] Json list() const;
+    [[nodiscard]] std::vector<Vm*> all();
+
+private:
+    struct Entry;
+
+    [[nodiscard]] std::string directory_of(const std::string& name) const;
+    [[nodiscard]] std::string state_of(const std::string& name) const;
+    Result<Vm*> start(VmRecord record, bool incoming);
+    Vm* add(VmRecord record);
+    void restore_one(const std::string& name);
+    void changed(Vm& vm);
+    void ended(Vm& vm);
+    void announce(const std::string& name, std::string_view state);
+    void answer_when_up(const std::string& name, const Answer& answer);
+
+    const HostConfig& config_;
+    std::vector<std::string> cgroups_;
+    Callbacks callbacks_;
+    std::map<std::string, std::unique_ptr<Entry>> vms_;
+};
+
+/// The member of `arguments`, or an error that names it.
+[[nodiscard]] Result<std::string> text_argument(const Json& arguments, const char* name);
+
+} // namespace drover::balancer

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/host/migrate_reading.h"
+
+#include <array>
+#include <cmath>
+#include <utility>
+
+namespace drover::balancer {
+
+namespace {
+
+/// The names of QEMU's MigrationStatus (qapi/migration.json), which Drover's emulator uses too.
+constexpr std::array<std::pair<std::string_view, MoveStatus>, 12> statuses = {{
+    {"setup", MoveStatus::Active},
+    {"active", MoveStatus::Active},
+    {"wait-unplug", MoveStatus::Active},
+    {"pre-switchover", MoveStatus::Active},
+    {"device", MoveStatus::Active},
+    {"cancelling", MoveStatus::Active},
+    {"postcopy-active", MoveStatus::Postcopy},
+    {"postcopy-paused", MoveStatus::Postcopy},
+    {"postcopy-recover", MoveStatus::Postcopy},
+    {"completed", MoveStatus::Completed},
+    {"failed", MoveStatus::Failed},
+    {"cancelled", MoveStatus::Cancelled},
+}};
+
+double number(const Json& object, const char* key)
+{
+    const auto found = object.find(key);
+    if (found == object.end() || !found->is_number())
+        return 0;
+    const double value = found->get<double>();
+    return std::isfinite(value) && value > 0 ? value : 0;
+}
+
+const Json& member(const Json& object, const char* key)
+{
+    static const Json nothing = Json::object();
+    const auto found = object.find(key);
+    return found != object.end() && found->is_object() ? *found : nothing;
+}
+
+/// The two moments that only Drover tells of: a destination that has not heard of its source yet,
+/// and a side that must ask the other who has the guest.
+MoveStatus refine(MoveStatus status, std::string_view word, const Json& drover, bool incoming)
+{
+    const std::string state = json_string(drover, "state");
+    if (!incoming)
+        return state == "asking" ? MoveStatus::Asking : status;
+    if (status == MoveStatus::Active && (state == "greeting" || (state.empty() && word == "setup")))
+        return MoveStatus::Waiting;
+    if (state == "ready" && !json_bool(drover, "link-is-up", true))
+        return MoveStatus::Asking;
+    return status;
+}
+
+} // namespace
+
+MigrateReading read_migrate_info(const Json& info, bool incoming)
+{
+    MigrateReading reading;
+    if (!info.is_object())
+        return reading;
+    const std::string word = json_string(info, "status");
+    for (const auto& [name, status] : statuses)
+        if (word == name)
+            reading.status = refine(status, word, member(info, "drover"), incoming);
+    reading.error = json_string(info, "error-desc");
+    reading.total = number(member(info, "ram"), "total");
+    reading.remaining = number(member(info, "ram"), "remaining");
+    reading.downtime = number(info, "downtime") / 1e3;
+    reading.total_time = number(info, "total-time") / 1e3;
+    return reading;
+}
+
+bool guest_may_be_here(MoveStatus status, bool incoming)
+{
+    switch (status) {
+    case MoveStatus::Postcopy:
+    case MoveStatus::Completed: return incoming;
+    case MoveStatus::Asking: return true;
+    default: return !incoming;
+    }
+}
+
+} // namespace drover::balancer

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "contrib/balancer/host/host_config.h"
+#include "contrib/balancer/host/vm.h"
+
+namespace drover::balancer {
+
+/// The environment variable by which an emulator of ours is known again: this VM's directory.
+inline constexpr char vm_environment[] = "DROVER_VM_DIRECTORY";
+
+struct VmStart {
+    bool incoming = false;            ///< it waits for migrate-incoming
+    std::vector<std::string> cgroups; ///< the slice's
+};
+
+/// The path of the emulator that a definition names: one that the configuration allows.
+[[nodiscard]] Result<std::string> find_emulator(const HostConfig& config,
+                                                const VmDefinition& definition);
+
+/// Starts the emulator of `record` (definition, directory and socket are set). The process is
+/// filled in. Makes its taps.
+[[nodiscard]] Status start_vm(const HostConfig& config, const VmStart& start, VmRecord& record);
+
+/// The process whose start was begun for this directory, if there is one.
+[[nodiscard]] std::optional<ProcessId> find_started(const std::string& directory);
+
+} // namespace drover::balancer
