@@ -142,8 +142,12 @@ std::string last_words(const std::string& log)
         return {};
     while (!text->empty() && text->back() == '\n')
         text->pop_back();
-    const size_t newline = text->rfind('\n');
-    std::string line = newline == std::string::npos ? *text : text->substr(newline + 1);
+    // QEMU adds a hint behind what went wrong: two lines tell it all.
+    size_t from = text->rfind('\n');
+    if (from != std::string::npos && from > 0)
+        from = text->rfind('\n', from - 1);
+    std::string line = from == std::string::npos ? *text : text->substr(from + 1);
+    std::replace(line.begin(), line.end(), '\n', ';');
     return line.substr(0, most);
 }
 

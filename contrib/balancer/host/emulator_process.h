@@ -52,7 +52,7 @@ struct EmulatorStart {
 /// Sends SIGTERM, if it is still that process.
 void terminate_process(ProcessId process);
 
-/// The last line of what it said, for an error's text; at most 500 bytes.
+/// The last two lines of what it said, as one, for an error's text; at most 500 bytes.
 [[nodiscard]] std::string last_words(const std::string& log);
 
 } // namespace drover::balancer

@@ -33,6 +33,7 @@ struct HostMoves::Move {
     MigrationRecord record;
     loop::Source timer;
     bool asking_emulator = false; ///< a query-migrate is on its way
+    bool door_opening = false;    ///< at the destination: migrate-incoming is on its way
     bool begun = true;            ///< at the source: `migrate` was sent and not refused
     std::vector<Answer> waiting;  ///< of vm-prepare
     loop::Source limit;           ///< for a source that does not come
@@ -443,7 +444,7 @@ void HostMoves::migration_news(Vm& vm)
         return;
     // A destination that has just started, or that a droverd before us did not finish preparing.
     if (move->record.incoming && move->record.uri.empty())
-        return vm.knows_state() && !std::exchange(move->asking_emulator, true)
+        return vm.knows_state() && !std::exchange(move->door_opening, true)
                    ? open_door(move->record.id, config_.first_port)
                    : void();
     ask(move->record.id);

@@ -45,6 +45,8 @@ HostVms::HostVms(const HostConfig& config, std::vector<std::string> cgroups, Cal
 {
 }
 
+HostVms::~HostVms() = default;
+
 std::string HostVms::directory_of(const std::string& name) const
 {
     return config_.state_directory + "/run/" + name;
@@ -279,7 +281,10 @@ std::vector<Vm*> HostVms::all()
 
 void HostVms::changed(Vm& vm)
 {
-    Entry& entry = *vms_.at(vm.name());
+    const auto found = vms_.find(vm.name());
+    if (found == vms_.end())
+        return; // its process has gone, and its connection breaks after that
+    Entry& entry = *found->second;
     if (vm.knows_state())
         if (auto waiting = std::exchange(entry.waiting, nullptr))
             waiting(Json{{"name", vm.name()}});

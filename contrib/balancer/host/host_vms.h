@@ -26,6 +26,9 @@ public:
 
     /// `config` must outlive this. `cgroups`: of the slice, for new emulators.
     HostVms(const HostConfig& config, std::vector<std::string> cgroups, Callbacks callbacks);
+    ~HostVms();
+    HostVms(const HostVms&) = delete;
+    HostVms& operator=(const HostVms&) = delete;
 
     /// Finds again what the state files tell of. What has ended meanwhile is tidied up.
     [[nodiscard]] Status restore();

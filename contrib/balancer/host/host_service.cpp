@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/host/host_service.h"
+
+namespace drover::balancer {
+
+HostService::HostService(const HostConfig& config, std::vector<std::string> cgroups,
+                         std::function<void(const Json&)> event)
+    : vms_(config, std::move(cgroups),
+           {.event = event,
+            .migration_news = [this](Vm& vm) { moves_.migration_news(vm); },
+            .ended = [this](Vm& vm) { moves_.vm_ended(vm); }}),
+      moves_(config, vms_, event)
+{
+}
+
+Status HostService::restore()
+{
+    if (const Status restored = vms_.restore(); !restored)
+        return restored;
+    moves_.restore();
+    vms_.adopt_by_pattern();
+    return {};
+}
+
+} // namespace drover::balancer

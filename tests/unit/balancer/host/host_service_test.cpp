@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Two droverds' worth of VM life in one process, over stock QEMUs without a guest.
+#include "contrib/balancer/host/host_service.h"
+#include "contrib/balancer/host/state_file.h"
+#include "tests/unit/monitor/loop_testing.h"
+
+#include <csignal>
+#include <filesystem>
+#include <gtest/gtest.h>
+
+namespace drover::balancer {
+namespace {
+
+using drover::testing::run_until;
+
+/// What a command answered, as text: its JSON or its error.
+struct Reply {
+    bool done = false;
+    bool good = false;
+    Json value;
+    std::string error;
+
+    Answer take()
+    {
+        return [this](const Result<Json>& result) {
+            done = true;
+            good = result.has_value();
+            if (result)
+                value = *result;
+            else
+                error = result.error().text();
+        };
+    }
+};
+
+class HostServiceTest : public ::testing::Test {
+protected:
+    struct Host {
+        HostConfig config;
+        std::vector<Json> events;
+        std::unique_ptr<HostService> service;
+    };
+
+    HostServiceTest()
+    {
+        char path[] = "/tmp/drover-host-XXXXXX"; // short, for the sockets in it
+        root = mkdtemp(path);
+        for (Host* host : {&one, &two}) {
+            host->config = default_host_config();
+            host->config.name = host == &one ? "h1" : "h2";
+            host->config.state_directory = root + "/" + host->config.name;
+            host->config.migrate_address = "127.0.0.1";
+            start(*host);
+        }
+    }
+
+    ~HostServiceTest() override
+    {
+        for (Host* host : {&one, &two}) {
+            for (Vm* vm : host->service->vms().all())
+                kill(vm->record().process.pid, SIGKILL);
+            run_until([host] { return host->service->vms().all().empty(); });
+        }
+        std::filesystem::remove_all(root);
+    }
+
+    void start(Host& host)
+    {
+        host.service = std::make_unique<HostService>(
+            host.config, std::vector<std::string>{},
+            [&host](const Json& event) { host.events.push_back(event); });
+        const Status restored = host.service->restore();
+        ASSERT_TRUE(restored) << restored.error().text();
+    }
+
+    /// As if droverd were killed and started again.
+    void restart(Host& host)
+    {
+        host.service.reset();
+        start(host);
+    }
+
+    static Json definition(const std::string& name)
+    {
+        return {{"name", name},
+                {"kind", "qemu"},
+                {"command",
+                 {"-nodefaults", "-no-user-config", "-display", "none", "-M", "isapc", "-accel",
+                  "tcg", "-m", "16"}}};
+    }
+
+    static bool settled(const Reply& reply)
+    {
+        return run_until([&reply] { return reply.done; });
+    }
+
+    void create(Host& host, const std::string& name)
+    {
+        Reply reply;
+        host.service->vms().create({{"definition", definition(name)}}, reply.take());
+        ASSERT_TRUE(settled(reply) && reply.good) << reply.error;
+        ASSERT_TRUE(run_until([&] {
+            const Vm* vm = host.service->vms().find(name);
+            return vm != nullptr && vm->state() == VmState::Running;
+        }));
+    }
+
+    std::string prepare(Host& host, const std::string& id, const std::string& name)
+    {
+        Reply reply;
+        host.service->moves().prepare({{"migration", id}, {"definition", definition(name)}},
+                                      reply.take());
+        EXPECT_TRUE(settled(reply) && reply.good) << reply.error;
+        return json_string(reply.value, "uri");
+    }
+
+    static std::string status(Host& host, const std::string& id)
+    {
+        Reply reply;
+        host.service->moves().query({{"migration", id}}, reply.take());
+        return reply.good ? json_string(reply.value, "status") : reply.error;
+    }
+
+    static bool becomes(Host& host, const std::string& id, const std::string& wanted)
+    {
+        return run_until([&] { return status(host, id) == wanted; });
+    }
+
+    static void migrate(Host& host, const std::string& id, const std::string& name,
+                        const std::string& uri)
+    {
+        Reply reply;
+        host.service->moves().migrate({{"migration", id}, {"name", name}, {"uri", uri}},
+                                      reply.take());
+        EXPECT_TRUE(reply.good) << reply.error;
+    }
+
+    static bool runs(Host& host, const std::string& name)
+    {
+        const Vm* vm = host.service->vms().find(name);
+        return vm != nullptr && vm->state() == VmState::Running;
+    }
+
+    std::string root;
+    Host one;
+    Host two;
+};
+
+TEST_F(HostServiceTest, MovesAVmAndEndsTheOldEmulator)
+{
+    create(one, "web1");
+    const std::string uri = prepare(two, "m-1", "web1");
+    EXPECT_EQ(prepare(two, "m-1", "web1"), uri) << "asked again: the same answer";
+    migrate(one, "m-1", "web1", uri);
+    migrate(one, "m-1", "web1", uri); // asked again: nothing happens
+    EXPECT_TRUE(becomes(two, "m-1", "completed"));
+    EXPECT_TRUE(becomes(one, "m-1", "completed"));
+    EXPECT_TRUE(run_until([this] { return runs(two, "web1"); }));
+    EXPECT_TRUE(run_until([this] { return one.service->vms().find("web1") == nullptr; }));
+    Reply reply;
+    two.service->moves().abandon({{"migration", "m-1"}}, reply.take());
+    ASSERT_TRUE(settled(reply));
+    EXPECT_FALSE(reply.good) << "the guest runs here";
+    EXPECT_TRUE(runs(two, "web1"));
+}
+
+TEST_F(HostServiceTest, FindsAgainWhatItHadBeforeItWasKilled)
+{
+    create(one, "web1");
+    const pid_t pid = one.service->vms().find("web1")->record().process.pid;
+    restart(one);
+    EXPECT_TRUE(run_until([this] { return runs(one, "web1"); }));
+    EXPECT_EQ(one.service->vms().find("web1")->record().process.pid, pid);
+    Reply again;
+    one.service->vms().create({{"definition", definition("web1")}}, again.take());
+    EXPECT_FALSE(again.good) << "it must not be started twice";
+}
+
+TEST_F(HostServiceTest, GoesOnWithAMigrationAfterItWasKilled)
+{
+    create(one, "web1");
+    const std::string uri = prepare(two, "m-2", "web1");
+    restart(two);
+    EXPECT_EQ(prepare(two, "m-2", "web1"), uri);
+    migrate(one, "m-2", "web1", uri);
+    restart(one); // before or after its emulator got the command
+    const auto over = [this](Host& host) {
+        const std::string now = status(host, "m-2");
+        return now == "completed" || now == "failed";
+    };
+    ASSERT_TRUE(run_until([&] { return over(one); })) << status(one, "m-2");
+    const bool moved = status(one, "m-2") == "completed";
+    EXPECT_TRUE(run_until([&] { return runs(moved ? two : one, "web1"); }));
+    EXPECT_FALSE(runs(moved ? one : two, "web1"));
+}
+
+TEST_F(HostServiceTest, AMigrationThatFailsLeavesTheGuestWhereItWas)
+{
+    create(one, "web1");
+    const std::string uri = prepare(two, "m-3", "web1");
+    kill(two.service->vms().find("web1")->record().process.pid, SIGKILL);
+    EXPECT_TRUE(becomes(two, "m-3", "failed"));
+    migrate(one, "m-3", "web1", uri);
+    EXPECT_TRUE(becomes(one, "m-3", "failed"));
+    EXPECT_TRUE(run_until([this] { return runs(one, "web1"); }));
+    Reply reply;
+    one.service->moves().query({{"migration", "m-3"}}, reply.take());
+    EXPECT_TRUE(json_bool(reply.value, "guest-here"));
+}
+
+TEST_F(HostServiceTest, AbandonsADestinationThatNobodyCameTo)
+{
+    prepare(two, "m-4", "web1");
+    Reply reply;
+    two.service->moves().abandon({{"migration", "m-4"}}, reply.take());
+    ASSERT_TRUE(settled(reply) && reply.good) << reply.error;
+    EXPECT_EQ(status(two, "m-4"), "failed");
+    EXPECT_TRUE(run_until([this] { return two.service->vms().find("web1") == nullptr; }));
+}
+
+TEST_F(HostServiceTest, RefusesWhatItCannotKnow)
+{
+    EXPECT_NE(status(one, "m-9").find("never heard"), std::string::npos);
+    Reply unknown;
+    one.service->moves().migrate({{"migration", "m-9"}, {"name", "nobody"}, {"uri", "tcp:x:1"}},
+                                 unknown.take());
+    EXPECT_FALSE(unknown.good);
+    Reply path;
+    one.service->moves().prepare({{"migration", "../../x"}, {"definition", definition("a")}},
+                                 path.take());
+    EXPECT_FALSE(path.good);
+    Reply emulator;
+    Json odd = definition("a");
+    odd["emulator"] = "/bin/sh";
+    one.service->vms().create({{"definition", odd}}, emulator.take());
+    EXPECT_FALSE(emulator.good);
+    EXPECT_NE(emulator.error.find("/bin/sh"), std::string::npos);
+}
+
+TEST_F(HostServiceTest, AnEmulatorThatCannotStartSaysWhy)
+{
+    Json odd = definition("web1");
+    odd["command"] = {"-M", "no-such-machine"};
+    Reply reply;
+    one.service->vms().create({{"definition", odd}}, reply.take());
+    ASSERT_TRUE(settled(reply));
+    EXPECT_FALSE(reply.good);
+    EXPECT_NE(reply.error.find("no-such-machine"), std::string::npos) << reply.error;
+    EXPECT_EQ(one.service->vms().find("web1"), nullptr);
+    create(one, "web1"); // its name is free again
+}
+
+} // namespace
+} // namespace drover::balancer
