@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-verb_demo() { # moves a running guest live on this machine, shows it and verifies it
+verb_demo() { # demo [--hosts N] [--hotspot cpu|bandwidth|swap]: a host gets hot, and is relieved; demo move: one guest moves live
+    local module=demo
+    if [ "${1:-}" = move ]; then
+        module=move_demo
+        shift
+    fi
     prepare
     build_guest
-    harness demo "$@"
+    harness "$module" "$@"
 }

@@ -39,7 +39,7 @@ struct HostMoves::Move {
     loop::Source limit;           ///< for a source that does not come
 };
 
-HostMoves::HostMoves(const HostConfig& config, HostVms& vms, std::function<void(const Json&)> event)
+HostMoves::HostMoves(const DroverdConfig& config, HostVms& vms, std::function<void(const Json&)> event)
     : config_(config), vms_(vms), event_(std::move(event))
 {
 }

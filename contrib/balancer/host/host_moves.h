@@ -14,7 +14,7 @@ namespace drover::balancer {
 class HostMoves {
 public:
     /// Both must outlive this; `event` gets VM_MIGRATION.
-    HostMoves(const HostConfig& config, HostVms& vms, std::function<void(const Json&)> event);
+    HostMoves(const DroverdConfig& config, HostVms& vms, std::function<void(const Json&)> event);
     ~HostMoves();
     HostMoves(const HostMoves&) = delete;
     HostMoves& operator=(const HostMoves&) = delete;
@@ -28,6 +28,8 @@ public:
     void abandon(const Json& arguments, const Answer& answer);
     void query(const Json& arguments, const Answer& answer);
     void forecast(const Json& arguments, const Answer& answer);
+
+    [[nodiscard]] bool knows(const std::string& id) { return find(id) != nullptr; }
 
     /// From HostVms.
     void migration_news(Vm& vm);
@@ -54,7 +56,7 @@ private:
     void watch(Move& move);
     void forget_old();
 
-    const HostConfig& config_;
+    const DroverdConfig& config_;
     HostVms& vms_;
     std::function<void(const Json&)> event_;
     std::map<std::string, std::unique_ptr<Move>> moves_;

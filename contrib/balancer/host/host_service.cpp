@@ -3,7 +3,7 @@
 
 namespace drover::balancer {
 
-HostService::HostService(const HostConfig& config, std::vector<std::string> cgroups,
+HostService::HostService(const DroverdConfig& config, std::vector<std::string> cgroups,
                          std::function<void(const Json&)> event)
     : vms_(config, std::move(cgroups),
            {.event = event,

@@ -9,7 +9,7 @@ namespace drover::balancer {
 class HostService {
 public:
     /// `config` must outlive it. `event` gets VM_CHANGED and VM_MIGRATION.
-    HostService(const HostConfig& config, std::vector<std::string> cgroups,
+    HostService(const DroverdConfig& config, std::vector<std::string> cgroups,
                 std::function<void(const Json&)> event);
 
     /// Finds again what a droverd before us left.

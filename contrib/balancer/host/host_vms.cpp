@@ -40,7 +40,7 @@ Result<std::string> text_argument(const Json& arguments, const char* name)
     return found->get<std::string>();
 }
 
-HostVms::HostVms(const HostConfig& config, std::vector<std::string> cgroups, Callbacks callbacks)
+HostVms::HostVms(const DroverdConfig& config, std::vector<std::string> cgroups, Callbacks callbacks)
     : config_(config), cgroups_(std::move(cgroups)), callbacks_(std::move(callbacks))
 {
 }

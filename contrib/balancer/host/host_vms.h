@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
-#include "contrib/balancer/host/host_config.h"
+#include "contrib/balancer/host/droverd_config.h"
 #include "contrib/balancer/host/vm.h"
 #include "contrib/balancer/host/vm_start.h"
 
@@ -25,7 +25,7 @@ public:
     };
 
     /// `config` must outlive this. `cgroups`: of the slice, for new emulators.
-    HostVms(const HostConfig& config, std::vector<std::string> cgroups, Callbacks callbacks);
+    HostVms(const DroverdConfig& config, std::vector<std::string> cgroups, Callbacks callbacks);
     ~HostVms();
     HostVms(const HostVms&) = delete;
     HostVms& operator=(const HostVms&) = delete;
@@ -67,7 +67,7 @@ private:
     void announce(const std::string& name, std::string_view state);
     void answer_when_up(const std::string& name, const Answer& answer);
 
-    const HostConfig& config_;
+    const DroverdConfig& config_;
     std::vector<std::string> cgroups_;
     Callbacks callbacks_;
     std::map<std::string, std::unique_ptr<Entry>> vms_;

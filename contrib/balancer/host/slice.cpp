@@ -50,7 +50,7 @@ struct Bound {
     std::vector<std::pair<std::string, std::string>> writes;
 };
 
-void enforce(const Bound& bound, Slice& slice)
+void enforce(const Bound& bound, SliceGroup& slice)
 {
     Status done = make_group(bound.group);
     for (const auto& [file, text] : bound.writes)
@@ -69,9 +69,9 @@ void enforce(const Bound& bound, Slice& slice)
 
 } // namespace
 
-Slice make_slice(const HostConfig& config, const std::string& root)
+SliceGroup make_slice_group(const DroverdConfig& config, const std::string& root)
 {
-    Slice slice;
+    SliceGroup slice;
     if (!config.slice.given)
         return slice;
     slice.cgroup = "drover-" + config.name;

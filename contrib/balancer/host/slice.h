@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
-#include "contrib/balancer/host/host_config.h"
+#include "contrib/balancer/host/droverd_config.h"
 
 #include <string>
 #include <vector>
@@ -9,7 +9,7 @@
 namespace drover::balancer {
 
 /// A slice of the machine as this host could make it real.
-struct Slice {
+struct SliceGroup {
     std::string cgroup;                ///< its name, as in /proc/PID/cgroup; empty: there is none
     std::vector<std::string> procs;    ///< the cgroup.procs files that put a process into it
     std::vector<std::string> enforced; ///< of "cores", "memory": what the kernel sees to
@@ -20,6 +20,6 @@ struct Slice {
 /// bounds, or takes the one that is there. What cannot be had is a gap and no error: then the
 /// slice is a measure and no bound. `root` is "/" but for tests. The link is bounded by whoever
 /// made the network device (tc's tbf).
-[[nodiscard]] Slice make_slice(const HostConfig& config, const std::string& root = "/");
+[[nodiscard]] SliceGroup make_slice_group(const DroverdConfig& config, const std::string& root = "/");
 
 } // namespace drover::balancer

@@ -30,7 +30,7 @@ std::string resolve(const std::string& name)
     return path;
 }
 
-std::vector<std::string> command_line(const std::string& emulator, const HostConfig& config,
+std::vector<std::string> command_line(const std::string& emulator, const DroverdConfig& config,
                                       const VmStart& start, const VmRecord& record, int listener)
 {
     std::vector<std::string> words = {emulator};
@@ -45,7 +45,7 @@ std::vector<std::string> command_line(const std::string& emulator, const HostCon
     return words;
 }
 
-Status launch(const HostConfig& config, const VmStart& start, VmRecord& record,
+Status launch(const DroverdConfig& config, const VmStart& start, VmRecord& record,
               const std::string& emulator)
 {
     MonitorEndpoint endpoint;
@@ -92,7 +92,7 @@ bool has_environment(pid_t pid, const std::string& entry)
 
 } // namespace
 
-Result<std::string> find_emulator(const HostConfig& config, const VmDefinition& definition)
+Result<std::string> find_emulator(const DroverdConfig& config, const VmDefinition& definition)
 {
     std::string wanted = definition.emulator;
     if (wanted.empty())
@@ -108,7 +108,7 @@ Result<std::string> find_emulator(const HostConfig& config, const VmDefinition& 
                 "it has " + allowed + " (\"emulators\" in its configuration)");
 }
 
-Status start_vm(const HostConfig& config, const VmStart& start, VmRecord& record)
+Status start_vm(const DroverdConfig& config, const VmStart& start, VmRecord& record)
 {
     const auto emulator = find_emulator(config, record.definition);
     if (!emulator)

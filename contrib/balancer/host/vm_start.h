@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
-#include "contrib/balancer/host/host_config.h"
+#include "contrib/balancer/host/droverd_config.h"
 #include "contrib/balancer/host/vm.h"
 
 namespace drover::balancer {
@@ -15,12 +15,12 @@ struct VmStart {
 };
 
 /// The path of the emulator that a definition names: one that the configuration allows.
-[[nodiscard]] Result<std::string> find_emulator(const HostConfig& config,
+[[nodiscard]] Result<std::string> find_emulator(const DroverdConfig& config,
                                                 const VmDefinition& definition);
 
 /// Starts the emulator of `record` (definition, directory and socket are set). The process is
 /// filled in. Makes its taps.
-[[nodiscard]] Status start_vm(const HostConfig& config, const VmStart& start, VmRecord& record);
+[[nodiscard]] Status start_vm(const DroverdConfig& config, const VmStart& start, VmRecord& record);
 
 /// The process whose start was begun for this directory, if there is one.
 [[nodiscard]] std::optional<ProcessId> find_started(const std::string& directory);

@@ -1,24 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Moves a running guest live between two emulators on this machine and verifies that all is well.
+"""Hosts on this machine, guests on them, one host driven hot: the balancer finds it, says what it
+will do, moves a guest live, and the host cools.
 
-python3 -m drover_e2e.demo"""
+python3 -m drover_e2e.demo [--hosts N] [--hotspot cpu|bandwidth|swap] [--json]"""
 
+import argparse
+import json
 import os
 import sys
-import tempfile
 import time
-from pathlib import Path
+from dataclasses import dataclass, field
 
-from . import analysis, net, paths, picture, ram
-from .case import Case, pages_of
-from .heartbeat import TCP_STATES
-from .progress import Progress
-from .tcppeer import TcpPeer
-from .vm import GuestOptions, Vm
+from . import fleet_picture, net, paths, swap
+from .fleet import SINK, SINK_PORT, Control, Fleet, Guest, Slice
 
-LINK = 125_000_000  # bytes/s: the migration may use as much as a gigabit link has
-ENDS = ("completed", "failed", "cancelled")
-GUEST = GuestOptions(memory="512M", working_set="200M", dirty=5000)
+LIMIT = 90.0  # seconds until the hotspot is over; 20 are wanted
+WANTED = 20.0
+MIB = 1 << 20
 
 _COLOUR = sys.stdout.isatty()
 
@@ -27,129 +25,232 @@ def paint(code: str, text: str) -> str:
     return f"\033[{code}m{text}\033[0m" if _COLOUR else text
 
 
-def step(text: str) -> None:
-    print(paint("1", f"== {text}"), flush=True)
+@dataclass
+class Story:
+    """What happened, in seconds since the load began; absent: it did not."""
+
+    hotspot: str
+    kind: str = ""
+    found: float | None = None
+    cause: str = ""
+    began: float | None = None
+    moved: float | None = None
+    cooled: float | None = None
+    vm: str = ""
+    source: str = ""
+    target: str = ""
+    why: str = ""
+    downtime: float = 0
+    samples: list = field(default_factory=list)  # (seconds, {host: parts of one})
 
 
-class Verdicts:
-    """What was verified, and whether all of it held."""
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    words: str
+    kind: str  # the hotspot that is to come
+    slices: Slice
+    memory: str = "128M"
+    expected: int = 0
+    needs_swap: bool = False
 
-    def __init__(self):
-        self.failed = 0
-
-    def say(self, good: bool, text: str) -> None:
-        self.failed += not good
-        print(f"  {paint('32', '✓') if good else paint('31', '✗')} {text}")
-
-    def skip(self, text: str) -> None:
-        print(f"  {paint('33', '–')} {text}")
-
-
-def watch(case: Case, source: Vm, mark: int) -> tuple[str, float]:
-    """Shows the rounds until the migration ends: how it ended, and when."""
-    progress = Progress(source.qmp, ram.allocated(source.pid) // 4096)
-    while True:
-        try:
-            event = source.qmp.wait_migration(*ENDS, timeout=0.05, after=mark)
-            progress.update()
-            return event.data["status"], event.at
-        except TimeoutError:
-            progress.update()
+    def drive(self, controls: dict[str, Control]) -> None:
+        """The load on h1's two guests; those of the other hosts do little."""
+        for name, control in controls.items():
+            hot = name in ("web1", "web2")
+            if self.name == "cpu":
+                control.tell(f"cpu {55 if hot else 5}")
+            elif self.name == "bandwidth":
+                rate = {"web1": 3_500_000, "web2": 3_500_000}.get(name, 100_000)
+                control.tell(f"net {SINK}:{SINK_PORT} {rate}")
+            elif hot:
+                control.tell(f"memory {170 * MIB}")
 
 
-def verify(case: Case, destination: Vm, peer: TcpPeer | None, no_tap: str | None, before) -> int:
-    verdicts = Verdicts()
-    moved = case.beats.last(destination.name)
-    case.beats.wait(destination.name, 60, match=lambda b: b.memory_errors > 0 or
-                    b.pages_verified - moved.pages_verified >= pages_of(GUEST.working_set))
-    last = case.beats.last(destination.name)
-    beats = case.beats.between(0, time.monotonic())
-    sides = {b.side for b in beats if b.at > last.at - 1}
-    verdicts.say(sides == {destination.name}, "the guest runs at the destination, and only there")
-    verdicts.say(last.memory_errors == 0,
-                 f"memory: all {pages_of(GUEST.working_set):,} pages verified by the guest after the "
-                 f"move, {last.memory_errors} wrong")
-    verdicts.say(last.disk_errors == 0 and last.disk_blocks > before.disk_blocks,
-                 f"disk: {last.disk_blocks:,} blocks written and read back, {last.disk_errors} wrong")
-    if peer:
-        good = peer.problem is None and peer.connections == 1
-        good = good and TCP_STATES[last.tcp_state] == "open" and last.tcp_bytes > before.tcp_bytes
-        verdicts.say(good, f"TCP: the same connection, {last.tcp_bytes:,} bytes there and back, "
-                     f"{peer.problem or 'all right'}")
-    else:
-        verdicts.skip(f"TCP connection: not tried here ({no_tap})")
-    problems = analysis.problems(beats) + destination.console.corrupt_lines()
-    verdicts.say(not problems, f"heartbeats and console: {'; '.join(problems) or 'nothing amiss'}")
-    return verdicts.failed
+SCENARIOS = {
+    "cpu": Scenario("cpu", "both guests of h1 begin to compute, more than its slice of the processor has",
+                    "host-cpu", Slice(cores=0.7, memory="1GiB", link=20_000_000)),
+    "bandwidth": Scenario("bandwidth", "both guests of h1 begin to send, more than its uplink carries; "
+                          "web1 was promised 3 MB/s", "vm-bandwidth",
+                          Slice(cores=1.5, memory="1GiB", link=5_000_000), expected=3_000_000),
+    "swap": Scenario("swap", "both guests of h1 begin to use more memory than its slice has: it swaps out",
+                     "host-swap", Slice(cores=1.5, memory="320MiB", link=20_000_000), memory="256M",
+                     needs_swap=True),
+}
 
 
-def summary(info: dict, seen: analysis.Handover, seconds: float, before: float,
-            during: float) -> None:
-    rounds = info["drover"]["rounds"]
-    wish = GUEST.policy.split(",")[0].removeprefix("downtime=")
-    print(f"""  rounds      {len(rounds)}, tracked by {info['drover']['tracker']}
-  bytes       {info['ram']['transferred'] / 1e6:.1f} MB of {info['ram']['total'] / 1e6:.1f} MB of RAM
-  total time  {seconds:.2f} s
-  downtime    {paint('1', f'{seen.downtime_ms:.1f} ms')} between heartbeats, seen from outside; wished: {wish}
-  guest       wrote {before:,.0f} pages/s before, {during:,.0f} during
-  decision    {info['drover']['decision']}""")
+def step(text: str, out) -> None:
+    print(paint("1", f"== {text}"), file=out, flush=True)
 
 
-def save_picture(case: Case, run: picture.Run) -> Path:
+class Show:
+    """`drover top`, drawn over itself on a terminal; in a pipe only when something happens."""
+
+    def __init__(self, fleet: Fleet, out):
+        self._fleet = fleet
+        self._out = out
+        self._lines = 0
+        self._last = None
+
+    def draw(self, key) -> None:
+        if not self._out.isatty() and key == self._last:
+            return
+        self._last = key
+        words = ["top", "--once"] + (["--colour", "always"] if _COLOUR else [])
+        text = self._fleet.drover(*words)
+        if self._out.isatty() and self._lines:
+            print(f"\033[{self._lines}A\033[J", end="", file=self._out)
+        print(text, end="" if text.endswith("\n") else "\n", file=self._out, flush=True)
+        self._lines = text.count("\n")
+
+
+def guests_of(scenario: Scenario, hosts: int) -> dict[str, Guest]:
+    """Two on h1, the others spread over the rest: the host of each is by its name's place."""
+    names = ["web1", "web2"] + [f"db{i}" for i in range(1, max(hosts, 3))]
+    return {name: Guest(name, f"10.80.1.{10 + i}", memory=scenario.memory,
+                        expected_bandwidth=scenario.expected if name == "web1" else 0)
+            for i, name in enumerate(names)}
+
+
+def host_of(name: str, hosts: int) -> str:
+    return "h1" if name.startswith("web") else f"h{2 + (int(name[2:]) - 1) % (hosts - 1)}"
+
+
+def boot(fleet: Fleet, guests: dict[str, Guest]) -> dict[str, Control]:
+    for name, guest in guests.items():
+        fleet.hosts[host_of(name, len(fleet.hosts))].create(guest)
+    controls = {}
+    for name in guests:
+        control = fleet.hosts[host_of(name, len(fleet.hosts))].control(name)
+        answer = control.tell("status", 120)
+        if not answer.startswith("alive"):
+            raise RuntimeError(f"{name} does not come up: {answer}")
+        controls[name] = control
+    return controls
+
+
+def level(scenario: Scenario, host: dict) -> float:
+    """How full the host is, of what this is about; 1 is all."""
+    load = host.get("load") or {}
+    if scenario.name == "cpu":
+        return (load.get("cpu-busy", 0) + load.get("cpu-steal", 0)) / max(load.get("cores", 1), 0.01)
+    if scenario.name == "bandwidth":
+        return max([max(nic["rx"], nic["tx"]) / nic["capacity"]
+                    for nic in load.get("nics", []) if nic["capacity"]], default=0)
+    return load.get("swap-out", 0) / 4e6
+
+
+def follow(fleet: Fleet, scenario: Scenario, story: Story, show: Show, start: float) -> None:
+    """Until the hotspot is over or the limit is."""
+    while (now := time.monotonic() - start) < LIMIT and story.cooled is None:
+        hosts = fleet.qmp.execute("query-hosts")
+        hotspots = [h for h in fleet.qmp.execute("query-hotspots") if h["host"] == "h1"]
+        moves = fleet.qmp.execute("query-migrations")
+        story.samples.append((now, {host["name"]: level(scenario, host) for host in hosts}))
+        if hotspots and story.found is None:
+            story.found, story.kind, story.cause = now, hotspots[0]["kind"], hotspots[0]["cause"]
+        for move in moves:
+            note_move(story, move, now)
+        if story.moved is not None and not hotspots and not open_moves(moves):
+            story.cooled = now
+        show.draw((len(hotspots), tuple((m["id"], m["state"]) for m in moves)))
+        time.sleep(max(0, 0.5 - (time.monotonic() - start - now)))  # the pace of the picture
+
+
+def open_moves(moves: list[dict]) -> list[dict]:
+    return [move for move in moves if move["state"] not in ("closed", "completed", "failed")]
+
+
+def note_move(story: Story, move: dict, now: float) -> None:
+    if story.began is None:
+        story.began, story.why = now, move.get("why", "")
+        story.vm, story.source, story.target = move["vm"], move["from"], move["to"]
+    if move["vm"] == story.vm and move.get("status") == "completed" and story.moved is None:
+        story.moved, story.downtime = now, move.get("downtime", 0)
+
+
+def verify(fleet: Fleet, guests: dict[str, Guest], out) -> int:
+    failed = 0
+    for name in guests:
+        where = fleet.where(name)
+        answer = ""
+        if len(where) == 1:
+            path = fleet.hosts[where[0]].directory / "run" / name / "control.sock"
+            answer = Control.ask(path, "status")
+        good = answer.startswith("alive") and answer.endswith("errors 0")
+        failed += not good
+        mark = paint("32", "✓") if good else paint("31", "✗")
+        print(f"  {mark} {name}: runs on {', '.join(where) or 'no host'}; {answer or 'silent'}", file=out)
+    return failed
+
+
+def seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:.1f} s"
+
+
+def report(story: Story, out) -> None:
+    print(f"""  hotspot    {story.kind or 'none'} on h1, found after {seconds(story.found)}: {story.cause}
+  decision   {story.vm} from {story.source} to {story.target}, after {seconds(story.began)}: {story.why}
+  moved      after {seconds(story.moved)}, downtime {story.downtime * 1e3:.0f} ms
+  resolved   {paint('1', 'after ' + seconds(story.cooled))} (wanted: {WANTED:.0f} s)""", file=out)
+
+
+def save_picture(story: Story) -> str:
     directory = paths.BUILD / "demo"
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "migration.svg"
-    path.write_text(picture.draw(run), encoding="utf-8")
-    return path
+    path = directory / f"hotspot-{story.hotspot}.svg"
+    path.write_text(fleet_picture.draw(story), encoding="utf-8")
+    return os.path.relpath(path)
 
 
-def run_demo(case: Case) -> int:
-    no_tap = net.why_not()
-    options = GUEST.but(disk=case.disk())
-    peer = None
-    if no_tap is None:
-        network = case.tap_network()
-        peer = case.tcp_peer(network)
-        options = options.but(network=network, tcp=peer.target)
-
-    step("a guest boots: 512 MiB, of which it writes 200 MiB at 5,000 pages/s; disk, network")
-    source = case.guest(options, name="source")
-    destination = case.destination(options, name="destination", address=case.tcp_address(options))
-    settled = case.beats.wait(source.name)
-    before = case.beats.wait(source.name, 10, match=lambda b: b.at > settled.at + 1)
-
-    step(f"it moves live over {destination.uri}, at most {LINK // 1_000_000} MB/s")
-    source.qmp.execute("migrate-set-parameters", max__bandwidth=LINK)
-    start = time.monotonic()
-    mark = case.start_migration(source, destination.uri)
-    status, end = watch(case, source, mark)
-    info = source.qmp.execute("query-migrate")
-    if status != "completed":
-        print(f"the migration {status}: {info.get('error-desc', '')}\n{source.stderr()}")
-        return 1
-    case.alive_on(destination, 5)
-    seen = analysis.handover(case.beats.between(start, time.monotonic()), "source", "destination")
-
-    step("report")
-    summary(info, seen, end - start, analysis.rate(case.beats.between(settled.at, start)),
-            analysis.rate(case.beats.between(start, seen.last_there)))
-    step("verified")
-    failed = verify(case, destination, peer, no_tap, before)
-    path = save_picture(case, picture.Run(
-        f"A 512 MiB guest moves live: {end - start:.2f} s, stands still for {seen.downtime_ms:.1f} ms",
-        start, end, info.get("setup-time", 0) / 1e3, info["drover"]["rounds"],
-        case.beats.between(start - 1, end + 1), seen.last_there, seen.first_here))
-    print(f"\npicture: {os.path.relpath(path)}")
-    return 1 if failed else 0
+def run(scenario: Scenario, hosts: int, out) -> tuple[Story, int]:
+    fleet = Fleet(hosts, scenario.slices)
+    try:
+        about = [host.qmp.execute("query-host") for host in fleet.hosts.values()]
+        real = ", ".join(about[0].get("slice", {}).get("enforced", [])) or "nothing: only measured"
+        part = scenario.slices
+        step(f"{hosts} hosts, each a slice of this machine: {part.cores} cores, {part.memory}, "
+             f"{part.link / 1e6:.0f} MB/s (enforced: link, {real})", out)
+        guests = guests_of(scenario, hosts)
+        step(f"{len(guests)} guests boot", out)
+        controls = boot(fleet, guests)
+        fleet.start_balancer()
+        step(scenario.words, out)
+        story = Story(scenario.name)
+        start = time.monotonic()
+        scenario.drive(controls)
+        follow(fleet, scenario, story, Show(fleet, out), start)
+        step("report", out)
+        report(story, out)
+        for control in controls.values():
+            control.close()
+        step("verified", out)
+        failed = verify(fleet, guests, out)
+        print(f"\npicture: {save_picture(story)}", file=out)
+        return story, failed + (story.cooled is None)
+    finally:
+        fleet.close()
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory(prefix="drover-demo-") as directory:
-        case = Case(Path(directory))
-        try:
-            return run_demo(case)
-        finally:
-            case.close()
+    parser = argparse.ArgumentParser(prog="devtool demo")
+    parser.add_argument("--hosts", type=int, default=2, choices=range(2, 9))
+    parser.add_argument("--hotspot", default="cpu", choices=list(SCENARIOS))
+    parser.add_argument("--json", action="store_true", help="one object with the times")
+    options = parser.parse_args()
+    out = sys.stderr if options.json else sys.stdout
+    if reason := net.why_not():
+        print(f"the hosts need network namespaces: {reason}", file=sys.stderr)
+        return 1
+    scenario = SCENARIOS[options.hotspot]
+    with swap.file_if(scenario.needs_swap) as why:
+        if why:
+            print(f"this machine cannot swap: {why}; ./devtool lab cluster shows it", file=sys.stderr)
+            return 1
+        story, failed = run(scenario, options.hosts, out)
+    if options.json:
+        print(json.dumps({key: value for key, value in vars(story).items() if key != "samples"}))
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The KVM lab: boots an emulated KVM host (QEMU emulates AMD SVM) and shows the tests that run in it.
+"""The KVM lab: boots an emulated KVM host (QEMU emulates AMD SVM) and shows the tests that run in it;
+or two of them, joined by two networks: a cluster.
 
-python3 -m drover_e2e.lab [--filter TEXT] [--repeat N] [--timeout SECONDS]"""
+python3 -m drover_e2e.lab [cluster] [--filter TEXT] [--repeat N] [--timeout SECONDS]"""
 
 import argparse
 import re
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 from . import paths
 
@@ -15,13 +18,36 @@ _RESULT = re.compile(r"^(PASS|FAIL|SKIP) |^    ")
 _TALLY = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
 
 
-def host_command(test_filter: str, repeat: int) -> list[str]:
-    words = f"console=ttyS0 quiet panic=-1 lab.repeat={repeat}"
+def host_command(test_filter: str, repeat: int, memory: int = 3072, words: str = "",
+                 devices: tuple[str, ...] = ()) -> list[str]:
+    words = f"console=ttyS0 quiet panic=-1 lab.repeat={repeat} {words}"
     words += f" lab.filter={test_filter}" if test_filter else ""
     return [paths.QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "max,+svm,+npt", "-smp", "2",
-            "-m", "3072", "-kernel", paths.guest_file("vmlinuz"),
-            "-initrd", str(paths.BUILD / "lab" / "initrd"), "-append", words, "-serial", "stdio"]
+            "-m", str(memory), "-kernel", paths.guest_file("vmlinuz"),
+            "-initrd", str(paths.BUILD / "lab" / "initrd"), "-append", words, "-serial", "stdio",
+            *devices]
+
+
+MEMORY_OF = {1: 1250, 2: 2600}  # MiB: host 1 is to run out of it
+SWAP_BYTES = 512 << 20
+
+
+def cluster_command(number: int, directory: Path, test_filter: str, repeat: int) -> list[str]:
+    """Host `number` of two. Datagrams over UNIX sockets need no order of starting."""
+    swap = directory / f"swap{number}"
+    with open(swap, "wb") as file:
+        file.truncate(SWAP_BYTES)
+    devices = ["-drive", f"file={swap},if=none,id=swap,format=raw,cache=unsafe",
+               "-device", "virtio-blk-pci,drive=swap"]
+    for net in ("moves", "guests"):
+        here, there = directory / f"{net}{number}", directory / f"{net}{3 - number}"
+        mac = f"52:54:00:81:{0 if net == 'moves' else 1:02x}:{number:02x}"
+        devices += ["-netdev", f"dgram,id={net},local.type=unix,local.path={here},"
+                    f"remote.type=unix,remote.path={there}",
+                    "-device", f"virtio-net-pci,netdev={net},mac={mac},romfile="]
+    return host_command(test_filter, repeat, MEMORY_OF[number], f"lab.cluster={number}",
+                        tuple(devices))
 
 
 BOOT_S = 240.0  # usually 40
@@ -31,13 +57,27 @@ class HostDied(Exception):
     """The emulated host came to no end of its own."""
 
 
-def run_host(test_filter: str, repeat: int, timeout: float) -> int:
+def run_cluster(test_filter: str, repeat: int, timeout: float) -> int:
+    """As run_host(), of host 1, while host 2 is there."""
+    with tempfile.TemporaryDirectory(prefix="drover-lab-") as directory:
+        with open(paths.BUILD / "lab" / "console2.log", "wb") as console:
+            second = subprocess.Popen(cluster_command(2, Path(directory), "", 1),
+                                      stdin=subprocess.DEVNULL, stdout=console,
+                                      stderr=subprocess.STDOUT)
+            try:
+                return run_host(cluster_command(1, Path(directory), test_filter, repeat), timeout)
+            finally:
+                second.kill()
+                second.wait()
+
+
+def run_host(command: list[str], timeout: float) -> int:
     """Shows the results as they come; 0 if no test failed."""
     log = paths.BUILD / "lab" / "console.log"
     tally = None
     panicked = False
     with open(log, "w", encoding="utf-8") as console:
-        host = subprocess.Popen(host_command(test_filter, repeat), stdin=subprocess.DEVNULL,
+        host = subprocess.Popen(command, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                 errors="replace")
         limit = threading.Timer(timeout, host.kill)
@@ -69,12 +109,12 @@ def run_host(test_filter: str, repeat: int, timeout: float) -> int:
     return 1 if int(tally.group(2)) else 0
 
 
-def run_hosts(test_filter: str, repeat: int, timeout: float) -> int:
+def run_hosts(run) -> int:
     """QEMU's emulation of nested SVM corrupts the host's kernel now and then: that is nobody's
     failure but the emulation's, and another host gets a chance. A test that fails does not."""
     for last in (False, False, True):
         try:
-            return run_host(test_filter, repeat, timeout)
+            return run()
         except HostDied as died:
             print(f"FAIL {died}" if last else f"AGAIN {died}; another one is tried", flush=True)
     print("0 passed, 1 failed, 0 skipped")
@@ -83,12 +123,16 @@ def run_hosts(test_filter: str, repeat: int, timeout: float) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="devtool lab")
+    parser.add_argument("what", nargs="?", choices=["cluster"])
     parser.add_argument("--filter", default="")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=1500)
     options = parser.parse_args()
     subprocess.run([str(paths.ROOT / "tests/lab/build-host"), str(paths.BUILD)], check=True)
-    return run_hosts(options.filter, options.repeat, options.timeout)
+    if options.what == "cluster":
+        return run_hosts(lambda: run_cluster(options.filter, options.repeat, options.timeout))
+    command = host_command(options.filter, options.repeat)
+    return run_hosts(lambda: run_host(command, options.timeout))
 
 
 if __name__ == "__main__":

@@ -119,6 +119,8 @@ int main(void)
         tcp_start();
     if (options.disk)
         disk_start();
+    if (options.control[0])
+        load_start();
     if (options.reboot_after)
         start_thread(reboot_later, NULL);
     atomic_store(&counters.ready, true);

@@ -51,6 +51,8 @@ static void set_option(const char* name, const char* value)
         snprintf(options.heartbeat, sizeof(options.heartbeat), "%s", value);
     else if (strcmp(name, "tcp") == 0)
         snprintf(options.tcp, sizeof(options.tcp), "%s", value);
+    else if (strcmp(name, "control") == 0)
+        snprintf(options.control, sizeof(options.control), "%s", value);
     else if (strcmp(name, "disk") == 0)
         options.disk = atoi(value) != 0;
     else if (strcmp(name, "reboot_after") == 0)

@@ -26,6 +26,7 @@ struct options {
     char heartbeat[64];    ///< HOST:PORT, or empty
     char tcp[64];          ///< HOST:PORT, or empty
     bool disk;             ///< write and verify /dev/vda
+    char control[64];      ///< a serial port that says what load to make, or empty
     uint32_t reboot_after; ///< seconds after READY, each time it boots; 0: never
 };
 
@@ -53,6 +54,7 @@ void memory_start(void); ///< touches the memory, then starts the writers
 void heartbeat_start(void);
 void tcp_start(void);
 void disk_start(void);
+void load_start(void); ///< obeys options.control
 
 /// Prints the line on the console, at once.
 void say(const char* format, ...) __attribute__((format(printf, 1, 2)));

@@ -36,7 +36,7 @@ struct Reply {
 class HostServiceTest : public ::testing::Test {
 protected:
     struct Host {
-        HostConfig config;
+        DroverdConfig config;
         std::vector<Json> events;
         std::unique_ptr<HostService> service;
     };
@@ -46,7 +46,7 @@ protected:
         char path[] = "/tmp/drover-host-XXXXXX"; // short, for the sockets in it
         root = mkdtemp(path);
         for (Host* host : {&one, &two}) {
-            host->config = default_host_config();
+            host->config = default_droverd_config();
             host->config.name = host == &one ? "h1" : "h2";
             host->config.state_directory = root + "/" + host->config.name;
             host->config.migrate_address = "127.0.0.1";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "contrib/balancer/host/host_config.h"
+#include "contrib/balancer/host/droverd_config.h"
 #include "contrib/balancer/host/slice.h"
 #include "util/fd.h"
 
@@ -10,14 +10,14 @@
 namespace drover::balancer {
 namespace {
 
-Result<HostConfig> read_text(const std::string& text)
+Result<DroverdConfig> read_text(const std::string& text)
 {
     const std::string path = ::testing::TempDir() + "droverd.toml";
     std::ofstream(path) << text;
-    return read_host_config(path);
+    return read_droverd_config(path);
 }
 
-TEST(HostConfig, ReadsWhatItIsGiven)
+TEST(DroverdConfig, ReadsWhatItIsGiven)
 {
     const auto config = read_text(R"(
 name = "h1"
@@ -50,7 +50,7 @@ capacity = "125MB/s"
     EXPECT_EQ(config->nics[0].capacity, 125e6);
 }
 
-TEST(HostConfig, NamesWhatIsWrong)
+TEST(DroverdConfig, NamesWhatIsWrong)
 {
     const std::pair<const char*, const char*> wrongs[] = {
         {"nmae = \"h1\"", "nmae"},
@@ -84,7 +84,7 @@ protected:
         std::ofstream(root + file) << "";
     }
     std::string root;
-    HostConfig config;
+    DroverdConfig config;
 };
 
 TEST_F(SliceTest, BoundsByVersionOne)
@@ -92,7 +92,7 @@ TEST_F(SliceTest, BoundsByVersionOne)
     make("sys/fs/cgroup/cpu/drover-h1/cpu.cfs_period_us");
     make("sys/fs/cgroup/cpu/drover-h1/cpu.cfs_quota_us");
     make("sys/fs/cgroup/memory/drover-h1/memory.limit_in_bytes");
-    const Slice slice = make_slice(config, root);
+    const SliceGroup slice = make_slice_group(config, root);
     EXPECT_EQ(slice.enforced, (std::vector<std::string>{"cores", "memory"}));
     EXPECT_EQ(slice.procs.size(), 2U);
     EXPECT_EQ(*read_file(root + "sys/fs/cgroup/cpu/drover-h1/cpu.cfs_quota_us"), "150000");
@@ -105,7 +105,7 @@ TEST_F(SliceTest, BoundsByVersionTwo)
     for (const char* file : {"cgroup.controllers", "cgroup.subtree_control", "drover-h1/cpu.max",
                              "drover-h1/memory.max"})
         make(std::string("sys/fs/cgroup/") + file);
-    const Slice slice = make_slice(config, root);
+    const SliceGroup slice = make_slice_group(config, root);
     EXPECT_EQ(slice.enforced, (std::vector<std::string>{"cores", "memory"}));
     EXPECT_EQ(slice.procs, std::vector{root + "sys/fs/cgroup/drover-h1/cgroup.procs"});
     EXPECT_EQ(*read_file(root + "sys/fs/cgroup/drover-h1/cpu.max"), "150000 100000");
@@ -113,7 +113,7 @@ TEST_F(SliceTest, BoundsByVersionTwo)
 
 TEST_F(SliceTest, SaysWhatItOnlyMeasures)
 {
-    const Slice slice = make_slice(config, root); // no control groups at all
+    const SliceGroup slice = make_slice_group(config, root); // no control groups at all
     EXPECT_TRUE(slice.enforced.empty());
     EXPECT_TRUE(slice.cgroup.empty());
     ASSERT_EQ(slice.gaps.size(), 2U);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "contrib/balancer/host/host_config.h"
+#include "contrib/balancer/host/droverd_config.h"
 
 #include "contrib/balancer/host/toml_json.h"
 #include "migration/policy/wish.h"
@@ -137,7 +137,7 @@ Status read_slice(const Json& table, SliceConfig& slice)
     return reader.end();
 }
 
-Status read_tls(const Json& table, HostConfig& config)
+Status read_tls(const Json& table, DroverdConfig& config)
 {
     TableReader reader(table, "[tls]");
     reader.text("ca", config.ca);
@@ -146,7 +146,7 @@ Status read_tls(const Json& table, HostConfig& config)
     return reader.end();
 }
 
-Status read_migration(const Json& table, HostConfig& config)
+Status read_migration(const Json& table, DroverdConfig& config)
 {
     TableReader reader(table, "[migration]");
     reader.text("address", config.migrate_address);
@@ -158,7 +158,7 @@ Status read_migration(const Json& table, HostConfig& config)
     return reader.end();
 }
 
-Status read_nics(const Json* list, HostConfig& config)
+Status read_nics(const Json* list, DroverdConfig& config)
 {
     if (list == nullptr)
         return {};
@@ -178,7 +178,7 @@ Status read_nics(const Json* list, HostConfig& config)
     return {};
 }
 
-Status read_tables(TableReader& top, HostConfig& config)
+Status read_tables(TableReader& top, DroverdConfig& config)
 {
     Status good = read_slice(table_of(top.take("slice")), config.slice);
     if (good)
@@ -190,7 +190,7 @@ Status read_tables(TableReader& top, HostConfig& config)
     return good;
 }
 
-Status check_whole(const HostConfig& config)
+Status check_whole(const DroverdConfig& config)
 {
     if (!config.listen.empty() && !config.listen.starts_with("tls:"))
         return fail(ErrorKind::Invalid, "\"listen\" must be tls:HOST:PORT",
@@ -204,9 +204,9 @@ Status check_whole(const HostConfig& config)
 
 } // namespace
 
-HostConfig default_host_config()
+DroverdConfig default_droverd_config()
 {
-    HostConfig config;
+    DroverdConfig config;
     config.name = g_get_host_name();
     config.state_directory =
         geteuid() == 0 ? "/run/drover" : std::string(g_get_user_runtime_dir()) + "/drover";
@@ -215,12 +215,12 @@ HostConfig default_host_config()
     return config;
 }
 
-Result<HostConfig> read_host_config(const std::string& path)
+Result<DroverdConfig> read_droverd_config(const std::string& path)
 {
     auto json = read_toml_as_json(path);
     if (!json)
         return pass(json);
-    HostConfig config = default_host_config();
+    DroverdConfig config = default_droverd_config();
     TableReader top(*json, path);
     top.text("name", config.name);
     top.text("state-directory", config.state_directory);

@@ -22,7 +22,7 @@ struct NicConfig {
 };
 
 /// droverd's configuration (TOML); docs/operations.md describes it.
-struct HostConfig {
+struct DroverdConfig {
     std::string name;            ///< default: the system's host name
     std::string state_directory; ///< default: /run/drover, or $XDG_RUNTIME_DIR/drover without root
     std::string socket;          ///< default: STATE/droverd.sock
@@ -42,9 +42,9 @@ struct HostConfig {
 };
 
 /// Defaults for this machine and user.
-[[nodiscard]] HostConfig default_host_config();
+[[nodiscard]] DroverdConfig default_droverd_config();
 
 /// All or nothing; an error names the member, what is wrong and what it may be.
-[[nodiscard]] Result<HostConfig> read_host_config(const std::string& path);
+[[nodiscard]] Result<DroverdConfig> read_droverd_config(const std::string& path);
 
 } // namespace drover::balancer

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/host/droverd.h"
+
+#include "contrib/balancer/host/measure/metrics_page.h"
+#include "contrib/balancer/host/state_file.h"
+#include "util/log.h"
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/file.h>
+
+namespace drover::balancer {
+
+namespace {
+constexpr std::chrono::seconds adopt_period{10};
+}
+
+Droverd::Droverd(DroverdConfig config) : config_(std::move(config)) {}
+
+Droverd::~Droverd() = default;
+
+/// Two droverds over one state directory would each believe that the VMs are theirs.
+Status Droverd::take_the_host()
+{
+    if (const Status made = make_directories(config_.state_directory); !made)
+        return made;
+    const std::string path = config_.state_directory + "/lock";
+    lock_ = UniqueFd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (!lock_)
+        return fail_errno("opening " + path, errno);
+    if (flock(lock_.get(), LOCK_EX | LOCK_NB) != 0)
+        return fail(ErrorKind::Refused, "another droverd has " + config_.state_directory,
+                    "stop it, or give this one another state-directory");
+    return {};
+}
+
+Status Droverd::start()
+{
+    if (const Status taken = take_the_host(); !taken)
+        return taken;
+    slice_ = make_slice_group(config_);
+    for (const std::string& gap : slice_.gaps)
+        log::warning(gap);
+    service_ = std::make_unique<HostService>(config_, slice_.procs, [this](const Json& event) {
+        if (doors_)
+            doors_->broadcast(event);
+    });
+    if (const Status restored = service_->restore(); !restored)
+        return restored;
+    meters_ = std::make_unique<Meters>(config_, slice_, service_->vms());
+    meters_->start();
+    if (!config_.adopt.empty())
+        adopting_ = loop::every(adopt_period, [this] { service_->vms().adopt_by_pattern(); });
+    if (const Status open = open_doors(); !open)
+        return open;
+    return serve_metrics();
+}
+
+Status Droverd::open_doors()
+{
+    const Json greeting = make_greeting("droverd");
+    commands_ = std::make_unique<CommandTable>(greeting.at("version"));
+    add_host_commands(*commands_, {.config = config_,
+                                   .slice = slice_,
+                                   .service = *service_,
+                                   .meters = *meters_,
+                                   .offers = find_offers(config_)});
+    doors_ = std::make_unique<DoorServer>(greeting, *commands_);
+    DoorOptions local;
+    local.address = "unix:" + (config_.socket.empty() ? config_.state_directory + "/droverd.sock"
+                                                      : config_.socket);
+    local.group = config_.socket_group;
+    if (local.group.empty())
+        local.mode = 0600;
+    auto opened = doors_->add(local);
+    if (opened && !config_.listen.empty()) {
+        DoorOptions remote;
+        remote.address = config_.listen;
+        remote.identity = std::make_shared<TlsIdentity>(
+            TlsFiles{config_.ca, config_.certificate, config_.key});
+        log::info("door: " + *opened);
+        opened = doors_->add(remote);
+    }
+    if (!opened)
+        return std::unexpected(std::move(opened.error()));
+    log::info("door: " + *opened);
+    return {};
+}
+
+std::string Droverd::metrics_page() const
+{
+    MetricsPage page;
+    page.host_name = config_.name;
+    page.host = &meters_->loads().host();
+    page.vms = &meters_->loads().vms();
+    for (Vm* vm : service_->vms().all())
+        page.states[vm->name()] = std::string(to_string(vm->state()));
+    return make_metrics_page(page);
+}
+
+Status Droverd::serve_metrics()
+{
+    if (config_.metrics.empty())
+        return {};
+    auto server = MetricsServer::start(config_.metrics, [this] { return metrics_page(); });
+    if (!server)
+        return std::unexpected(std::move(server.error()));
+    metrics_ = std::move(*server);
+    return {};
+}
+
+} // namespace drover::balancer

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/host/meters.h"
+
+#include "contrib/balancer/host/vm_questions.h"
+
+#include <algorithm>
+
+namespace drover::balancer {
+
+namespace {
+
+constexpr std::chrono::milliseconds period{1000};
+constexpr uint64_t ask_period = 10;        // samples
+constexpr uint64_t dirty_rate_period = 60; // samples
+
+HostMonitorConfig monitor_config(const DroverdConfig& config, const SliceGroup& slice)
+{
+    HostMonitorConfig monitor;
+    if (config.slice.given)
+        monitor.slice = Slice{config.slice.cores, config.slice.memory, config.slice.link};
+    monitor.cgroup = slice.cgroup;
+    for (const NicConfig& nic : config.nics)
+        monitor.nics[nic.name] = nic.capacity;
+    return monitor;
+}
+
+VmConfig vm_config(const Vm& vm)
+{
+    VmConfig config;
+    config.name = vm.name();
+    config.pid = vm.record().process.pid;
+    for (const VmNic& nic : vm.record().definition.nics)
+        config.nics.push_back(
+            {.id = nic.id, .ifname = nic.ifname, .uplink = {}, .expected = nic.expected_bandwidth});
+    return config;
+}
+
+} // namespace
+
+Meters::Meters(const DroverdConfig& config, const SliceGroup& slice, HostVms& vms)
+    : vms_(vms), loads_(monitor_config(config, slice))
+{
+}
+
+void Meters::start()
+{
+    sample();
+    timer_ = loop::every(period, [this] { sample(); });
+}
+
+void Meters::sample()
+{
+    follow_vms();
+    loads_.sample(Moment::now());
+    ++samples_;
+    for (Vm* vm : vms_.all())
+        ask(*vm);
+}
+
+/// A VM that came is measured from now on, one that went is not; a name may be another process now.
+void Meters::follow_vms()
+{
+    const std::vector<Vm*> here = vms_.all();
+    std::vector<std::string> gone;
+    for (const VmLoad& load : loads_.vms())
+        if (std::none_of(here.begin(), here.end(),
+                         [&load](const Vm* vm) { return vm->name() == load.name; }))
+            gone.push_back(load.name);
+    for (const std::string& name : gone)
+        loads_.remove(name);
+    for (const Vm* vm : here) {
+        const VmMonitor* known = loads_.find(vm->name());
+        if (known == nullptr || known->config().pid != vm->record().process.pid)
+            loads_.add(vm_config(*vm));
+    }
+}
+
+/// Spread over the seconds by the process number, so that a hundred guests are not asked at once.
+void Meters::ask(Vm& vm)
+{
+    const auto offset = static_cast<uint64_t>(vm.record().process.pid);
+    const auto monitor = [this, name = vm.name()] { return loads_.find(name); };
+    if ((samples_ + offset) % ask_period == 0 || samples_ < 2)
+        ask_vm(vm, monitor);
+    if ((samples_ + offset) % dirty_rate_period == 0)
+        ask_dirty_rate(vm, monitor);
+}
+
+} // namespace drover::balancer

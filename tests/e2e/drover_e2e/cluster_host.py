@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What runs on an emulated host of the cluster lab, as process 1: network, swap, droverd; on host 1 the
+tests, on the others one guest that idles.
+
+python3 -m drover_e2e.cluster_host NUMBER [ARGUMENT OF THE RUNNER…]"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .fleet import SINK, Daemon, Guest
+from .net import Namespace
+from .qmp import Qmp
+
+CERTS = Path("/drover/certs")
+RUN = Path("/run/drover")
+UPLINK = 4_000_000  # bytes/s
+PORT = 9700
+
+
+def sh(*words: str) -> None:
+    subprocess.run(words, check=True)
+
+
+def set_up_network(number: int) -> None:
+    """eth0: control and migrations. eth1: what guests send, limited, with a millisecond of delay."""
+    sh("ip", "addr", "add", f"10.81.0.1{number}/24", "dev", "eth0")
+    sh("ip", "link", "set", "eth0", "up")
+    sh("ip", "link", "add", "br0", "type", "bridge", "stp_state", "0", "forward_delay", "0")
+    sh("ip", "link", "set", "eth1", "master", "br0", "up")
+    sh("ip", "link", "set", "br0", "up")
+    if number == 2:  # somebody must listen where the guests send to
+        sh("ip", "addr", "add", f"{SINK}/16", "dev", "br0")
+    sh("tc", "qdisc", "add", "dev", "eth1", "root", "handle", "1:", "tbf", "rate", f"{UPLINK * 8}bit",
+       "burst", "32kb", "latency", "50ms")
+    sh("tc", "qdisc", "add", "dev", "eth0", "root", "netem", "delay", "1ms")
+
+
+def set_up_swap() -> None:
+    sh("mkswap", "/dev/vda")
+    sh("swapon", "/dev/vda")
+
+
+def start_droverd(number: int) -> Daemon:
+    RUN.mkdir(parents=True, exist_ok=True)
+    config = RUN / "droverd.toml"
+    config.write_text(f"""name = "h{number}"
+state-directory = "{RUN}"
+socket = "{RUN}/droverd.sock"
+listen = "tls:10.81.0.1{number}:{PORT}"
+[tls]
+ca = "{CERTS}/ca.pem"
+certificate = "{CERTS}/h{number}.pem"
+key = "{CERTS}/h{number}.key"
+[migration]
+address = "10.81.0.1{number}"
+[[nic]]
+name = "eth1"
+capacity = {UPLINK}
+""", encoding="ascii")
+    return Daemon("droverd", ["--config", str(config)], RUN / "droverd.log", Namespace.host(),
+                  RUN / "droverd.sock")
+
+
+def create(guest: Guest) -> None:
+    path = RUN / f"{guest.name}.toml"
+    path.write_text(guest.vm_file(), encoding="utf-8")
+    Qmp.connect(RUN / "droverd.sock").execute("vm-create", timeout=240, file=str(path))
+
+
+def run_host(number: int, arguments: list[str]) -> None:
+    set_up_network(number)
+    set_up_swap()
+    start_droverd(number)
+    print("LAB HOST UP", flush=True)
+    if number == 1:
+        sh("python3", "-m", "drover_e2e.runner", "/drover/tests/cluster", *arguments)
+        return
+    create(Guest("idle", "10.80.2.1", memory="96M", accel="kvm"))
+    while True:  # until the lab ends us
+        time.sleep(3600)
+
+
+def main() -> None:
+    try:
+        run_host(int(sys.argv[1]), sys.argv[2:])
+    except BaseException as error:  # process 1 must not end before the power is off
+        log = RUN / "droverd.log"
+        print(f"LAB HOST FAILED: {error!r}", log.read_text()[-2000:] if log.exists() else "", flush=True)
+    print("LAB HOST DONE", flush=True)
+    subprocess.run(["poweroff", "-f"], check=False)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

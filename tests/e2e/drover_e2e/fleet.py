@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Hosts on this machine: each a network namespace with a droverd that has a slice of the machine, and
+one drover-balancer over them. Guests hang on a bridge of their host; its uplink is limited."""
+
+import json
+import os
+import select
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import paths
+from .emulator import _die_with_parent
+from .net import Namespace
+from .qmp import Qmp
+
+BIN = paths.BUILD / "bin"
+SINK = "10.80.0.1"  # where guests send to
+SINK_PORT = 9
+GUEST_LOAD = "drover.mem=16M drover.dirty=200 drover.verify=500"
+
+
+@dataclass(frozen=True)
+class Slice:
+    cores: float = 0.9
+    memory: str = "1GiB"
+    link: int = 5_000_000  # bytes/s, each direction
+
+
+class Fleet:
+    """Everything is gone when it is closed. `limits` are lines for the balancer's file."""
+
+    def __init__(self, hosts: int = 2, slices: Slice = Slice(), mode: str = "automatic",
+                 more: str = "", own_slices: dict[str, Slice] | None = None):
+        self.directory = Path(tempfile.mkdtemp(prefix="drover-fleet-"))
+        self.core = Namespace()
+        self.hosts: dict[str, Host] = {}
+        self.balancer: Daemon | None = None
+        self._qmp: Qmp | None = None
+        self._make_core()
+        try:
+            for number in range(1, hosts + 1):
+                name = f"h{number}"
+                part = (own_slices or {}).get(name, slices)
+                self.hosts[name] = Host(self, name, number, part)
+            self._write_config(mode, more)
+        except BaseException:
+            self.close()
+            raise
+
+    def _make_core(self) -> None:
+        run = self.core.run
+        for bridge, address in (("guests", f"{SINK}/16"), ("moves", "10.81.0.1/24")):
+            run("ip", "link", "add", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0")
+            run("ip", "addr", "add", address, "dev", bridge)
+            run("ip", "link", "set", bridge, "up")
+        self._sink = self.core.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sink.bind((SINK, SINK_PORT))
+        threading.Thread(target=self._swallow, daemon=True).start()
+
+    def _swallow(self) -> None:
+        try:
+            while self._sink.recv(2048):
+                pass
+        except OSError:
+            pass
+
+    def _write_config(self, mode: str, more: str) -> None:
+        lines = ["[balancer]", f'mode = "{mode}"', f'listen = ["unix:{self.directory}/balancer.sock"]',
+                 f'state-dir = "{self.directory}/balancer"', more]
+        for host in self.hosts.values():
+            lines += ["[[host]]", f'name = "{host.name}"', f'address = "unix:{host.socket}"']
+        self.config = self.directory / "fleet.toml"
+        self.config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def start_balancer(self) -> None:
+        (self.directory / "balancer").mkdir(exist_ok=True)
+        self.balancer = Daemon("drover-balancer", ["--config", str(self.config)],
+                               self.directory / "balancer.log", Namespace.host(),
+                               self.directory / "balancer.sock")
+        self._qmp = None
+
+    @property
+    def qmp(self) -> Qmp:
+        if self._qmp is None:
+            self._qmp = Qmp.connect(self.directory / "balancer.sock")
+        return self._qmp
+
+    def drover(self, *words: str) -> str:
+        """What the drover command prints."""
+        done = subprocess.run([str(BIN / "drover"), *words], capture_output=True, text=True,
+                              env={**os.environ, "DROVER_BALANCER": f"unix:{self.directory}/balancer.sock"})
+        if done.returncode != 0:
+            raise RuntimeError(f"drover {' '.join(words)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def where(self, name: str) -> list[str]:
+        """The hosts that run this guest."""
+        return [host.name for host in self.hosts.values()
+                for vm in host.qmp.execute("query-vms")
+                if vm["name"] == name and vm["state"] in ("running", "moving")]
+
+    def close(self) -> None:
+        if self.balancer:
+            self.balancer.stop()
+        for host in self.hosts.values():
+            host.close()
+        self._sink.close()
+        self.core.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Daemon:
+    """A program of ours that opens a UNIX socket when it is ready."""
+
+    def __init__(self, program: str, words: list[str], log: Path, namespace: Namespace, sock: Path):
+        self.program = program
+        self.log = log
+        sock.unlink(missing_ok=True)
+        with open(log, "ab") as out:
+            self.process = subprocess.Popen(
+                namespace.prefix() + [str(BIN / program), *words], stdin=subprocess.DEVNULL,
+                stdout=out, stderr=out, preexec_fn=_die_with_parent)
+        self._wait_for(sock)
+
+    def _wait_for(self, sock: Path) -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            probe = socket.socket(socket.AF_UNIX)
+            try:
+                probe.connect(str(sock))
+                return
+            except OSError:
+                if self.process.poll() is not None:
+                    break
+                select.select([], [], [], 0.02)  # there is nothing to wait on before it listens
+            finally:
+                probe.close()
+        raise RuntimeError(f"{self.program} is not up: {self.log.read_text(errors='replace')[-2000:]}")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.process.wait()
+
+
+class Host:
+    def __init__(self, fleet: Fleet, name: str, number: int, part: Slice):
+        self.fleet = fleet
+        self.name = name
+        self.slice = part
+        self.namespace = Namespace()
+        self.directory = fleet.directory / name
+        self.directory.mkdir()
+        self.socket = self.directory / "droverd.sock"
+        self._qmp: Qmp | None = None
+        self._connect(number)
+        self._write_config(number)
+        self.start()
+
+    def _connect(self, number: int) -> None:
+        """Two links to the middle: `uplink` for what guests send, `moves` for migrations."""
+        run, core = self.namespace.run, self.fleet.core
+        run("ip", "link", "add", "br0", "type", "bridge", "stp_state", "0", "forward_delay", "0")
+        run("ip", "link", "set", "br0", "up")
+        for device, bridge in (("uplink", "guests"), ("moves", "moves")):
+            core_end = f"{device}{number}"
+            run("ip", "link", "add", device, "type", "veth", "peer", "name", core_end, "netns",
+                core.path)
+            core.run("ip", "link", "set", core_end, "master", bridge, "up")
+            run("ip", "link", "set", device, "up")
+        run("ip", "link", "set", "uplink", "master", "br0")
+        run("ip", "addr", "add", f"10.81.0.{10 + number}/24", "dev", "moves")
+        rate = f"{self.slice.link * 8}bit"
+        for namespace, device in ((self.namespace, "uplink"), (core, f"uplink{number}")):
+            namespace.run("tc", "qdisc", "add", "dev", device, "root", "tbf", "rate", rate, "burst",
+                          "64kb", "latency", "50ms")
+
+    def _write_config(self, number: int) -> None:
+        self.config = self.directory / "droverd.toml"
+        self.config.write_text(f"""name = "{self.name}"
+state-directory = "{self.directory}"
+socket = "{self.socket}"
+[slice]
+cores = {self.slice.cores}
+memory = "{self.slice.memory}"
+[migration]
+address = "10.81.0.{10 + number}"
+[[nic]]
+name = "uplink"
+capacity = {self.slice.link}
+""", encoding="utf-8")
+
+    def start(self) -> None:
+        self.daemon = Daemon("droverd", ["--config", str(self.config)],
+                             self.directory / "droverd.log", self.namespace, self.socket)
+        self._qmp = None
+
+    def kill(self) -> None:
+        self.daemon.kill()
+
+    @property
+    def qmp(self) -> Qmp:
+        if self._qmp is None:
+            self._qmp = Qmp.connect(self.socket)
+        return self._qmp
+
+    def create(self, guest: "Guest") -> None:
+        path = self.directory / f"{guest.name}.toml"
+        path.write_text(guest.vm_file(), encoding="utf-8")
+        self.qmp.execute("vm-create", timeout=60, file=str(path))
+
+    def control(self, name: str) -> "Control":
+        return Control(self.directory / "run" / name / "control.sock")
+
+    def close(self) -> None:
+        try:
+            if self.daemon.process.poll() is not None:
+                self.start()
+            for vm in self.qmp.execute("query-vms"):
+                os.kill(vm["pid"], 9)
+        except Exception as error:  # the rest must go all the same
+            print(f"closing {self.name}: {error}")
+        self.daemon.stop()
+        self.namespace.close()
+
+
+@dataclass(frozen=True)
+class Guest:
+    name: str
+    address: str  # such as 10.80.1.1, in the guests' network
+    memory: str = "128M"
+    expected_bandwidth: int = 0
+    kind: str = "drover"
+    more: str = ""  # lines of the VM file
+    accel: str = "tcg"
+
+    def _machine(self) -> list[str]:
+        """Under KVM, on hosts that are themselves emulated, the machine that boots fastest."""
+        if self.accel == "kvm":
+            return ["-M", "microvm", "-accel", "kvm", "-cpu", "host"]
+        return ["-M", "pc", "-accel", "tcg", "-cpu", "Nehalem"]
+
+    def _nic(self) -> str:
+        mac = "52:54:00:80:" + ":".join(f"{int(part):02x}" for part in self.address.split(".")[2:])
+        if self.accel == "kvm":
+            return f"virtio-net-device,netdev=net0,mac={mac}"
+        return f"virtio-net-pci,netdev=net0,mac={mac},romfile="
+
+    def vm_file(self) -> str:
+        control = ["-serial", "unix:${run}/control.sock,server=on,wait=off"]
+        append = f"quiet panic=-1 {GUEST_LOAD} drover.ip={self.address}/16"
+        if self.accel == "kvm":  # a microvm has one serial port only
+            append += " drover.control=/dev/ttyS0"
+        else:
+            append += " console=ttyS0 drover.control=/dev/ttyS1"
+            control = ["-serial", "file:${run}/console.log", *control]
+        words = ["-nodefaults", "-no-user-config", "-display", "none", *self._machine(), "-m",
+                 self.memory, "-kernel", paths.guest_file("vmlinuz"), "-initrd",
+                 paths.guest_file("initrd"), "-append", append, "-netdev",
+                 f"tap,id=net0,ifname={self.name},script=no,downscript=no", "-device", self._nic(),
+                 *control]
+        emulator = paths.QEMU if self.kind == "qemu" else paths.DROVER
+        return (f'name = "{self.name}"\nkind = "{self.kind}"\n'
+                f'emulator = "{os.path.basename(emulator)}"\ncommand = {json.dumps(words)}\n{self.more}\n'
+                f'[[nic]]\nid = "net0"\nifname = "{self.name}"\nbridge = "br0"\n'
+                f"expected-bandwidth = {self.expected_bandwidth}\n")
+
+
+class Control:
+    """The guest's ear (tests/guest/workload/load.c)."""
+
+    def __init__(self, path: Path):
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(path))
+        self._file = self._socket.makefile("rw", encoding="ascii", errors="replace", newline="\n")
+
+    def tell(self, command: str, timeout: float = 10) -> str:
+        self._socket.settimeout(timeout)
+        self._file.write(command + "\n")
+        self._file.flush()
+        return self._file.readline().strip()
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+    @classmethod
+    def ask(cls, path: Path, command: str, timeout: float = 10) -> str:
+        control = cls(path)
+        try:
+            return control.tell(command, timeout)
+        finally:
+            control.close()

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs on host 1 of the cluster lab: two hosts with real KVM, real swap and real links, TLS between
+them, one balancer. Each kind of hotspot is made for real, and must be found, resolved and told."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+from drover_e2e.cluster_host import CERTS, PORT, RUN, create
+from drover_e2e.fleet import SINK, SINK_PORT, Control, Daemon, Guest
+from drover_e2e.net import Namespace
+from drover_e2e.qmp import Qmp
+from drover_e2e.runner import test
+
+LIMIT = 180  # seconds; the hosts are emulated, and slow
+
+
+class Balancer:
+    """Over both hosts, with a journal of its own, so that no test knows of the one before."""
+
+    def __init__(self, directory: Path):
+        state = Path("/tmp") / f"balancer-{time.monotonic_ns()}"
+        state.mkdir()
+        self.address = f"unix:{state}/balancer.sock"
+        config = state / "fleet.toml"
+        config.write_text(f"""[balancer]
+mode = "automatic"
+listen = ["{self.address}"]
+state-dir = "{state}"
+[balancer.tls]
+ca = "{CERTS}/ca.pem"
+cert = "{CERTS}/balancer.pem"
+key = "{CERTS}/balancer.key"
+[[host]]
+name = "h1"
+address = "unix:{RUN}/droverd.sock"
+[[host]]
+name = "h2"
+address = "tls:10.81.0.12:{PORT}"
+""", encoding="ascii")
+        self.daemon = Daemon("drover-balancer", ["--config", str(config)], directory / "balancer.log",
+                             Namespace.host(), state / "balancer.sock")
+        self.qmp = Qmp.connect(state / "balancer.sock")
+
+    def drover(self, *words: str) -> str:
+        return subprocess.run(["drover", *words, "--balancer", self.address], check=True,
+                              capture_output=True, text=True).stdout
+
+    def close(self) -> None:
+        self.daemon.stop()
+
+
+def boot(case, names: list[str], memory: str = "96M", expected: int = 0) -> dict[str, Control]:
+    controls = {}
+    for number, name in enumerate(names):
+        create(Guest(name, f"10.80.1.{10 + number}", memory=memory, accel="kvm",
+                     expected_bandwidth=expected if number == 0 else 0))
+        controls[name] = case.keep(Control(RUN / "run" / name / "control.sock"))
+    for name, control in controls.items():
+        assert control.tell("status", 240).startswith("alive"), name
+    return controls
+
+
+def resolved(case, balancer: Balancer, kind: str, start: float) -> str:
+    """Waits until a hotspot of this kind was found on h1 and is over; the report's line."""
+    qmp, found, moved, told = balancer.qmp, None, None, ""
+    while time.monotonic() - start < LIMIT:
+        now = time.monotonic() - start
+        spots = [h for h in qmp.execute("query-hotspots") if h["host"] == "h1"]
+        if found is None and any(h["kind"] == kind for h in spots):
+            found = now
+            told = balancer.drover("explain", str(next(h["id"] for h in spots if h["kind"] == kind)))
+        moves = qmp.execute("query-migrations")
+        if any(m["from"] == "h1" and m.get("status") == "completed" for m in moves):
+            moved = moved if moved is not None else now
+        if moved is not None and found is not None and not spots:
+            return f"found after {found:.0f} s, moved after {moved:.0f} s, over after {now:.0f} s; {told}"
+        time.sleep(1)  # the balancer's own pace
+    plan = json.dumps(qmp.execute("query-plan"))[:1500]
+    raise AssertionError(f"{kind}: found {found}, moved {moved}; {plan}; {balancer.drover('hosts')}")
+
+
+def clean_up(balancer: Balancer, names: list[str]) -> None:
+    """The guests are ended where they are."""
+    balancer.close()
+    local = Qmp.connect(RUN / "droverd.sock")
+    for vm in local.execute("query-vms"):
+        if vm["name"] in names:
+            local.execute("vm-end", name=vm["name"], force=True)
+
+
+def run(case, names: list[str], kind: str, drive, **guest) -> None:
+    controls = boot(case, names, **guest)
+    balancer = Balancer(case.directory)
+    try:
+        start = time.monotonic()
+        for control in controls.values():
+            drive(control)
+            control.tell(f"end {LIMIT}")
+        print(f"{kind}: {resolved(case, balancer, kind, start)}")
+    finally:
+        clean_up(balancer, names)
+
+
+@test(timeout=600)
+def test_vcpus_that_burn(case):
+    run(case, ["cpu1", "cpu2"], "host-cpu", lambda control: control.tell("cpu 95"))
+
+
+@test(timeout=600)
+def test_a_link_that_is_full(case):
+    run(case, ["net1", "net2"], "vm-bandwidth",
+        lambda control: control.tell(f"net {SINK}:{SINK_PORT} 3000000"), expected=2_500_000)
+
+
+@test(timeout=600)
+def test_a_host_that_swaps_out(case):
+    run(case, ["mem1", "mem2"], "host-swap", lambda control: control.tell(f"memory {260 << 20}"),
+        memory="384M")
