@@ -76,8 +76,8 @@ Status Droverd::open_doors()
     if (opened && !config_.listen.empty()) {
         DoorOptions remote;
         remote.address = config_.listen;
-        remote.identity = std::make_shared<TlsIdentity>(
-            TlsFiles{config_.ca, config_.certificate, config_.key});
+        remote.identity =
+            std::make_shared<TlsIdentity>(TlsFiles{config_.ca, config_.certificate, config_.key});
         log::info("door: " + *opened);
         opened = doors_->add(remote);
     }
@@ -87,25 +87,26 @@ Status Droverd::open_doors()
     return {};
 }
 
-std::string Droverd::metrics_page() const
+std::string Droverd::page() const
 {
-    MetricsPage page;
-    page.host_name = config_.name;
-    page.host = &meters_->loads().host();
-    page.vms = &meters_->loads().vms();
+    std::map<std::string, std::string> states;
     for (Vm* vm : service_->vms().all())
-        page.states[vm->name()] = std::string(to_string(vm->state()));
-    return make_metrics_page(page);
+        states[vm->name()] = to_string(vm->state());
+    return metrics_page(meters_->loads().host(), meters_->loads().vms(), states);
 }
 
 Status Droverd::serve_metrics()
 {
-    if (config_.metrics.empty())
+    if (config_.metrics_port == 0)
         return {};
-    auto server = MetricsServer::start(config_.metrics, [this] { return metrics_page(); });
+    auto server =
+        MetricsServer::start(config_.metrics_address, static_cast<uint16_t>(config_.metrics_port),
+                             [this] { return page(); });
     if (!server)
         return std::unexpected(std::move(server.error()));
     metrics_ = std::move(*server);
+    log::info("metrics: http://" + config_.metrics_address + ":" +
+              std::to_string(config_.metrics_port) + "/metrics");
     return {};
 }
 

@@ -25,7 +25,7 @@ private:
     Status take_the_host();
     Status open_doors();
     Status serve_metrics();
-    [[nodiscard]] std::string metrics_page() const;
+    [[nodiscard]] std::string page() const; ///< of metrics
 
     DroverdConfig config_;
     UniqueFd lock_; ///< on the state directory: one droverd at a time

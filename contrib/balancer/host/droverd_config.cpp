@@ -158,6 +158,14 @@ Status read_migration(const Json& table, DroverdConfig& config)
     return reader.end();
 }
 
+Status read_metrics(const Json& table, DroverdConfig& config)
+{
+    TableReader reader(table, "[metrics]");
+    reader.text("address", config.metrics_address);
+    reader.integer("port", 1, 65535, config.metrics_port);
+    return reader.end();
+}
+
 Status read_nics(const Json* list, DroverdConfig& config)
 {
     if (list == nullptr)
@@ -185,6 +193,8 @@ Status read_tables(TableReader& top, DroverdConfig& config)
         good = read_tls(table_of(top.take("tls")), config);
     if (good)
         good = read_migration(table_of(top.take("migration")), config);
+    if (good)
+        good = read_metrics(table_of(top.take("metrics")), config);
     if (good)
         good = read_nics(top.take("nic"), config);
     return good;
@@ -227,7 +237,6 @@ Result<DroverdConfig> read_droverd_config(const std::string& path)
     top.text("socket", config.socket);
     top.text("socket-group", config.socket_group);
     top.text("listen", config.listen);
-    top.text("metrics", config.metrics);
     top.words("emulators", config.emulators);
     top.words("offers", config.offers);
     top.words("adopt", config.adopt);

@@ -108,12 +108,14 @@ struct Entry {
     Member run;
 };
 
-template <auto Method> void of_vms(const HostParts& parts, const Json& arguments, const Answer& answer)
+template <auto Method>
+void of_vms(const HostParts& parts, const Json& arguments, const Answer& answer)
 {
     (parts.service.vms().*Method)(arguments, answer);
 }
 
-template <auto Method> void of_moves(const HostParts& parts, const Json& arguments, const Answer& answer)
+template <auto Method>
+void of_moves(const HostParts& parts, const Json& arguments, const Answer& answer)
 {
     (parts.service.moves().*Method)(arguments, answer);
 }
@@ -128,39 +130,39 @@ const std::vector<Entry>& entries()
     static const std::vector<Entry> table = {
         {"query-host", Role::Observe, {}, query_host},
         {"query-load", Role::Observe, {}, query_load},
-        {"query-host-load", Role::Observe, {{"seconds", "number?"}}, query_host_load},
-        {"query-vm-load", Role::Observe, {{"name", "str?"}, {"seconds", "number?"}}, query_vm_load},
+        {"query-host-load", Role::Observe, {{"seconds?", "number"}}, query_host_load},
+        {"query-vm-load", Role::Observe, {{"name?", "str"}, {"seconds?", "number"}}, query_vm_load},
         {"query-vms", Role::Observe, {}, query_vms},
         {"query-vm-migration", Role::Observe, {{"migration", "str"}}, of_moves<&HostMoves::query>},
         {"query-vm-forecast",
          Role::Observe,
-         {{"name", "str"}, {"uri", "str?"}, {"bandwidth", "int?"}},
+         {{"name", "str"}, {"uri?", "str"}, {"bandwidth?", "int"}},
          of_moves<&HostMoves::forecast>},
         {"vm-create",
          Role::Operate,
-         {{"definition", "object?"}, {"file", "str?"}},
+         {{"definition?", "object"}, {"file?", "str"}},
          of_vms<&HostVms::create>},
         {"vm-adopt",
          Role::Operate,
-         {{"socket", "str"}, {"definition", "object?"}},
+         {{"socket", "str"}, {"definition?", "object"}},
          of_vms<&HostVms::adopt>},
-        {"vm-end", Role::Operate, {{"name", "str"}, {"force", "bool?"}}, of_vms<&HostVms::end>},
+        {"vm-end", Role::Operate, {{"name", "str"}, {"force?", "bool"}}, of_vms<&HostVms::end>},
         {"vm-prepare",
          Role::Operate,
          {{"migration", "str"}, {"definition", "object"}},
          of_moves<&HostMoves::prepare>},
         {"vm-migrate",
          Role::Operate,
-         {{"migration", "str"}, {"name", "str"}, {"uri", "str"}, {"policy", "str?"}},
+         {{"migration", "str"}, {"name", "str"}, {"uri", "str"}, {"policy?", "str"}},
          of_moves<&HostMoves::migrate>},
         {"vm-cancel", Role::Operate, {{"migration", "str"}}, of_moves<&HostMoves::cancel>},
         {"vm-abandon",
          Role::Operate,
-         {{"migration", "str"}, {"guest-at-source", "bool?"}},
+         {{"migration", "str"}, {"guest-at-source?", "bool"}},
          of_moves<&HostMoves::abandon>},
         {"vm-execute",
          Role::Administer,
-         {{"name", "str"}, {"command", "str"}, {"arguments", "object?"}},
+         {{"name", "str"}, {"command", "str"}, {"arguments?", "object"}},
          of_vms<&HostVms::execute>},
     };
     return table;
@@ -196,9 +198,10 @@ void add_host_commands(CommandTable& table, const HostParts& parts)
                   [parts, &entry](const Json& arguments, const Client&, QmpResponder respond) {
                       if (asks_of_known(entry.name) &&
                           !parts.service.moves().knows(json_string(arguments, "migration")))
-                          return respond(QmpResponse::error("this host never heard of the migration " +
-                                                                json_string(arguments, "migration"),
-                                                            "DeviceNotFound"));
+                          return respond(
+                              QmpResponse::error("this host never heard of the migration " +
+                                                     json_string(arguments, "migration"),
+                                                 "DeviceNotFound"));
                       entry.run(parts, arguments, responder(std::move(respond)));
                   });
 }

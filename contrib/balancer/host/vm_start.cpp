@@ -102,7 +102,7 @@ Result<std::string> find_emulator(const DroverdConfig& config, const VmDefinitio
         const std::string path = resolve(emulator);
         if (!path.empty() && (wanted == emulator || wanted == path))
             return path;
-        allowed += (allowed.empty() ? "" : ", ") + emulator;
+        allowed += (allowed.empty() ? "" : ", ") + emulator + (path.empty() ? " (not found)" : "");
     }
     return fail(ErrorKind::Refused, "this host starts no emulator " + wanted,
                 "it has " + allowed + " (\"emulators\" in its configuration)");

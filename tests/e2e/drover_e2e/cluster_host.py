@@ -51,8 +51,8 @@ state-directory = "{RUN}"
 socket = "{RUN}/droverd.sock"
 listen = "tls:10.81.0.1{number}:{PORT}"
 [tls]
-ca = "{CERTS}/ca.pem"
-certificate = "{CERTS}/h{number}.pem"
+ca = "{CERTS}/ca.crt"
+certificate = "{CERTS}/h{number}.crt"
 key = "{CERTS}/h{number}.key"
 [migration]
 address = "10.81.0.1{number}"

@@ -121,11 +121,7 @@ def boot(fleet: Fleet, guests: dict[str, Guest]) -> dict[str, Control]:
         fleet.hosts[host_of(name, len(fleet.hosts))].create(guest)
     controls = {}
     for name in guests:
-        control = fleet.hosts[host_of(name, len(fleet.hosts))].control(name)
-        answer = control.tell("status", 120)
-        if not answer.startswith("alive"):
-            raise RuntimeError(f"{name} does not come up: {answer}")
-        controls[name] = control
+        controls[name] = fleet.hosts[host_of(name, len(fleet.hosts))].control(name).ready(120)
     return controls
 
 

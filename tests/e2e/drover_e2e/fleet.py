@@ -71,7 +71,7 @@ class Fleet:
             pass
 
     def _write_config(self, mode: str, more: str) -> None:
-        lines = ["[balancer]", f'mode = "{mode}"', f'listen = ["unix:{self.directory}/balancer.sock"]',
+        lines = ["[balancer]", f'mode = "{mode}"', f'socket = "{self.directory}/balancer.sock"',
                  f'state-dir = "{self.directory}/balancer"', more]
         for host in self.hosts.values():
             lines += ["[[host]]", f'name = "{host.name}"', f'address = "unix:{host.socket}"']
@@ -286,16 +286,47 @@ class Control:
     def __init__(self, path: Path):
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(str(path))
-        self._file = self._socket.makefile("rw", encoding="ascii", errors="replace", newline="\n")
+        self._buffer = b""
 
     def tell(self, command: str, timeout: float = 10) -> str:
-        self._socket.settimeout(timeout)
-        self._file.write(command + "\n")
-        self._file.flush()
-        return self._file.readline().strip()
+        self._socket.sendall(command.encode() + b"\n")
+        return self._line(timeout)
+
+    def ready(self, timeout: float = 60) -> "Control":
+        """While the guest boots, what is said to its serial port is lost or cut: said again until it
+        is understood; then the answers that are still to come are taken."""
+        deadline = time.monotonic() + timeout
+        while not self._says("status", "alive"):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the guest does not answer")
+        while not self._says("cpu 0", "ok cpu 0"):
+            pass
+        return self
+
+    def _says(self, command: str, wanted: str) -> bool:
+        """Whether such an answer comes within a second, whatever comes before it."""
+        self._socket.sendall(command.encode() + b"\n")
+        end = time.monotonic() + 1
+        while (left := end - time.monotonic()) > 0:
+            ready, _, _ = select.select([self._socket], [], [], left)
+            if ready and self._line(left).startswith(wanted):
+                return True
+        return False
+
+    def _line(self, timeout: float) -> str:
+        self._socket.settimeout(max(timeout, 0.01))
+        while b"\n" not in self._buffer:
+            try:
+                data = self._socket.recv(4096)
+            except TimeoutError:
+                return ""
+            if not data:
+                raise ConnectionError("the guest's emulator has gone")
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line.decode(errors="replace").strip()
 
     def close(self) -> None:
-        self._file.close()
         self._socket.close()
 
     @classmethod

@@ -26,12 +26,9 @@ class Balancer:
         config = state / "fleet.toml"
         config.write_text(f"""[balancer]
 mode = "automatic"
-listen = ["{self.address}"]
+socket = "{state}/balancer.sock"
 state-dir = "{state}"
-[balancer.tls]
-ca = "{CERTS}/ca.pem"
-cert = "{CERTS}/balancer.pem"
-key = "{CERTS}/balancer.key"
+tls = {{ ca = "{CERTS}/ca.crt", cert = "{CERTS}/balancer.crt", key = "{CERTS}/balancer.key" }}
 [[host]]
 name = "h1"
 address = "unix:{RUN}/droverd.sock"
@@ -57,8 +54,8 @@ def boot(case, names: list[str], memory: str = "96M", expected: int = 0) -> dict
         create(Guest(name, f"10.80.1.{10 + number}", memory=memory, accel="kvm",
                      expected_bandwidth=expected if number == 0 else 0))
         controls[name] = case.keep(Control(RUN / "run" / name / "control.sock"))
-    for name, control in controls.items():
-        assert control.tell("status", 240).startswith("alive"), name
+    for control in controls.values():
+        control.ready(240)
     return controls
 
 

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The balancer over real droverds and real guests: each kind of hotspot, its modes, what is asked of it by
+hand, and what happens when daemons die."""
+
+import io
+import json
+import os
+import time
+
+from drover_e2e import demo, faults, net, swap
+from drover_e2e.case import Skip
+from drover_e2e.fleet import Fleet, Guest, Slice
+from drover_e2e.runner import test
+
+
+def need_namespaces() -> None:
+    if reason := net.why_not():
+        raise Skip(reason)
+
+
+def fleet_with(case, guests: list[tuple[str, str]], mode: str = "recommend", hosts: int = 2,
+               more: str = "", cores: float = 1.2) -> Fleet:
+    need_namespaces()
+    fleet = case.keep(Fleet(hosts, Slice(cores=cores, link=50_000_000), mode=mode, more=more))
+    controls = []
+    for number, (name, host) in enumerate(guests):
+        fleet.hosts[host].create(Guest(name, f"10.80.1.{10 + number}", memory="96M"))
+        controls.append(fleet.hosts[host].control(name))
+    for control in controls:
+        control.ready(120).close()
+    fleet.start_balancer()
+    return fleet
+
+
+def wait_for(what, limit: float = 60):
+    """Looks each fifth of a second: other processes' states make no events for us."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        if value := what():
+            return value
+        time.sleep(0.2)
+    raise TimeoutError("it did not come to pass")
+
+
+def up(fleet: Fleet, vms: int) -> None:
+    wait_for(lambda: len(fleet.qmp.execute("query-vms")) == vms
+             and all(host["state"] == "up" for host in fleet.qmp.execute("query-hosts")))
+
+
+def runs_on(fleet: Fleet, name: str, host: str, limit: float = 60) -> None:
+    wait_for(lambda: fleet.where(name) == [host], limit)
+    path = fleet.hosts[host].directory / "run" / name / "control.sock"
+    assert fleet.hosts[host].control(name).tell("status").endswith("errors 0"), path
+
+
+@test(timeout=240, hotspot=["cpu", "bandwidth", "swap"])
+def test_a_hotspot_is_resolved(case, hotspot):
+    need_namespaces()
+    scenario = demo.SCENARIOS[hotspot]
+    with swap.file_if(scenario.needs_swap) as why:
+        if why:
+            raise Skip(f"no swap here: {why}; the cluster lab has some")
+        out = io.StringIO()
+        story, failed = demo.run(scenario, 2, out)
+        print(out.getvalue())
+        assert not failed, out.getvalue()
+        assert story.kind == scenario.kind, story
+        assert story.source == "h1" and story.target == "h2", story
+        assert story.cooled < 60, story  # 20 are wanted, and reached on a quiet machine: docs/balancer.md
+        assert story.cause and story.why
+
+
+@test(timeout=180)
+def test_recommended_moves_wait_for_approval(case):
+    fleet = fleet_with(case, [("web1", "h1"), ("web2", "h1")], cores=0.8)
+    up(fleet, 2)
+    for name in ("web1", "web2"):
+        fleet.hosts["h1"].control(name).tell("cpu 50")
+    moves = wait_for(lambda: fleet.qmp.execute("query-plan").get("moves"), 40)
+    assert fleet.where("web1") == ["h1"] and fleet.where("web2") == ["h1"], "nobody approved"
+    told = fleet.drover("plan")
+    assert moves[0]["vm"] in told
+    move = wait_for(lambda: fleet.qmp.execute("query-plan").get("moves"))[0]
+    fleet.drover("approve", str(move["id"]))
+    runs_on(fleet, move["vm"], "h2")
+
+
+@test(timeout=180)
+def test_a_move_by_hand_and_its_history(case):
+    fleet = fleet_with(case, [("web1", "h1")], mode="off")
+    up(fleet, 1)
+    fleet.drover("migrate", "web1", "h2")
+    runs_on(fleet, "web1", "h2")
+    wait_for(lambda: not fleet.qmp.execute("query-migrations")
+             or all(m["state"] == "closed" for m in fleet.qmp.execute("query-migrations")))
+    history = json.loads(fleet.drover("history", "--json"))
+    assert any(entry["vm"] == "web1" and entry["to"] == "h2" for entry in history), history
+    for words in (["hosts"], ["vms"], ["plan"], ["top", "--once"], ["history"]):
+        assert fleet.drover(*words).strip(), words
+        json.loads(fleet.drover(*words, "--json"))
+
+
+@test(timeout=240)
+def test_evacuation(case):
+    fleet = fleet_with(case, [("web1", "h1"), ("web2", "h1")], mode="off")
+    up(fleet, 2)
+    fleet.drover("evacuate", "h1")
+    for name in ("web1", "web2"):
+        runs_on(fleet, name, "h2", 90)
+
+
+@test(timeout=240, victim=["balancer", "source", "target", "all"])
+def test_a_death_in_mid_migration(case, victim):
+    fleet = fleet_with(case, [("web1", "h1")], mode="off", more='[limits]\nmigration-bandwidth = "8MB/s"')
+    up(fleet, 1)
+    fleet.qmp.execute("migrate", vm="web1", host="h2")
+    wait_for(lambda: any(m.get("status") == "active" for m in fleet.qmp.execute("query-migrations")))
+    if victim in ("balancer", "all"):
+        fleet.balancer.kill()
+    for host in ("h1", "h2"):
+        if victim == "all" or victim == {"h1": "source", "h2": "target"}[host]:
+            fleet.hosts[host].kill()
+            fleet.hosts[host].start()
+    if victim in ("balancer", "all"):
+        fleet.start_balancer()
+    runs_on(fleet, "web1", "h2", 90)
+    wait_for(lambda: all(m["state"] == "closed" for m in fleet.qmp.execute("query-migrations")))
+    wait_for(lambda: not fleet.hosts["h1"].qmp.execute("query-vms"))
+
+
+@test(timeout=400)
+def test_faults(case):
+    """A short ordeal with a seed; ./devtool bench faults makes a long one."""
+    need_namespaces()
+    print(faults.ordeal(20, 7, open(os.devnull, "w", encoding="ascii")))

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""droverd: VMs created, adopted, moved and ended on hosts in slices of this machine, without a
+balancer. A droverd that is killed loses nothing."""
+
+import os
+import re
+import time
+
+from drover_e2e import net, paths
+from drover_e2e.case import Skip
+from drover_e2e.fleet import SINK, SINK_PORT, Control, Fleet, Guest, Slice
+from drover_e2e.qmp import QmpError
+from drover_e2e.runner import test
+
+OVER = ("completed", "failed", "cancelled")
+
+
+def hosts(case, **options) -> Fleet:
+    if reason := net.why_not():
+        raise Skip(reason)
+    return case.keep(Fleet(2, Slice(cores=1.5, link=50_000_000), **options))
+
+
+def boot(fleet: Fleet, guest: Guest, host: str = "h1") -> Control:
+    fleet.hosts[host].create(guest)
+    return fleet.hosts[host].control(guest.name).ready()
+
+
+def definition(fleet: Fleet, name: str, host: str = "h1") -> dict:
+    return next(vm["definition"] for vm in fleet.hosts[host].qmp.execute("query-vms")
+                if vm["name"] == name)
+
+
+def begin_move(fleet: Fleet, name: str, move: str = "m1", **more) -> None:
+    uri = fleet.hosts["h2"].qmp.execute("vm-prepare", migration=move,
+                                        definition=definition(fleet, name))["uri"]
+    fleet.hosts["h1"].qmp.execute("vm-migrate", migration=move, name=name, uri=uri, **more)
+
+
+def wait_for(what, limit: float = 60):
+    """Looks each tenth of a second: other processes' states make no events for us."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        if value := what():
+            return value
+        time.sleep(0.1)
+    raise TimeoutError("it did not come to pass")
+
+
+def end_of(fleet: Fleet, host: str, move: str = "m1") -> dict:
+    def over():
+        info = fleet.hosts[host].qmp.execute("query-vm-migration", migration=move)
+        return info if info["status"] in OVER else None
+    return wait_for(over)
+
+
+def runs_only_on(fleet: Fleet, name: str, host: str) -> None:
+    wait_for(lambda: fleet.where(name) == [host])
+    assert fleet.hosts[host].control(name).tell("status").endswith("errors 0")
+
+
+@test(kind=["drover", "qemu"])
+def test_a_move(case, kind):
+    fleet = hosts(case)
+    boot(fleet, Guest("web1", "10.80.1.10", kind=kind))
+    begin_move(fleet, "web1", policy="downtime=200ms")
+    assert end_of(fleet, "h1")["status"] == "completed"
+    runs_only_on(fleet, "web1", "h2")
+    wait_for(lambda: not fleet.hosts["h1"].qmp.execute("query-vms"))  # the old emulator is ended
+
+
+@test(kind=["drover", "qemu"])
+def test_an_adopted_vm_moves(case, kind):
+    """A VM that somebody else started, with a QMP socket of its own."""
+    fleet = hosts(case)
+    boot(fleet, Guest("web1", "10.80.1.10", kind=kind)).close()
+    old = definition(fleet, "web1")
+    home = fleet.hosts["h1"]
+    socket = f"/tmp/drover-own-{os.getpid()}.qmp"
+    words = [word.replace("ifname=web1", "ifname=web9").replace("${run}", str(home.directory / "run/web1"))
+             .replace("control.sock", "other.sock") for word in old["command"]]
+    home.namespace.run("ip", "tuntap", "add", "dev", "web9", "mode", "tap")
+    emulator = paths.QEMU if kind == "qemu" else paths.DROVER
+    home.namespace.run(emulator, *words, "-name", "web2", "-qmp", f"unix:{socket},server=on,wait=off",
+                       "-daemonize")
+    home.qmp.execute("vm-adopt", timeout=60, socket=socket)
+    adopted = next(vm for vm in home.qmp.execute("query-vms") if vm["name"] == "web2")
+    assert adopted["adopted"] and adopted["kind"] == kind and adopted["state"] == "running", adopted
+    assert socket not in " ".join(adopted["definition"]["command"])
+    load = wait_for(lambda: home.qmp.execute("query-vm-load", name="web2"), 5)
+    assert load[-1]["name"] == "web2"
+    fleet.hosts["h2"].namespace.run("ip", "tuntap", "add", "dev", "web9", "mode", "tap")
+    # Its sockets are files of this one machine: the old emulator's make way for the new one's.
+    (home.directory / "run/web1/other.sock").unlink()
+    begin_move(fleet, "web2")
+    assert end_of(fleet, "h1")["status"] == "completed"
+    wait_for(lambda: fleet.where("web2") == ["h2"])
+
+
+@test(victim=["source", "destination", "both"])
+def test_a_killed_droverd_goes_on(case, victim):
+    fleet = hosts(case)
+    boot(fleet, Guest("web1", "10.80.1.10"))
+    begin_move(fleet, "web1", policy="bandwidth=10MB/s")
+    killed = {"source": ["h1"], "destination": ["h2"], "both": ["h1", "h2"]}[victim]
+    wait_for(lambda: fleet.hosts["h1"].qmp.execute("query-vm-migration", migration="m1")["status"] == "active")
+    for name in killed:
+        fleet.hosts[name].kill()
+    for name in killed:
+        fleet.hosts[name].start()
+    assert end_of(fleet, "h1")["status"] == "completed"
+    assert end_of(fleet, "h2")["status"] == "completed"
+    runs_only_on(fleet, "web1", "h2")
+
+
+@test()
+def test_a_cancelled_move_stays(case):
+    fleet = hosts(case)
+    boot(fleet, Guest("web1", "10.80.1.10"))
+    begin_move(fleet, "web1", policy="bandwidth=1MB/s")
+    wait_for(lambda: fleet.hosts["h1"].qmp.execute("query-vm-migration", migration="m1")["status"] == "active")
+    fleet.hosts["h1"].qmp.execute("vm-cancel", migration="m1")
+    assert end_of(fleet, "h1")["status"] == "cancelled"
+    fleet.hosts["h2"].qmp.execute("vm-abandon", migration="m1")
+    runs_only_on(fleet, "web1", "h1")
+    wait_for(lambda: not fleet.hosts["h2"].qmp.execute("query-vms"))
+
+
+@test()
+def test_no_second_copy(case):
+    fleet = hosts(case)
+    boot(fleet, Guest("web1", "10.80.1.10"))
+    for again in range(2):
+        try:
+            fleet.hosts["h1"].create(Guest("web1", "10.80.1.10"))
+            raise AssertionError("it was started twice")
+        except QmpError as error:
+            assert "already" in str(error), error
+        if again == 0:
+            fleet.hosts["h1"].kill()
+            fleet.hosts["h1"].start()
+    runs_only_on(fleet, "web1", "h1")
+
+
+@test()
+def test_the_load_is_what_the_guest_does(case):
+    fleet = hosts(case)
+    control = boot(fleet, Guest("web1", "10.80.1.10", expected_bandwidth=3_000_000))
+    qmp = fleet.hosts["h1"].qmp
+    control.tell("cpu 80")
+    control.tell(f"net {SINK}:{SINK_PORT} 2000000")
+    busy = wait_for(lambda: [load for load in qmp.execute("query-vm-load", name="web1")
+                             if load["cpu"] > 0.6 and load["nics"][0]["tx"] > 1_500_000], 20)[-1]
+    assert busy["nics"][0]["expected"] == 3_000_000
+    assert not busy["nics"][0]["wants-more"], "it sends less than it was promised because it wants less"
+    host = qmp.execute("query-host-load")[-1]
+    assert host["slice"] and host["cores"] == 1.5 and host["cpu-busy"] > 0.6, host
+    control.tell("cpu 0")
+    wait_for(lambda: qmp.execute("query-vm-load", name="web1")[-1]["cpu"] < 0.4, 20)
+
+
+@test()
+def test_a_guest_that_is_held_back_wants_more(case):
+    if reason := net.why_not():
+        raise Skip(reason)
+    fleet = case.keep(Fleet(2, Slice(cores=1.8, link=2_000_000)))
+    control = boot(fleet, Guest("web1", "10.80.1.10", expected_bandwidth=3_000_000))
+    control.tell(f"net {SINK}:{SINK_PORT} 3500000")
+    qmp = fleet.hosts["h1"].qmp
+    nic = wait_for(lambda: [load["nics"][0] for load in qmp.execute("query-vm-load", name="web1")
+                            if load["nics"][0]["wants-more"]], 20)[-1]
+    assert nic["tx"] < 2_400_000, nic  # what is dropped at the uplink was not achieved
+
+
+@test()
+def test_metrics(case):
+    fleet = hosts(case)
+    boot(fleet, Guest("web1", "10.80.1.10"))
+    host = fleet.hosts["h1"]
+    host.daemon.stop()
+    host.config.write_text(host.config.read_text() + "[metrics]\nport = 9701\n")
+    host.start()
+    text = host.namespace.run("python3", "-c", "import urllib.request as u; "
+                              "print(u.urlopen('http://127.0.0.1:9701/metrics').read().decode())")
+    assert re.search(r'^drover_vm_[a-z_]+\{.*vm="web1".*\} ', text, re.M), text[:2000]
+    assert re.search(r"^drover_host_[a-z_]+", text, re.M)
