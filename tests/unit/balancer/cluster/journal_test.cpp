@@ -147,6 +147,7 @@ TEST_F(JournalTest, is_mended_with_what_is_known)
     const auto journal = open();
     const MoveRecord known = record("m-1", "web");
     ASSERT_TRUE(journal->add(known));
+    std::filesystem::remove(path() + "-wal");
     std::filesystem::remove(path()); // what is open stays another file
     std::ofstream(path()).write("this is no database any more", 28);
     ASSERT_TRUE(journal->mend({known}));
