@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/host/measure/vm_monitor.h"
+
+#include "contrib/balancer/host/measure/demand.h"
+
+#include <algorithm>
+
+namespace drover::balancer {
+
+using namespace measure;
+
+VmMonitor::VmMonitor(std::string root, VmConfig config)
+    : root_(std::move(root)), config_(std::move(config))
+{
+    set_nics(config_.nics);
+}
+
+void VmMonitor::set_nics(std::vector<VmNicConfig> nics)
+{
+    config_.nics = std::move(nics);
+    nics_.clear();
+    for (const VmNicConfig& nic : config_.nics)
+        nics_.push_back({.config = nic});
+}
+
+void VmMonitor::set_disk_counters(uint64_t read, uint64_t written, TimePoint now)
+{
+    const double elapsed = disk_elapsed_.step(now);
+    disk_read_rate_ = disk_read_.rate(read, elapsed);
+    disk_write_rate_ = disk_written_.rate(written, elapsed);
+}
+
+VmLoad VmMonitor::sample(const Moment& now, Surroundings& around, bool look)
+{
+    const double elapsed = elapsed_.step(now.at);
+    if (look || processes_.empty())
+        look_for_processes(around);
+    VmLoad load;
+    load.name = config_.name;
+    load.time = now.utc;
+    load.vcpus = vcpus_;
+    load.memory = memory_;
+    load.dirty_rate = dirty_rate_;
+    load.disk_read = disk_read_rate_;
+    load.disk_write = disk_write_rate_;
+    sample_processes(load, elapsed, around);
+    for (Nic& nic : nics_)
+        load.nics.push_back(sample_nic(nic, elapsed, around, load.gaps));
+    return load;
+}
+
+void VmMonitor::look_for_processes(Surroundings& around)
+{
+    for (const pid_t pid : around.processes.family(config_.pid)) {
+        const bool known = std::any_of(processes_.begin(), processes_.end(),
+                                       [pid](const auto& it) { return it.pid() == pid; });
+        // Another process that was given the emulator's number is not the emulator.
+        if (!known && !gone_)
+            processes_.emplace_back(root_, pid);
+    }
+    for (ProcessMeter& process : processes_)
+        process.look_for_descriptors();
+}
+
+void VmMonitor::sample_processes(VmLoad& load, double elapsed, Surroundings& around)
+{
+    double shared = 0;
+    double huge = 0;
+    double memfds = 0;
+    bool has_wait = false;
+    std::erase_if(processes_, [&](ProcessMeter& process) {
+        const auto usage = process.sample(elapsed, around.buffer);
+        if (!usage) {
+            gone_ = gone_ || process.pid() == config_.pid;
+            return true;
+        }
+        load.cpu += usage->cpu;
+        load.cpu_wait += usage->wait;
+        has_wait = has_wait || usage->has_wait;
+        load.resident += static_cast<double>(usage->memory.own);
+        load.swapped += static_cast<double>(usage->memory.swapped);
+        // The emulator's processes map the same shared memory: the guest's.
+        shared = std::max(shared, static_cast<double>(usage->memory.shared));
+        huge = std::max(huge, static_cast<double>(usage->memory.huge));
+        memfds = std::max(memfds, static_cast<double>(usage->memfds));
+        return false;
+    });
+    load.resident += shared + huge;
+    // Of shared memory no file tells what is in swap; what was allocated and is mapped by none of
+    // its processes must be, but for little, and never more than the machine has there.
+    load.swapped += std::clamp(memfds - shared, 0.0, around.swap_used);
+    if (processes_.empty())
+        load.gaps.emplace_back("the emulator's process has ended, or cannot be read");
+    else if (!has_wait)
+        load.gaps.emplace_back("no waiting times: this kernel has no schedstat");
+}
+
+VmNicLoad VmMonitor::sample_nic(Nic& nic, double elapsed, Surroundings& around,
+                                std::vector<std::string>& gaps)
+{
+    VmNicLoad load;
+    load.id = nic.config.id;
+    load.expected = nic.config.expected;
+    if (!nic.config.ifname.empty()) {
+        if (const Interface* tap = around.network.find(nic.config.ifname))
+            sample_tap(*tap, nic, around, load);
+        else
+            gaps.push_back(load.id + ": there is no interface " + nic.config.ifname);
+    } else if (!find_socket(nic, around) || !sample_socket(nic, elapsed, around, load)) {
+        gaps.push_back(load.id +
+                       ": its traffic cannot be seen: neither a tap nor a TCP connection");
+    }
+    return load;
+}
+
+void VmMonitor::sample_tap(const Interface& tap, const Nic& nic, const Surroundings& around,
+                           VmNicLoad& load) const
+{
+    load.rx = tap.tx;
+    load.tx = tap.rx;
+    load.drops = tap.tx_drops + tap.rx_drops;
+    load.backlog = tap.backlog;
+    Flow link_in;
+    Flow link_out;
+    const Interface* uplink = nic.config.uplink.empty() ? around.network.uplink_of(tap)
+                                                        : around.network.find(nic.config.uplink);
+    if (uplink) {
+        const double capacity = around.network.capacity(*uplink);
+        link_in = {.rate = uplink->rx, .capacity = capacity};
+        link_out = {uplink->tx, uplink->backlog, uplink->tx_drops, capacity};
+        if (uplink->tx > 0)
+            load.backlog += uplink->backlog * std::min(1.0, tap.rx / uplink->tx);
+    }
+    load.wants_more =
+        demand_unmet(load.expected,
+                     {.rate = load.rx, .backlog = tap.backlog, .drops = tap.tx_drops}, link_in) ||
+        demand_unmet(load.expected, {.rate = load.tx, .drops = tap.rx_drops}, link_out);
+}
+
+bool VmMonitor::find_socket(Nic& nic, const Surroundings& around) const
+{
+    if (nic.socket)
+        return true;
+    std::vector<const TcpSocket*> found;
+    for (const TcpSocket& socket : around.connections) {
+        const uint16_t port = nic.config.tcp_port;
+        if (port != 0 && socket.local_port != port && socket.remote_port != port)
+            continue;
+        for (const ProcessMeter& process : processes_) {
+            const auto& inodes = process.sockets();
+            if (std::find(inodes.begin(), inodes.end(), socket.inode) != inodes.end())
+                found.push_back(&socket);
+        }
+    }
+    if (found.size() != 1) // of several, none is known to be the one
+        return false;
+    nic.socket = *found.front();
+    nic.sent = Counter();
+    nic.received = Counter();
+    nic.unsent_before = 0;
+    return true;
+}
+
+bool VmMonitor::sample_socket(Nic& nic, double elapsed, Surroundings& around, VmNicLoad& load)
+{
+    const auto socket = around.tcp.read(*nic.socket);
+    if (!socket) {
+        nic.socket.reset();
+        return false;
+    }
+    load.rx = nic.received.rate(socket->received, elapsed);
+    load.tx = nic.sent.rate(socket->sent, elapsed);
+    load.backlog = static_cast<double>(socket->unsent);
+    // One look may meet bytes on their way; what is there at two looks stands.
+    const double standing = std::min(load.backlog, nic.unsent_before);
+    nic.unsent_before = load.backlog;
+    load.wants_more = demand_unmet(load.expected, {.rate = load.tx, .backlog = standing}, Flow());
+    return true;
+}
+
+} // namespace drover::balancer
