@@ -9,7 +9,7 @@
 
 #include <array>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 namespace {
 
@@ -279,4 +279,4 @@ ConfigReading read_config_file(const std::string& path)
     return read_config(*text);
 }
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

@@ -11,7 +11,7 @@
 #include <vector>
 
 /// The fleet's configuration, one TOML file (docs/examples/fleet.toml shows all of it).
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 enum class Mode {
     Off,       ///< hotspots are shown, nothing is planned
@@ -114,4 +114,4 @@ struct ConfigReading {
 /// For `drover-balancer --check`: prints what is wrong, or that nothing is. The exit code: 0 or 1.
 [[nodiscard]] int check_config(const std::string& path, bool json);
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

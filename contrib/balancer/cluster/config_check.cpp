@@ -3,7 +3,7 @@
 
 #include <cstdio>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 std::string describe(const std::string& file, const ConfigFault& fault)
 {
@@ -46,4 +46,4 @@ int check_config(const std::string& path, bool json)
     return reading.faults.empty() ? 0 : 1;
 }
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

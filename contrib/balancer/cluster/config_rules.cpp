@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cctype>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 namespace {
 
@@ -150,4 +150,4 @@ void RuleReader::check_places(const std::string& vm)
     }
 }
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

@@ -3,7 +3,7 @@
 
 #include "contrib/balancer/cluster/toml_section.h"
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 inline constexpr const char* name_form =
     "use 1 to 64 letters, digits, dots, underscores and dashes";
@@ -32,4 +32,4 @@ private:
     std::vector<const toml::table*> tables_; ///< of config_.rules, in the same order
 };
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

@@ -7,7 +7,7 @@
 #include <functional>
 #include <string>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 /// Why a command brought no return value.
 struct DoorError {
@@ -39,4 +39,4 @@ public:
 /// The door of a host by its name; null where there is no such host (any more).
 using DoorFinder = std::function<HostDoor*(const std::string& host)>;
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <unistd.h>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 namespace {
 
@@ -272,4 +272,4 @@ Status Journal::limit_pages(int64_t pages)
     return database_->execute("PRAGMA max_page_count=" + std::to_string(most));
 }
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 /// Something that happened, for those who ask later.
 struct HistoryEntry {
@@ -107,4 +107,4 @@ private:
     bool corrupt_ = false; // what try_open() found
 };
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

@@ -3,7 +3,7 @@
 // The parts of the journal that no migration depends on: history, plans, hotspots, settings.
 #include "contrib/balancer/cluster/journal.h"
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 namespace {
 
@@ -128,4 +128,4 @@ Status Journal::prune()
     });
 }
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

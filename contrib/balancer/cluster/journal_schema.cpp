@@ -4,7 +4,7 @@
 #include <array>
 #include <charconv>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 namespace {
 
@@ -84,4 +84,4 @@ Status make_schema(sql::Database& database)
     return {};
 }
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

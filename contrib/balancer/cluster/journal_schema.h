@@ -5,7 +5,7 @@
 
 #include <string_view>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 /// The tables, made or brought up to date. A file of a newer Drover is refused.
 [[nodiscard]] Status make_schema(sql::Database& database);
@@ -15,4 +15,4 @@ extern const std::string_view move_columns;
 extern const std::string_view move_parameters;
 extern const std::string_view move_updates;
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

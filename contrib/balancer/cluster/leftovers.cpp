@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <random>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 namespace {
 
@@ -53,4 +53,4 @@ std::string new_move_id()
     return text;
 }
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

@@ -6,7 +6,7 @@
 
 #include <map>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 /// Emulators that wait for a guest that will not come: a vm-prepare that was long under way may
 /// come after its migration was given up, and a lost journal forgets what it prepared. They are
@@ -39,4 +39,4 @@ private:
 /// "m-" and 16 hexadecimal digits, of the kernel's random numbers.
 [[nodiscard]] std::string new_move_id();
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

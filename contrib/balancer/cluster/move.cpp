@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 namespace {
 
@@ -262,4 +262,4 @@ void Move::on_abandoned(const HostDoor::Answer& answer)
     });
 }
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

@@ -7,7 +7,7 @@
 #include <functional>
 #include <memory>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 /// How patient one is, in seconds.
 struct MovePatience {
@@ -104,4 +104,4 @@ private:
     std::string waits_for_;
 };
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

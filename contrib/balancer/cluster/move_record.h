@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 /// What a migration was expected to cost.
 struct MoveCost {
@@ -49,4 +49,4 @@ public:
     [[nodiscard]] virtual Status step(const MoveRecord& record, const std::string& note) = 0;
 };
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

@@ -5,7 +5,7 @@
 #include <array>
 #include <cmath>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 namespace {
 
@@ -161,4 +161,4 @@ std::optional<MoveEvent> conclude(const Word& source, const Word& target, Presen
     return std::nullopt;
 }
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

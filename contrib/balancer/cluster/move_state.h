@@ -26,7 +26,7 @@
 ///
 /// The two emulators settle by themselves who has the guest. What is decided here is only what to
 /// ask and to clean up, and when the VM may be moved again.
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 enum class MoveState {
     Planned,   ///< nobody was told yet
@@ -105,4 +105,4 @@ enum class Presence {
 [[nodiscard]] std::optional<MoveEvent> conclude(const Word& source, const Word& target,
                                                 Presence at_source);
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 namespace {
 
@@ -134,4 +134,4 @@ Status Move::cancel()
     return written;
 }
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 void BackOff::failed(const std::string& name, double now)
 {
@@ -164,4 +164,4 @@ void Mover::on_changed(const MoveRecord& record)
     changed_(record);
 }
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

@@ -6,7 +6,7 @@
 #include <map>
 #include <vector>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 /// What is to be moved.
 struct MoveOrder {
@@ -97,4 +97,4 @@ private:
     BackOff host_pauses_;
 };
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

@@ -3,7 +3,7 @@
 
 #include <sqlite3.h>
 
-namespace drover::balancer::sql {
+namespace drover::balancer::cluster::sql {
 
 namespace {
 
@@ -194,4 +194,4 @@ Status Transaction::commit()
     return done;
 }
 
-} // namespace drover::balancer::sql
+} // namespace drover::balancer::cluster::sql

@@ -12,7 +12,7 @@ struct sqlite3;
 struct sqlite3_stmt;
 
 /// Thin RAII over SQLite. Not thread-safe: one thread uses a database and its statements.
-namespace drover::balancer::sql {
+namespace drover::balancer::cluster::sql {
 
 /// A prepared statement. Parameters are bound by position, beginning with 1.
 class Statement {
@@ -97,4 +97,4 @@ private:
     Database* database_;
 };
 
-} // namespace drover::balancer::sql
+} // namespace drover::balancer::cluster::sql

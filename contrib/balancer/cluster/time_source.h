@@ -5,7 +5,7 @@
 
 #include <chrono>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 /// Where the balancer's parts have the time from, so that tests need not wait. Seconds.
 class TimeSource {
@@ -30,4 +30,4 @@ public:
     }
 };
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

@@ -6,7 +6,7 @@
 #include <charconv>
 #include <cmath>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 namespace {
 
@@ -291,4 +291,4 @@ void TomlSection::each(const char* key, const std::function<void(const toml::tab
         call(*item.as_table());
 }
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

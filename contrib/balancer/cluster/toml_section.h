@@ -7,7 +7,7 @@
 #include <set>
 #include <toml++/toml.h>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 
 /// Where the faults of one reading are gathered.
 class Faults {
@@ -73,4 +73,4 @@ private:
     std::vector<std::string> known_;
 };
 
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 namespace {
 
 const std::string host = "[[host]]\nname = \"a\"\naddress = \"unix:/run/a\"\n";
@@ -149,4 +149,4 @@ TEST(Config, a_file_that_is_not_there_is_a_fault)
 }
 
 } // namespace
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

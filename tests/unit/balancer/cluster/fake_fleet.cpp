@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-namespace drover::balancer::testing {
+namespace drover::balancer::cluster::testing {
 
 void VirtualTime::at(double delay, std::function<void()> what)
 {
@@ -395,4 +395,4 @@ std::string FakeFleet::complaint_when_settled() const
     return complaint();
 }
 
-} // namespace drover::balancer::testing
+} // namespace drover::balancer::cluster::testing

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-namespace drover::balancer::testing {
+namespace drover::balancer::cluster::testing {
 
 /// A clock that goes when it is told to, with what is to happen at which time.
 class VirtualTime : public TimeSource {
@@ -141,4 +141,4 @@ private:
     int commands_ = 0;
 };
 
-} // namespace drover::balancer::testing
+} // namespace drover::balancer::cluster::testing

@@ -11,7 +11,7 @@
 #include <fstream>
 #include <gtest/gtest.h>
 
-namespace drover::balancer::testing {
+namespace drover::balancer::cluster::testing {
 namespace {
 
 constexpr int hosts = 5;
@@ -297,4 +297,4 @@ TEST_P(Faults, lose_and_double_nothing_with_blind_hosts)
 INSTANTIATE_TEST_SUITE_P(Seeds, Faults, ::testing::Range<uint64_t>(1, 4));
 
 } // namespace
-} // namespace drover::balancer::testing
+} // namespace drover::balancer::cluster::testing

@@ -7,7 +7,7 @@
 #include <fstream>
 #include <gtest/gtest.h>
 
-namespace drover::balancer::testing {
+namespace drover::balancer::cluster::testing {
 namespace {
 
 class JournalTest : public ::testing::Test {
@@ -187,4 +187,4 @@ TEST_F(JournalTest, keeps_plans_hotspots_and_settings)
 }
 
 } // namespace
-} // namespace drover::balancer::testing
+} // namespace drover::balancer::cluster::testing

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <set>
 
-namespace drover::balancer {
+namespace drover::balancer::cluster {
 namespace {
 
 using State = MoveState;
@@ -142,4 +142,4 @@ TEST(Word, only_device_not_found_means_never)
 }
 
 } // namespace
-} // namespace drover::balancer
+} // namespace drover::balancer::cluster

@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <string>
 
-namespace drover::balancer::testing {
+namespace drover::balancer::cluster::testing {
 
 /// In memory where that can be had, so that what is flushed to the disk costs nothing.
 class TemporaryDirectory {
@@ -32,4 +32,4 @@ private:
     std::string path_;
 };
 
-} // namespace drover::balancer::testing
+} // namespace drover::balancer::cluster::testing
