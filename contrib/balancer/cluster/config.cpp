@@ -18,22 +18,26 @@ constexpr unsigned most_migrations = 64;
 constexpr double day_s = 24 * 3600;
 constexpr double fastest = 1e12; // bytes/s
 
-void read_thresholds(TomlSection section, Thresholds& thresholds)
+/// Some are the whole fleet's: a host cannot have its own.
+void read_thresholds(TomlSection section, Thresholds& thresholds, bool of_fleet)
 {
     section.fraction("cpu", thresholds.cpu, 0.05, 1);
     section.fraction("bandwidth", thresholds.bandwidth, 0.05, 1);
     section.fraction("memory", thresholds.memory, 0.05, 1);
     section.rate("swap-out", thresholds.swap_out, 1, fastest);
-    section.persistence("persistence", thresholds.k, thresholds.n);
+    if (of_fleet)
+        section.persistence("persistence", thresholds.k, thresholds.n);
     section.reject_others();
 }
 
-void read_limits(TomlSection section, Limits& limits)
+void read_limits(TomlSection section, Limits& limits, bool of_fleet)
 {
     section.whole("max-migrations-in", limits.migrations_in, 0, most_migrations);
     section.whole("max-migrations-out", limits.migrations_out, 0, most_migrations);
-    section.whole("max-migrations-link", limits.migrations_link, 1, most_migrations);
-    section.seconds("cool-down", limits.cool_down, 0, day_s);
+    if (of_fleet) {
+        section.whole("max-migrations-link", limits.migrations_link, 1, most_migrations);
+        section.seconds("cool-down", limits.cool_down, 0, day_s);
+    }
     section.rate("migration-bandwidth", limits.bandwidth, 0, fastest);
     section.reject_others();
 }
@@ -49,10 +53,11 @@ void read_reserve(TomlSection section, Reserve& reserve)
 /// The three that the whole fleet has, and each host may have of its own.
 template <typename Owner> void read_common(TomlSection& section, Owner& owner, Faults& faults)
 {
+    constexpr bool of_fleet = std::is_same_v<Owner, Config>;
     if (const auto* table = section.table("thresholds"))
-        read_thresholds({*table, "thresholds", faults}, owner.thresholds);
+        read_thresholds({*table, "thresholds", faults}, owner.thresholds, of_fleet);
     if (const auto* table = section.table("limits"))
-        read_limits({*table, "limits", faults}, owner.limits);
+        read_limits({*table, "limits", faults}, owner.limits, of_fleet);
     if (const auto* table = section.table("reserve"))
         read_reserve({*table, "reserve", faults}, owner.reserve);
 }

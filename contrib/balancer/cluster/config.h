@@ -25,25 +25,25 @@ enum class Mode {
 struct Thresholds {
     double cpu = 0.85;       ///< parts of one of its capacity
     double bandwidth = 0.85; ///< of a network interface's, either direction
-    double memory = 0.90;
-    double swap_out = 4e6; ///< bytes/s
-    unsigned k = 4;        ///< so many of the last n samples, one a second
-    unsigned n = 6;
+    double memory = 0.95;    ///< used; beyond it the host is taken to be about to swap
+    double swap_out = 1e6;   ///< bytes/s
+    unsigned k = 3;          ///< so many of the last n samples, one a second
+    unsigned n = 5;          ///< at most 16
 };
 
 struct Limits {
-    unsigned migrations_in = 1; ///< at a time, of one host
-    unsigned migrations_out = 1;
-    unsigned migrations_link = 1; ///< at a time, between the same two hosts
-    double cool_down = 300;       ///< seconds that a VM which was moved stays where it is
-    double bandwidth = 0;         ///< bytes/s that a migration may use; 0: what the link has
+    unsigned migrations_in = 2; ///< at a time, of one host
+    unsigned migrations_out = 2;
+    unsigned migrations_link = 2; ///< at a time, over one host's link, both directions; the fleet's
+    double cool_down = 300; ///< seconds that a VM which was moved stays where it is; the fleet's
+    double bandwidth = 0;   ///< bytes/s that a migration may use; 0: what the link has
 };
 
-/// Parts of one of a host's capacity that the balancer leaves free.
+/// Parts of one of a host's capacity that a move leaves free below the threshold.
 struct Reserve {
-    double cpu = 0.1;
-    double memory = 0.1;
-    double bandwidth = 0.1;
+    double cpu = 0.05;
+    double memory = 0.03;
+    double bandwidth = 0.05;
 };
 
 struct HostConfig {

@@ -53,6 +53,14 @@ Result<std::unique_ptr<Journal>> Journal::open(const std::string& path, const Ti
     return journal;
 }
 
+std::unique_ptr<Journal> Journal::unopened(const std::string& path, const TimeSource& time,
+                                           const Error& why)
+{
+    std::unique_ptr<Journal> journal(new Journal(path, time));
+    journal->trouble_ = why.text();
+    return journal;
+}
+
 Status Journal::open_file()
 {
     Status opened = try_open();
@@ -73,7 +81,8 @@ Status Journal::try_open()
     const auto failed = [this](Error error) -> Status {
         corrupt_ = database_->is_corrupt();
         if (database_->is_busy())
-            error.hint = "another drover-balancer uses " + path_ + "; only one may run";
+            error = {ErrorKind::Refused, error.message,
+                     "another drover-balancer uses " + path_ + "; only one may run"};
         return std::unexpected(std::move(error).in(path_));
     };
     // Exclusive, so that a second balancer cannot begin anything beside us.
@@ -183,9 +192,8 @@ Status Journal::write_step(const MoveRecord& record, const std::string& text)
     add_step_.with(record.id, record.changed, to_string(record.state), text);
     if (Status added = add_step_.run(); !added)
         return added;
-    const std::string words =
-        text.empty() ? std::string(to_string(record.state))
-                     : std::string(to_string(record.state)) + ": " + text;
+    const std::string words = text.empty() ? std::string(to_string(record.state))
+                                           : std::string(to_string(record.state)) + ": " + text;
     add_history_.with(record.changed, "migration", record.id, record.vm, record.from, record.to,
                       words);
     return add_history_.run();

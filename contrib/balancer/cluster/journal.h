@@ -28,10 +28,14 @@ struct HistoryEntry {
 class Journal : public MoveLog {
 public:
     /// A file that is no sound database is set aside as PATH.broken-TIME, never deleted, and a new
-    /// one is begun: notice() says so. One of a newer Drover, or that another process has, is an
-    /// error.
+    /// one is begun: notice() says so. One of a newer Drover (Incompatible), or that another
+    /// process has (Refused), is left alone.
     [[nodiscard]] static Result<std::unique_ptr<Journal>> open(const std::string& path,
                                                                const TimeSource& time);
+
+    /// One whose file could not be opened yet: every write fails until mend() has opened it.
+    [[nodiscard]] static std::unique_ptr<Journal>
+    unopened(const std::string& path, const TimeSource& time, const Error& why);
 
     [[nodiscard]] Status add(const MoveRecord& record) override;
     [[nodiscard]] Status step(const MoveRecord& record, const std::string& note) override;

@@ -261,9 +261,9 @@ void TomlSection::persistence(const char* key, unsigned& k, unsigned& n)
     unsigned all = 0;
     char rest = 0;
     if (sscanf(text.c_str(), "%u of %u%c", &some, &all, &rest) != 2 || some < 1 || some > all ||
-        all > 60)
+        all > 16)
         return fault(key, std::string(key) + " cannot be read, or is out of its range",
-                     "give \"K of N\" samples, such as \"4 of 6\", K from 1 to N, N up to 60");
+                     "give \"K of N\" samples, such as \"3 of 5\", K from 1 to N, N up to 16");
     k = some;
     n = all;
 }

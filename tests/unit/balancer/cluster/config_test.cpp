@@ -49,8 +49,8 @@ TEST(Config, the_sample_is_good_and_says_what_the_defaults_are)
               "preset=urgent,deadline=30s,on-stall=slow:postcopy:switch");
     ASSERT_EQ(sample.hosts.size(), 3U);
     EXPECT_EQ(sample.hosts[1].thresholds.cpu, 0.75);
-    EXPECT_EQ(sample.hosts[1].thresholds.memory, 0.9); // the fleet's
-    EXPECT_EQ(sample.hosts[1].limits.migrations_in, 2U);
+    EXPECT_EQ(sample.hosts[1].thresholds.memory, 0.95); // the fleet's
+    EXPECT_EQ(sample.hosts[1].limits.migrations_in, 1U);
     EXPECT_EQ(sample.hosts[2].reserve.memory, 0.2);
     EXPECT_TRUE(sample.hosts[2].maintenance);
     ASSERT_EQ(sample.rules.size(), 3U);
