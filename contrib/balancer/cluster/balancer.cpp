@@ -30,7 +30,7 @@ Balancer::Balancer(Config config, Parts parts)
                   }}),
       find_door_([this](const std::string& host) { return fleet_.door(host); }),
       mover_(
-          parts_.journal, find_door_, parts_.time, {.patience = parts_.patience, .back_off = {}},
+          parts_.log != nullptr ? *parts_.log : parts_.journal, find_door_, parts_.time, {.patience = parts_.patience, .back_off = {}},
           [this](const MoveRecord& record) { on_move_changed(record); }, parts_.make_move_id),
       leftovers_(parts_.journal, find_door_, parts_.time), forecasts_(parts_.judgement, parts_.time)
 {

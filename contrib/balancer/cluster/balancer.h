@@ -46,6 +46,7 @@ public:
         std::function<void(const std::string& name, Json data)> event;
         std::function<std::string()> make_move_id = new_move_id;
         MovePatience patience = {};
+        MoveLog* log = nullptr; ///< where migrations are written; default: the journal
     };
     Balancer(Config config, Parts parts);
 

@@ -28,8 +28,7 @@ public:
     Door(FakeFleet& fleet, std::string name) : fleet_(fleet), name_(std::move(name)) {}
     [[nodiscard]] bool is_up() const override
     {
-        const Host& host = fleet_.hosts_.at(name_);
-        return host.daemon_up && host.linked;
+        return fleet_.is_up(name_);
     }
     void execute(const std::string& command, Json arguments, Reply reply) override
     {
@@ -69,7 +68,7 @@ double FakeFleet::between(double low, double high)
 void FakeFleet::add_host(const std::string& name)
 {
     host_names_.push_back(name);
-    hosts_[name].door = std::make_unique<Door>(*this, name);
+    hosts_[name] = {};
 }
 
 void FakeFleet::add_vm(const std::string& name, const std::string& host)
@@ -78,10 +77,20 @@ void FakeFleet::add_vm(const std::string& name, const std::string& host)
     hosts_[host].emulators[name] = {};
 }
 
-HostDoor* FakeFleet::door(const std::string& host)
+std::unique_ptr<HostDoor> FakeFleet::make_door(const std::string& host)
 {
-    const auto found = hosts_.find(host);
-    return found == hosts_.end() ? nullptr : found->second.door.get();
+    return std::make_unique<Door>(*this, host);
+}
+
+bool FakeFleet::is_up(const std::string& name) const
+{
+    const Host& host = hosts_.at(name);
+    return host.daemon_up && host.linked;
+}
+
+void FakeFleet::claim(const std::string& vm, const std::string& host)
+{
+    hosts_[host].emulators[vm] = {};
 }
 
 /// A request and its answer travel for a while; either may be lost on the way.
@@ -145,6 +154,20 @@ HostDoor::Answer FakeFleet::carry_out(const std::string& host, const std::string
         return query(host, id);
     if (command == "query-vms")
         return query_vms(host);
+    if (command == "query-load")
+        return query_load(host);
+    if (command == "query-host")
+        return Json{{"name", host}, {"cores", 4}, {"memory", 8e9}, {"offers", {"tcg"}}};
+    if (command == "query-vm-forecast") {
+        ++forecasts_asked;
+        return Json{{"ways",
+                     {{{"way", "precopy"},
+                       {"possible", true},
+                       {"keeps-wish", true},
+                       {"total", {{"expected", 5}}},
+                       {"bytes", {{"expected", 1e9}}},
+                       {"downtime", {{"expected", 0.02}}}}}}};
+    }
     return refused("no such command", "CommandNotFound");
 }
 
@@ -289,6 +312,20 @@ HostDoor::Answer FakeFleet::query(const std::string& name, const std::string& id
     return Json{{"migration", id},  {"name", transfer.vm},           {"role", record->second.role},
                 {"status", status}, {"guest-here", source != moved}, {"total", 1000},
                 {"remaining", 10}};
+}
+
+Json FakeFleet::query_load(const std::string& name) const
+{
+    const Host& host = hosts_.at(name);
+    Json vms = Json::array();
+    for (const auto& [vm, emulator] : host.emulators)
+        vms.push_back({{"name", vm}, {"vcpus", 2}, {"cpu", 0.5}, {"memory", 1e9}});
+    return {{"host",
+             {{"cores", 4},
+              {"cpu-busy", host.cpu_busy},
+              {"memory-total", 8e9},
+              {"memory-available", 6e9}}},
+            {"vms", std::move(vms)}};
 }
 
 Json FakeFleet::query_vms(const std::string& name) const

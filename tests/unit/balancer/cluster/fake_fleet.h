@@ -61,6 +61,10 @@ public:
     void add_vm(const std::string& name, const std::string& host);
     [[nodiscard]] const std::vector<std::string>& hosts() const { return host_names_; }
 
+    /// Puts a second emulator in the list, as a host would whose records are wrong.
+    void claim(const std::string& vm, const std::string& host);
+    int forecasts_asked = 0;
+
     // Faults.
     Faults faults;
     void kill_daemon(const std::string& host, double back_after);
@@ -81,7 +85,8 @@ public:
 
     /// As droverd answers it.
     [[nodiscard]] Json query_vms(const std::string& host) const;
-    [[nodiscard]] HostDoor* door(const std::string& host);
+    [[nodiscard]] std::unique_ptr<HostDoor> make_door(const std::string& host);
+    [[nodiscard]] bool is_up(const std::string& host) const; ///< as the balancer sees it
     /// Each command that the balancer sends passes here; false: it is dead, nothing is sent.
     std::function<bool()> may_send = [] { return true; };
 
@@ -108,7 +113,7 @@ private:
         uint64_t connection = 0;
         std::map<std::string, Emulator> emulators; ///< by VM
         std::map<std::string, Record> records;     ///< by migration, on its disk
-        std::unique_ptr<HostDoor> door;
+        double cpu_busy = 1;
     };
     class Door;
 
@@ -121,6 +126,7 @@ private:
     [[nodiscard]] HostDoor::Answer cancel(const std::string& host, const std::string& id);
     [[nodiscard]] HostDoor::Answer abandon(const std::string& host, const std::string& id);
     [[nodiscard]] HostDoor::Answer query(const std::string& host, const std::string& id) const;
+    [[nodiscard]] Json query_load(const std::string& host) const;
     [[nodiscard]] Json garbage();
     void go_on(const std::string& id);
     void fail(Transfer& transfer, Phase how);

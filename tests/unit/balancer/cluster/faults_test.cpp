@@ -2,10 +2,9 @@
 //
 // Everything that can break breaks, many times, while VMs are moved: no guest may be lost or
 // doubled, and once nothing breaks any more everything must come to its end.
-#include "contrib/balancer/cluster/journal.h"
-#include "contrib/balancer/cluster/leftovers.h"
-#include "contrib/balancer/cluster/mover.h"
+#include "contrib/balancer/cluster/balancer.h"
 #include "fake_fleet.h"
+#include "fake_judge.h"
 #include "temporary_directory.h"
 
 #include <fstream>
@@ -78,10 +77,15 @@ public:
     void live(double seconds, bool with_moves)
     {
         for (const double end = time_.now() + seconds; time_.now() < end && complaint_.empty();) {
-            if (with_moves && chance(0.3))
-                move_something();
-            balancer([&] { mover_->tick(); });
-            balancer([&] { look_around(); });
+            if (!with_moves || chance(0.1)) // a plan holds for some rounds
+                judge_.next = {};
+            while (with_moves && judge_.next.moves.size() < 4)
+                judge_.next.moves.push_back(some_move());
+            balancer([&] { balancer_->tick(); });
+            if (with_moves && chance(0.2))
+                balancer([&] { (void)balancer_->migrate(some_vm(), "", "test"); });
+            if (with_moves && chance(0.05))
+                balancer([&] { cancel_something(); });
             time_.run(0.25, [&] { balancer([] {}); });
         }
     }
@@ -122,7 +126,7 @@ public:
     {
         EXPECT_TRUE(complaint_.empty()) << complaint_;
         EXPECT_EQ(fleet_.complaint_when_settled(), "");
-        for (const Move* move : mover_->moves())
+        for (const Move* move : balancer_->mover().moves())
             ADD_FAILURE() << "migration " << move->record().id << " is "
                           << to_string(move->record().state) << ": " << move->waits_for();
         const auto open = journal_->open_moves();
@@ -141,8 +145,9 @@ public:
         for (int i = 0; i < vms; ++i) {
             const std::string vm = "vm" + std::to_string(i);
             const std::string from = fleet_.host_of(vm);
-            const std::string to = from == "host0" ? "host1" : "host0";
-            EXPECT_TRUE(begin(vm, from, to)) << vm;
+            judge_.choice = {.vm = vm, .from = from, .to = from == "host0" ? "host1" : "host0"};
+            const auto answer = balancer_->migrate(vm, "", "test");
+            EXPECT_TRUE(answer) << answer.error().text();
         }
         live(60, false);
         EXPECT_GT(completed - before, vms / 2); // some fail in the emulators, by chance
@@ -162,14 +167,34 @@ private:
         journal_ = std::move(*journal);
         broken_journals += !journal_->notice().empty();
         log_ = std::make_unique<FaultyLog>(*journal_, death_, disk_full_);
-        mover_ = std::make_unique<Mover>(
-            *log_, find_door_, time_, Mover::Config{},
-            [this](const MoveRecord& record) { completed += record.state == MoveState::Completed; },
-            [this] { return "m-" + std::to_string(++ids_); });
-        leftovers_ = std::make_unique<Leftovers>(*journal_, find_door_, time_);
-        auto open = journal_->open_moves();
-        ASSERT_TRUE(open) << open.error().text();
-        mover_->recover(std::move(*open));
+        Config config;
+        config.mode = Mode::Automatic;
+        for (const std::string& host : fleet_.hosts())
+            config.hosts.push_back({.name = host, .address = "unix:/" + host});
+        balancer_ = std::make_unique<Balancer>(
+            config,
+            Balancer::Parts{.journal = *journal_,
+                            .judgement = judge_,
+                            .time = time_,
+                            .make_link =
+                                [this](const HostConfig& host, const auto&) {
+                                    return fleet_.make_door(host.name);
+                                },
+                            .config_file = "",
+                            .run = restarts,
+                            .event =
+                                [this](const std::string& name, const Json& data) {
+                                    if (name == "MIGRATION")
+                                        count(json_string(data, "state"));
+                                },
+                            .make_move_id = [this] { return "m-" + std::to_string(++ids_); },
+                            .log = log_.get()});
+    }
+
+    void count(const std::string& state)
+    {
+        begun += state == "planned";
+        completed += state == "completed";
     }
 
     /// Runs a piece of the balancer; if it died there, its memory is gone, and another is started.
@@ -179,8 +204,7 @@ private:
         if (complaint_.empty())
             complaint_ = fleet_.complaint();
         while (death_.dead) {
-            mover_.reset();
-            leftovers_.reset();
+            balancer_.reset();
             log_.reset();
             journal_.reset();
             fleet_.balancer_died();
@@ -193,46 +217,26 @@ private:
         }
     }
 
-    /// What the fleet's polls bring, now and then out of date.
-    void look_around()
+    std::string some_vm() { return "vm" + std::to_string(random_() % vms); }
+
+    /// Now and then what is believed of the fleet is wrong.
+    ChosenMove some_move()
     {
-        for (const std::string& host : fleet_.hosts()) {
-            const HostDoor* door = fleet_.door(host);
-            if (std::exchange(was_up_[host], door->is_up()) != door->is_up())
-                mover_->host_changed(host);
-            if (!door->is_up())
-                continue;
-            const Json old = std::exchange(seen_[host], fleet_.query_vms(host));
-            for (const Json& vm : old)
-                if (json_string(vm, "state") == "incoming")
-                    leftovers_->seen(host, json_string(vm, "migration"));
-        }
+        ChosenMove move;
+        move.vm = some_vm();
+        move.from = chance(0.9) ? fleet_.host_of(move.vm) : pick_host();
+        do
+            move.to = pick_host();
+        while (move.to == move.from);
+        judge_.choice = move;
+        return move;
     }
 
-    bool begin(const std::string& vm, const std::string& from, const std::string& to)
+    void cancel_something()
     {
-        const bool went = mover_
-                              ->begin({.vm = vm,
-                                       .from = from,
-                                       .to = to,
-                                       .definition = {{"name", vm}},
-                                       .policy = "",
-                                       .why = "test",
-                                       .wish = "user",
-                                       .cost = {}})
-                              .has_value();
-        begun += went;
-        return went;
-    }
-
-    void move_something()
-    {
-        const std::string vm = "vm" + std::to_string(random_() % vms);
-        // Now and then what is believed of the fleet is wrong.
-        const std::string from = chance(0.9) ? fleet_.host_of(vm) : pick_host();
-        const std::string to = pick_host();
-        if (from != to)
-            balancer([&] { begin(vm, from, to); });
+        for (const Move* move : balancer_->mover().moves())
+            if (chance(0.3))
+                return (void)balancer_->cancel(move->record().id, "test");
     }
 
     std::string pick_host() { return "host" + std::to_string(random_() % hosts); }
@@ -253,13 +257,10 @@ private:
     bool disk_full_ = false;
     bool break_journal_ = false;
     std::string complaint_;
-    std::map<std::string, Json> seen_;
-    std::map<std::string, bool> was_up_;
-    DoorFinder find_door_ = [this](const std::string& host) { return fleet_.door(host); };
+    FakeJudge judge_;
     std::unique_ptr<Journal> journal_;
     std::unique_ptr<FaultyLog> log_;
-    std::unique_ptr<Mover> mover_;
-    std::unique_ptr<Leftovers> leftovers_;
+    std::unique_ptr<Balancer> balancer_;
 };
 
 void try_faults(uint64_t seed, bool blind, int faults)
