@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/cluster/config.h"
+
+#include <cstdio>
+
+namespace drover::balancer::cluster {
+
+std::string describe(const std::string& file, const ConfigFault& fault)
+{
+    std::string text = file + ":";
+    if (fault.line > 0)
+        text += std::to_string(fault.line) + ":" + std::to_string(fault.column) + ":";
+    text += " " + fault.message;
+    if (!fault.remedy.empty())
+        text += " (" + fault.remedy + ")";
+    return text;
+}
+
+Json to_json(const std::string& file, const ConfigReading& reading)
+{
+    Json faults = Json::array();
+    for (const ConfigFault& fault : reading.faults)
+        faults.push_back({{"line", fault.line},
+                          {"column", fault.column},
+                          {"message", fault.message},
+                          {"remedy", fault.remedy}});
+    return {{"file", file}, {"good", reading.faults.empty()}, {"faults", std::move(faults)}};
+}
+
+int check_config(const std::string& path, bool json)
+{
+    const ConfigReading reading = read_config_file(path);
+    if (json) {
+        puts(dump_json(to_json(path, reading), true).c_str());
+    } else if (reading.faults.empty()) {
+        const Config& config = reading.config;
+        printf("%s: good: mode %s, %zu hosts, %zu policies, %zu rules\n", path.c_str(),
+               std::string(to_string(config.mode)).c_str(), config.hosts.size(),
+               config.policies.size(), config.rules.size());
+    } else {
+        for (const ConfigFault& fault : reading.faults)
+            fprintf(stderr, "%s\n", describe(path, fault).c_str());
+        fprintf(stderr, "%zu fault%s\n", reading.faults.size(),
+                reading.faults.size() == 1 ? "" : "s");
+    }
+    return reading.faults.empty() ? 0 : 1;
+}
+
+} // namespace drover::balancer::cluster

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/cluster/host_link.h"
+
+#include "util/log.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace drover::balancer::cluster {
+
+namespace {
+
+using std::chrono::milliseconds;
+constexpr milliseconds first_pause{250};
+constexpr milliseconds longest_pause{15'000};
+constexpr milliseconds negotiation_limit{10'000};
+
+DoorError lost(std::string why)
+{
+    return {DoorError::Kind::Lost, {}, std::move(why)};
+}
+
+} // namespace
+
+HostLink::HostLink(std::string name, std::string address, std::shared_ptr<TlsIdentity> identity,
+                   std::function<void(const Json& event)> event)
+    : name_(std::move(name)), address_(std::move(address)), identity_(std::move(identity)),
+      event_(std::move(event))
+{
+    timer_ = loop::after(milliseconds(0), [this] { dial(); });
+}
+
+void HostLink::dial()
+{
+    dialling_ = std::make_unique<Dialling>(
+        address_, identity_, [this](Result<UniqueFd> socket) { on_dialled(std::move(socket)); });
+}
+
+void HostLink::on_dialled(Result<UniqueFd> socket)
+{
+    if (!socket)
+        return on_closed(socket.error().text());
+    client_ = std::make_unique<QmpClient>(
+        std::move(*socket), QmpClient::Callbacks{
+                                .event = event_,
+                                .closed = [this](const Error& why) { on_closed(why.text()); },
+                            });
+    timer_ = loop::after(negotiation_limit, [this] { on_closed("it does not speak QMP"); });
+    client_->negotiate(false, [this](const Result<Json>& greeting) {
+        if (!greeting)
+            return on_closed(greeting.error().text());
+        timer_.reset();
+        failures_ = 0;
+        up_ = true;
+        trouble_.clear();
+        log::info("host " + name_ + " is there (" + address_ + ")");
+    });
+}
+
+void HostLink::on_closed(const std::string& why)
+{
+    if (trouble_ != why)
+        log::warning("host " + name_ + " (" + address_ + "): " + why);
+    trouble_ = why;
+    up_ = false;
+    ++*connection_;
+    // Not here: we may be called by one of them.
+    loop::post([client = std::shared_ptr<QmpClient>(std::move(client_)),
+                dialling = std::shared_ptr<Dialling>(std::move(dialling_))] {});
+    const auto pause = std::min(longest_pause, first_pause * (1 << std::min(failures_, 10)));
+    ++failures_;
+    const auto jitter = milliseconds(random_() % static_cast<uint64_t>(pause.count() / 2 + 1));
+    timer_ = loop::after(pause / 2 + jitter, [this] { dial(); });
+}
+
+void HostLink::execute(const std::string& command, Json arguments, Reply reply)
+{
+    if (!up_ || !client_) {
+        loop::post([reply = std::move(reply)] { reply(std::unexpected(lost("not connected"))); });
+        return;
+    }
+    client_->forward(
+        {{"execute", command}, {"arguments", std::move(arguments)}},
+        [connection = connection_, number = *connection_, reply = std::move(reply)](Json answer) {
+            if (answer.is_object() && answer.contains("return"))
+                return reply(std::move(answer["return"]));
+            // The end of the connection looks like a GenericError to us. Whether it has ended is
+            // known a moment later, and then it is not known what became of the command.
+            loop::post([connection, number, reply, answer = std::move(answer)] {
+                const Json error = answer.is_object() && answer.contains("error")
+                                       ? answer["error"]
+                                       : Json::object();
+                DoorError why{DoorError::Kind::Refused, json_string(error, "class"),
+                              json_string(error, "desc")};
+                if (*connection != number || why.error_class.empty())
+                    why.kind = DoorError::Kind::Lost;
+                reply(std::unexpected(std::move(why)));
+            });
+        });
+}
+
+} // namespace drover::balancer::cluster

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Hosts and VMs in the judge's terms.
+#include "contrib/balancer/cluster/judging.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace drover::balancer::cluster {
+
+namespace {
+
+constexpr size_t most_words = 256; // of one list that a host sends
+
+double number_of(const Json& object, const char* key)
+{
+    const auto member = object.find(key);
+    const double value = member != object.end() && member->is_number() ? member->get<double>() : 0;
+    return std::isfinite(value) && value > 0 ? value : 0;
+}
+
+std::vector<std::string> list_of(const Json& object, const char* key)
+{
+    std::vector<std::string> list;
+    const auto member = object.find(key);
+    if (member == object.end() || !member->is_array())
+        return list;
+    for (const Json& word : *member)
+        if (word.is_string() && list.size() < most_words)
+            list.push_back(word.get<std::string>());
+    return list;
+}
+
+double nic_capacity(const FleetHost& host)
+{
+    double sum = 0;
+    for (const NicLoad& nic : host.load.nics)
+        sum += nic.capacity;
+    return sum;
+}
+
+/// "total": {"expected": …} and the like.
+double expected(const Json& way, const char* key)
+{
+    const auto range = way.find(key);
+    return range != way.end() && range->is_object() ? number_of(*range, "expected") : 0;
+}
+
+MigrationForecast read_way(const Json& way)
+{
+    return {.seconds = expected(way, "total"),
+            .bytes = expected(way, "bytes"),
+            .downtime = expected(way, "downtime"),
+            .slowdown = std::min(1.0, number_of(way, "slowdown") / 100),
+            .possible = json_bool(way, "possible"),
+            .keeps_wish = json_bool(way, "keeps-wish"),
+            .why = json_string(way, "why")};
+}
+
+bool has(const std::vector<std::string>& list, const std::string& word)
+{
+    return std::find(list.begin(), list.end(), word) != list.end();
+}
+
+} // namespace
+
+std::string policy_words(const Config& config, const std::string& policy)
+{
+    const auto known = config.policies.find(policy);
+    return known == config.policies.end() ? policy : known->second;
+}
+
+HostSpec host_spec(const FleetHost& host, Words& words)
+{
+    const HostConfig& config = host.config;
+    HostSpec spec;
+    spec.name = config.name;
+    if (!config.group.empty())
+        spec.groups.add(words.id(config.group));
+    const double cores = host.load.cores > 0 ? host.load.cores : number_of(host.facts, "cores");
+    const double memory =
+        host.load.memory_total > 0 ? host.load.memory_total : number_of(host.facts, "memory");
+    const double network = nic_capacity(host);
+    spec.capacity = Amount::of(cores, memory, network, network);
+    const Thresholds& t = config.thresholds;
+    spec.threshold = Amount::of(t.cpu, t.memory, t.bandwidth, t.bandwidth);
+    spec.swap_out_threshold = t.swap_out;
+    const Reserve& r = config.reserve;
+    spec.reserve = Amount::of(r.cpu, r.memory, r.bandwidth, r.bandwidth);
+    for (const std::string& word : list_of(host.facts, "offers"))
+        spec.offers.add(words.id(word));
+    for (const std::string& word : config.offers)
+        spec.offers.add(words.id(word));
+    spec.max_in = config.limits.migrations_in;
+    spec.max_out = config.limits.migrations_out;
+    if (config.limits.bandwidth > 0)
+        spec.link = config.limits.bandwidth;
+    else if (network > 0)
+        spec.link = network;
+    spec.receives = host.up && !config.maintenance;
+    return spec;
+}
+
+VmSpec Judging::spec_of(const Surroundings& around, const Fleet::Place& place)
+{
+    const FleetVm& vm = *place.vm;
+    Words& words = fleet_.words();
+    VmSpec spec;
+    spec.name = vm.name;
+    spec.vcpus = vm.load.vcpus > 0 ? vm.load.vcpus : 1;
+    spec.memory = vm.load.memory;
+    spec.pinned = json_bool(vm.definition, "pinned");
+    // Somebody else moves it, or two hosts claim it: then it is left alone.
+    const bool strange = vm.state == "moving" && around.mover.of_vm(vm.name) == nullptr;
+    spec.reachable = vm.state != "unreachable" && !place.twice && !strange;
+    spec.policy = policy_words(around.config, json_string(vm.definition, "policy"));
+    std::vector<std::string> groups = list_of(vm.definition, "groups");
+    for (const std::string& word : list_of(vm.definition, "needs"))
+        spec.needs.add(words.id(word));
+    for (const std::string& label : list_of(vm.definition, "together"))
+        spec.together.push_back(words.id(label));
+    for (const std::string& label : list_of(vm.definition, "apart"))
+        spec.apart.push_back(words.id(label));
+    for (size_t i = 0; i < around.config.rules.size(); ++i) {
+        const VmRule& rule = around.config.rules[i];
+        if (!has(rule.vms, vm.name))
+            continue;
+        // A space: no definition can have it in a label that means the same.
+        const std::string label = "rule " + std::to_string(i + 1);
+        if (rule.together)
+            spec.together.push_back(words.id(label));
+        if (rule.apart)
+            spec.apart.push_back(words.id(label));
+        spec.pinned |= rule.pinned;
+        if (!rule.policy.empty())
+            spec.policy = policy_words(around.config, rule.policy);
+        if (groups.empty())
+            groups = rule.groups;
+        else if (!rule.groups.empty())
+            std::erase_if(groups, [&](const std::string& g) { return !has(rule.groups, g); });
+    }
+    for (const std::string& group : groups)
+        spec.groups.add(words.id(group));
+    // After failures it rests; a user may move it all the same.
+    spec.pinned |= around.mover.vm_pauses().left(vm.name, time_.now()) > 0;
+    return spec;
+}
+
+std::optional<MigrationForecast> forecast_of(const Json& answer)
+{
+    if (!answer.is_object() || !answer.contains("ways") || !answer["ways"].is_array())
+        return std::nullopt;
+    std::optional<MigrationForecast> best;
+    for (const Json& way : answer["ways"]) {
+        if (!way.is_object())
+            continue;
+        const MigrationForecast read = read_way(way);
+        const auto rank = [](const MigrationForecast& f) { return f.possible + f.keeps_wish; };
+        if (!best || rank(read) > rank(*best)) // of equal ones the first: the mildest
+            best = read;
+    }
+    return best;
+}
+
+} // namespace drover::balancer::cluster

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/cluster/leftovers.h"
+
+#include <cstdio>
+#include <random>
+
+namespace drover::balancer::cluster {
+
+namespace {
+
+constexpr double forget_after_s = 600;
+constexpr double tell_again_s = 30;
+constexpr double look_twice_s = 5;      // how long one that was given up is watched first
+constexpr double stranger_after_s = 90; // one that the journal does not know
+
+} // namespace
+
+void Leftovers::seen(const std::string& host, const std::string& migration)
+{
+    if (!migration.starts_with("m-"))
+        return;
+    const double now = time_.now();
+    std::erase_if(sights_, [now](const auto& e) { return now - e.second.latest > forget_after_s; });
+    Sight& sight = sights_.try_emplace(migration, Sight{now, now}).first->second;
+    sight.latest = now;
+    if (now - sight.first < look_twice_s || now - sight.told < tell_again_s ||
+        !is_left_over(sight, migration))
+        return;
+    HostDoor* door = find_door_(host);
+    if (door == nullptr || !door->is_up())
+        return;
+    sight.told = now;
+    door->execute("vm-abandon", {{"migration", migration}}, [](const HostDoor::Answer&) {});
+}
+
+bool Leftovers::is_left_over(const Sight& sight, const std::string& migration)
+{
+    const auto record = journal_.find_move(migration);
+    if (!record)
+        return false; // nothing is concluded from a journal that cannot be read
+    if (!*record)
+        return time_.now() - sight.first > stranger_after_s;
+    return (*record)->state == MoveState::Closed && (*record)->outcome != "completed";
+}
+
+std::string new_move_id()
+{
+    std::random_device random;
+    const uint64_t high = random();
+    char text[24];
+    snprintf(text, sizeof text, "m-%016llx",
+             static_cast<unsigned long long>(high << 32 | random()));
+    return text;
+}
+
+} // namespace drover::balancer::cluster

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/cluster/move.h"
+
+#include "util/log.h"
+
+#include <algorithm>
+
+namespace drover::balancer::cluster {
+
+namespace {
+
+/// What a former run prepared for a younger plan than this is still wanted.
+constexpr double still_wanted_s = 60;
+constexpr size_t longest_uri = 4096;
+constexpr int doubtful_answers = 3; // in a row, before the source counts as silent
+
+std::string why_silent(const HostDoor::Answer& answer)
+{
+    return answer ? std::string("its answer makes no sense") : answer.error().text;
+}
+
+} // namespace
+
+Move::Move(MoveRecord record, const Surroundings& around)
+    : record_(std::move(record)), around_(around), due_(around.time.now()),
+      began_(around.time.now())
+{
+}
+
+std::unique_ptr<Move> Move::recovered(MoveRecord record, const Surroundings& around)
+{
+    auto move = std::make_unique<Move>(std::move(record), around);
+    const double age = around.time.wall() - move->record_.created;
+    const bool wanted = age >= 0 && age < still_wanted_s;
+    switch (move->record_.state) {
+    case MoveState::Planned:
+        move->finish(MoveEvent::GiveUp, {}, "the balancer was restarted before it began");
+        break;
+    case MoveState::Preparing:
+        if (!wanted)
+            move->finish(MoveEvent::GiveUp, {}, "the balancer was restarted while it was prepared");
+        break;
+    case MoveState::Starting:
+    case MoveState::Watching:
+        move->step(MoveEvent::Lost, "the balancer was restarted");
+        break;
+    default: break;
+    }
+    return move;
+}
+
+void Move::tick()
+{
+    const double now = around_.time.now();
+    if (!saved_ && now >= due_ && !save() && record_.state == MoveState::Closed)
+        due_ = now + around_.patience.first_retry;
+    if (outstanding_ > 0) {
+        if (now < give_up_at_)
+            return;
+        ++round_;
+        outstanding_ = 0;
+        if (record_.state == MoveState::Unknown)
+            return conclude_inquiry(); // with what came
+        const HostDoor::Answer late = std::unexpected(
+            DoorError{DoorError::Kind::Lost, {}, "it did not answer in time"});
+        switch (record_.state) {
+        case MoveState::Preparing: on_prepared(late); break;
+        case MoveState::Starting: on_started(late); break;
+        case MoveState::Watching: on_watched(late); break;
+        default: again("a host does not answer"); break;
+        }
+        return;
+    }
+    if (now >= due_)
+        act();
+}
+
+void Move::hurry()
+{
+    if (outstanding_ == 0)
+        due_ = std::min(due_, around_.time.now());
+}
+
+void Move::act()
+{
+    switch (record_.state) {
+    case MoveState::Planned:
+        if (record_.cancel)
+            return finish(MoveEvent::GiveUp, {}, "it was cancelled");
+        if (around_.time.now() - began_ > around_.patience.prepare)
+            return finish(MoveEvent::GiveUp, {}, "it could not be begun in time: " + waits_for_);
+        if (step(MoveEvent::Begin, {}))
+            prepare();
+        break;
+    case MoveState::Preparing: prepare(); break;
+    case MoveState::Starting: start(); break;
+    case MoveState::Watching: watch(); break;
+    case MoveState::Unknown: inquire(); break;
+    case MoveState::Completed: step(MoveEvent::Close, {}); break;
+    case MoveState::Failed: abandon(); break;
+    case MoveState::Closed: break;
+    }
+}
+
+void Move::prepare()
+{
+    if (record_.cancel)
+        return finish(MoveEvent::GiveUp, {}, "it was cancelled");
+    if (around_.time.now() - began_ > around_.patience.prepare)
+        return finish(MoveEvent::GiveUp, {}, record_.to + " did not make ready in time: " +
+                                                 (waits_for_.empty() ? "no answer" : waits_for_));
+    if (!ask(record_.to, "vm-prepare",
+             {{"migration", record_.id}, {"definition", record_.definition}},
+             [this](const HostDoor::Answer& answer) { on_prepared(answer); }))
+        again(record_.to + " cannot be reached");
+}
+
+void Move::on_prepared(const HostDoor::Answer& answer)
+{
+    if (!answer && answer.error().kind == DoorError::Kind::Refused)
+        return finish(MoveEvent::GiveUp, {}, record_.to + " refused: " + answer.error().text);
+    const std::string uri = answer && answer->is_object() ? json_string(*answer, "uri") : "";
+    if (uri.empty() || uri.size() > longest_uri)
+        return again(record_.to + ": " + why_silent(answer));
+    if (record_.cancel)
+        return finish(MoveEvent::GiveUp, {}, "it was cancelled");
+    record_.uri = uri;
+    if (step(MoveEvent::Prepared, uri))
+        start();
+}
+
+void Move::start()
+{
+    Json arguments = {{"migration", record_.id}, {"name", record_.vm}, {"uri", record_.uri}};
+    if (!record_.policy.empty())
+        arguments["policy"] = record_.policy;
+    if (!ask(record_.from, "vm-migrate", std::move(arguments),
+             [this](const HostDoor::Answer& answer) { on_started(answer); }))
+        step(MoveEvent::Lost, record_.from + " cannot be reached");
+}
+
+void Move::on_started(const HostDoor::Answer& answer)
+{
+    if (answer) {
+        step(MoveEvent::Started, {});
+        return;
+    }
+    // A refusal proves nothing yet: an earlier try may have been taken.
+    refusal_ = record_.from + ": " + answer.error().text;
+    step(MoveEvent::Lost, refusal_);
+}
+
+void Move::watch()
+{
+    if (record_.cancel)
+        tell_cancel();
+    if (!ask(record_.from, "query-vm-migration", only_id(),
+             [this](const HostDoor::Answer& answer) { on_watched(answer); }))
+        step(MoveEvent::Lost, record_.from + " cannot be reached");
+}
+
+void Move::on_watched(const HostDoor::Answer& answer)
+{
+    const Word word = read_word(answer, record_.id, record_.vm, "source");
+    if (word.kind != Word::Kind::Says) {
+        if (word.kind == Word::Kind::Never || ++failures_ >= doubtful_answers)
+            step(MoveEvent::Lost, record_.from + ": " + word.complaint);
+        else
+            due_ = around_.time.now() + around_.patience.watch;
+        return;
+    }
+    failures_ = 0;
+    latest_ = word;
+    const auto event = conclude(word, {}, Presence::Unsure);
+    if (event != MoveEvent::Runs)
+        return finish(*event, word, word.error);
+    waits_for_ = word.status == "asking"
+                     ? "the link broke at the hand-over; the source asks the target"
+                     : "";
+    due_ = around_.time.now() + around_.patience.watch;
+    around_.changed(record_);
+}
+
+/// Both are asked at the same time; what is missing when the time is over counts as silence.
+void Move::inquire()
+{
+    inquiry_ = {};
+    if (record_.cancel)
+        tell_cancel();
+    bool asked = ask(record_.from, "query-vm-migration", only_id(),
+                     [this](const HostDoor::Answer& answer) {
+                         inquiry_.source = read_word(answer, record_.id, record_.vm, "source");
+                     });
+    asked |= ask(record_.from, "query-vms", Json::object(), [this](const HostDoor::Answer& answer) {
+        inquiry_.at_source = read_presence(answer, record_.vm);
+    });
+    asked |= ask(record_.to, "query-vm-migration", only_id(),
+                 [this](const HostDoor::Answer& answer) {
+                     inquiry_.target = read_word(answer, record_.id, record_.vm, "destination");
+                 });
+    if (!asked)
+        again("neither " + record_.from + " nor " + record_.to + " can be reached");
+}
+
+void Move::conclude_inquiry()
+{
+    const auto [source, target, at_source] = std::exchange(inquiry_, {});
+    if (source.kind == Word::Kind::Says)
+        latest_ = source;
+    else if (target.kind == Word::Kind::Says)
+        latest_ = target;
+    const auto event = conclude(source, target, at_source);
+    if (event == MoveEvent::Runs) {
+        failures_ = 0;
+        step(MoveEvent::Runs, "the source says: " + source.status);
+    } else if (event) {
+        const Word& word = source.kind == Word::Kind::Says ? source : target;
+        std::string error = !source.error.empty() ? source.error : refusal_;
+        if (error.empty())
+            error = "the source never began it";
+        finish(*event, word, error);
+    } else if (source.kind == Word::Kind::Silent) {
+        again(record_.from + " does not answer, and has the guest for all that is known");
+    } else {
+        again(record_.from + " knows nothing of it, and " + record_.to + " has not said that " +
+              "it has the guest");
+    }
+}
+
+/// In passing: the end is seen by watching.
+void Move::tell_cancel()
+{
+    const double now = around_.time.now();
+    HostDoor* door = around_.find_door(record_.from);
+    if (now - cancel_told_ < around_.patience.answer || door == nullptr || !door->is_up())
+        return;
+    cancel_told_ = now;
+    door->execute("vm-cancel", only_id(), [](const HostDoor::Answer&) {});
+}
+
+void Move::abandon()
+{
+    if (!ask(record_.to, "vm-abandon", only_id(),
+             [this](const HostDoor::Answer& answer) { on_abandoned(answer); }))
+        again(record_.to + " cannot be reached, to clean up there");
+}
+
+void Move::on_abandoned(const HostDoor::Answer& answer)
+{
+    if (answer || answer.error().never_heard()) {
+        step(MoveEvent::Abandoned, {});
+        return;
+    }
+    again(record_.to + " does not clean up: " + answer.error().text);
+    if (answer.error().kind != DoorError::Kind::Refused)
+        return;
+    // It may have the guest after all, if the source took a command that was long under way.
+    ask(record_.from, "query-vm-migration", only_id(), [this](const HostDoor::Answer& said) {
+        const Word word = read_word(said, record_.id, record_.vm, "source");
+        if (word.says("completed"))
+            finish(MoveEvent::Moved, word, {});
+    });
+}
+
+} // namespace drover::balancer::cluster
