@@ -90,6 +90,8 @@ SliceGroup make_slice_group(const DroverdConfig& config, const std::string& root
     memory.writes = {{v2 ? "memory.max" : "memory.limit_in_bytes", whole(config.slice.memory)}};
     if (config.slice.cores > 0)
         enforce(cores, slice);
+    if (!v2 && make_group(base + "/cpuacct/" + slice.cgroup)) // measures what the other bounds
+        slice.procs.push_back(base + "/cpuacct/" + slice.cgroup + "/cgroup.procs");
     if (config.slice.memory > 0)
         enforce(memory, slice);
     if (slice.enforced.empty())

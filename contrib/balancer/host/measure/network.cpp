@@ -22,6 +22,12 @@ bool is_inward(const Link& link)
 
 } // namespace
 
+double sent_share(const Interface& interface)
+{
+    const double wanted = interface.tx_packets + interface.tx_drops;
+    return wanted > 0 ? interface.tx_packets / wanted : 1;
+}
+
 void Network::update(const NetTable& table, TimePoint now)
 {
     const double elapsed = elapsed_.step(now);
@@ -33,6 +39,7 @@ void Network::update(const NetTable& table, TimePoint now)
         interface.rx = counters.rx.rate(link.rx_bytes, elapsed);
         interface.tx = counters.tx.rate(link.tx_bytes, elapsed);
         interface.rx_drops = counters.rx_drops.rate(link.rx_drops, elapsed);
+        interface.tx_packets = counters.tx_packets.rate(link.tx_packets, elapsed);
         interface.tx_drops = counters.tx_drops.rate(link.tx_drops, elapsed);
     }
     std::erase_if(counters_, [this](const auto& e) { return !interfaces_.contains(e.first); });

@@ -33,6 +33,12 @@ bool is_huge(int dir, const std::string& name)
 
 } // namespace
 
+double unmet_share(double run, double wait)
+{
+    const double left = std::max(1 - run, 0.0);
+    return wait >= 1 ? left : std::min(left, run * wait / (1 - wait));
+}
+
 ProcessMeter::ProcessMeter(const std::string& root, pid_t pid)
     : pid_(pid), dir_(open((root + "/proc/" + std::to_string(pid)).c_str(),
                            O_RDONLY | O_DIRECTORY | O_CLOEXEC)),
@@ -72,7 +78,7 @@ void ProcessMeter::look_for_threads()
         if (threads_.contains(id))
             continue;
         const std::string name = "task/" + std::to_string(id) + "/schedstat";
-        threads_.emplace(id, Thread{ProcFile(dir_.get(), name.c_str()), {}});
+        threads_.emplace(id, Thread{ProcFile(dir_.get(), name.c_str()), {}, {}});
     }
 }
 
@@ -88,7 +94,8 @@ void ProcessMeter::sample_threads(Usage& usage, double elapsed, ReadBuffer& buff
             continue;
         }
         usage.has_wait = true;
-        usage.wait += thread.wait_ns.rate(times->wait_ns, elapsed) / 1e9;
+        usage.wait += unmet_share(thread.run_ns.rate(times->run_ns, elapsed) / 1e9,
+                                  thread.wait_ns.rate(times->wait_ns, elapsed) / 1e9);
         ++it;
     }
     has_schedstat_ = usage.has_wait; // else the kernel has none, or the process is ending

@@ -12,6 +12,11 @@
 
 namespace drover::balancer::measure {
 
+/// What a thread that ran for the part `run` of the time, and waited for a processor for the part
+/// `wait`, missed by that. A thread that works and then sleeps would have done its rounds faster
+/// alone: it would have run for run / (1 - wait). One that never slept missed all that it waited.
+[[nodiscard]] double unmet_share(double run, double wait);
+
 /// One process and its threads, each second. The files stay open and belong to this process: if its
 /// number is given to another, nothing is read of that one.
 class ProcessMeter {
@@ -23,7 +28,7 @@ public:
 
     struct Usage {
         double cpu = 0;  ///< cores
-        double wait = 0; ///< cores that its threads waited for
+        double wait = 0; ///< cores that its threads missed, see unmet_share()
         bool has_wait = false;
         ProcessMemory memory;
         uint64_t memfds = 0; ///< bytes of its memfds, in memory or in swap
@@ -43,6 +48,7 @@ private:
     struct Thread {
         ProcFile file;
         Counter wait_ns;
+        Counter run_ns;
     };
 
     void look_for_threads();

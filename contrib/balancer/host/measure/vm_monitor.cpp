@@ -128,6 +128,7 @@ void VmMonitor::sample_tap(const Interface& tap, const Nic& nic, const Surroundi
         const double capacity = around.network.capacity(*uplink);
         link_in = {.rate = uplink->rx, .capacity = capacity};
         link_out = {uplink->tx, uplink->backlog, uplink->tx_drops, capacity};
+        load.tx *= sent_share(*uplink); // what is dropped behind its tap has not arrived
         if (uplink->tx > 0)
             load.backlog += uplink->backlog * std::min(1.0, tap.rx / uplink->tx);
     }

@@ -245,7 +245,7 @@ TEST_F(HostServiceTest, AnEmulatorThatCannotStartSaysWhy)
     one.service->vms().create({{"definition", odd}}, reply.take());
     ASSERT_TRUE(settled(reply));
     EXPECT_FALSE(reply.good);
-    EXPECT_NE(reply.error.find("no-such-machine"), std::string::npos) << reply.error;
+    EXPECT_NE(reply.error.find("unsupported machine type"), std::string::npos) << reply.error;
     EXPECT_EQ(one.service->vms().find("web1"), nullptr);
     create(one, "web1"); // its name is free again
 }

@@ -33,10 +33,10 @@ void put_process(const FixtureTree& tree, int pid, int parent, int cpu_ticks, in
                                 " 0 0 0 20 0 " + std::to_string(threads) + " 0 999 1 1\n");
 }
 
-void put_wait(const FixtureTree& tree, int pid, int thread, uint64_t wait_ns)
+void put_wait(const FixtureTree& tree, int pid, int thread, uint64_t wait_ns, uint64_t run_ns = 5)
 {
     tree.put("proc/" + std::to_string(pid) + "/task/" + std::to_string(thread) + "/schedstat",
-             "5 " + std::to_string(wait_ns) + " 1\n");
+             std::to_string(run_ns) + " " + std::to_string(wait_ns) + " 1\n");
 }
 
 void put_memory(const FixtureTree& tree, int pid, int own_kib, int shared_kib, int swap_kib)
@@ -154,8 +154,8 @@ TEST(VmMonitor, SumsTheEmulatorAndItsChildren)
     monitor.sample(moment(0));
     put_process(tree, 100, 1, 30, 2);
     put_process(tree, 101, 100, 600, 1);
-    put_wait(tree, 100, 102, 1000 + 500000000);
-    put_wait(tree, 101, 101, 1500000000);
+    put_wait(tree, 100, 102, 1000 + 500000000, 5 + 1500000000);
+    put_wait(tree, 101, 101, 1500000000, 5 + 500000000);
     monitor.sample(moment(2));
     ASSERT_EQ(monitor.vms().size(), 1U);
     const VmLoad& load = monitor.vms()[0];
@@ -169,6 +169,18 @@ TEST(VmMonitor, SumsTheEmulatorAndItsChildren)
     EXPECT_EQ(load.memory, 5e6);
     EXPECT_EQ(load.dirty_rate, 7);
     EXPECT_TRUE(load.gaps.empty());
+}
+
+TEST(ProcessMeter, CountsOfAWaitWhatIsMissedByIt)
+{
+    EXPECT_DOUBLE_EQ(measure::unmet_share(0.25, 0.75), 0.75) << "it always wanted to run";
+    EXPECT_DOUBLE_EQ(measure::unmet_share(0, 1), 1) << "it starved";
+    EXPECT_DOUBLE_EQ(measure::unmet_share(0.3, 0.4), 0.2)
+        << "it slept 0.3: alone, half of its time";
+    EXPECT_DOUBLE_EQ(measure::unmet_share(0.5, 0), 0);
+    EXPECT_NEAR(measure::unmet_share(0.01, 0.3), 0.004, 0.001)
+        << "a timer that is late misses little";
+    EXPECT_DOUBLE_EQ(measure::unmet_share(0.9, 0.9), 0.1) << "never more than all of its time";
 }
 
 TEST(VmMonitor, ThreadsAndChildrenComeAndGo)
@@ -187,7 +199,7 @@ TEST(VmMonitor, ThreadsAndChildrenComeAndGo)
     monitor.sample(moment(1));
     EXPECT_EQ(monitor.vms()[0].cpu, 0);
     EXPECT_EQ(monitor.vms()[0].cpu_wait, 0);
-    put_wait(tree, 100, 107, 1000000000000 + 250000000);
+    put_wait(tree, 100, 107, 1000000000000 + 250000000, 5 + 750000000);
     put_process(tree, 300, 100, 1000040, 1);
     monitor.sample(moment(2));
     EXPECT_DOUBLE_EQ(monitor.vms()[0].cpu, 40 * tick());
@@ -264,7 +276,7 @@ TEST(HostMonitor, ASliceIsWhatItsGuestsUse)
     put_host(tree, 400, 50, 9, 9); // the machine is busy with other things
     put_process(tree, 100, 1, 30);
     put_process(tree, 200, 1, 10);
-    put_wait(tree, 200, 200, 500000000);
+    put_wait(tree, 200, 200, 500000000, 5 + 500000000);
     put_memory(tree, 100, 900, 0, 100);
     monitor.sample(moment(1));
     const HostLoad& host = monitor.host();
