@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "contrib/balancer/cluster/balancer.h"
 
-#include "fake_fleet.h"
-#include "fake_judge.h"
-#include "temporary_directory.h"
+#include "tests/unit/balancer/cluster/fake_fleet.h"
+#include "tests/unit/balancer/cluster/fake_judge.h"
+#include "tests/unit/balancer/cluster/temporary_directory.h"
 
 #include <fstream>
 #include <gtest/gtest.h>
