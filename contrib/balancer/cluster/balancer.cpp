@@ -147,18 +147,18 @@ void Balancer::take_hotspots()
 
 void Balancer::on_move_changed(const MoveRecord& record)
 {
-    const auto told = told_.find(record.id);
-    if (told != told_.end() && told->second == record.state)
-        return;
-    told_[record.id] = record.state;
-    parts_.event("MIGRATION", move_json(record, nullptr));
+    auto& [state, outcome] = told_[record.id];
+    if (std::exchange(state, record.state) != record.state || record.state == MoveState::Planned)
+        parts_.event("MIGRATION", move_json(record, nullptr));
+    // As soon as it is decided; cleaning up may take long.
+    if (std::exchange(outcome, record.outcome) != record.outcome)
+        on_decided(record);
     if (record.state == MoveState::Closed)
-        on_closed(record);
+        told_.erase(record.id);
 }
 
-void Balancer::on_closed(const MoveRecord& record)
+void Balancer::on_decided(const MoveRecord& record)
 {
-    told_.erase(record.id);
     parts_.judgement.ended(record);
     forecasts_.forget(record.vm);
     std::string line = "migration " + record.id + " of " + record.vm + " from " + record.from +

@@ -94,7 +94,7 @@ private:
     void act_on(PlannedMove& planned);
     void retry_requests();
     void on_move_changed(const MoveRecord& record);
-    void on_closed(const MoveRecord& record);
+    void on_decided(const MoveRecord& record);
     [[nodiscard]] Result<std::string> begin(const ChosenMove& move, const std::string& wish,
                                             const std::string& why);
     [[nodiscard]] std::vector<PlannedMove> planned(const std::string& id) const;
@@ -132,7 +132,8 @@ private:
     double mend_due_ = 0;
     double prune_due_ = 0;
     bool recovered_ = false;                ///< what the journal had open is known
-    std::map<std::string, MoveState> told_; ///< of migrations, as events showed them
+    /// Of migrations, as was told: state and outcome.
+    std::map<std::string, std::pair<MoveState, std::string>> told_;
 };
 
 } // namespace drover::balancer::cluster

@@ -105,6 +105,7 @@ void Mover::tick()
         if (const auto move = moves_.find(id); move != moves_.end())
             move->second->tick();
     std::erase_if(moves_, [](const auto& entry) { return entry.second->is_over(); });
+    std::erase_if(outcomes_, [this](const auto& entry) { return !moves_.contains(entry.first); });
 }
 
 void Mover::host_changed(const std::string& host)
@@ -159,7 +160,8 @@ void Mover::ended(const MoveRecord& record, double now)
 
 void Mover::on_changed(const MoveRecord& record)
 {
-    if (record.state == MoveState::Closed)
+    // As soon as it is decided; cleaning up may take long.
+    if (!record.outcome.empty() && std::exchange(outcomes_[record.id], record.outcome) != record.outcome)
         ended(record, time_.now());
     changed_(record);
 }

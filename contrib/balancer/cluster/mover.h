@@ -93,6 +93,7 @@ private:
     std::function<std::string()> make_id_;
     Move::Surroundings around_;
     std::map<std::string, std::unique_ptr<Move>> moves_;
+    std::map<std::string, std::string> outcomes_; ///< of `moves_`, as they were counted
     BackOff vm_pauses_;
     BackOff host_pauses_;
 };

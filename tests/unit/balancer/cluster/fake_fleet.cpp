@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "fake_fleet.h"
+#include "tests/unit/balancer/cluster/fake_fleet.h"
 
 #include <algorithm>
 
@@ -26,10 +26,7 @@ void VirtualTime::run(double seconds, const std::function<void()>& after_each)
 class FakeFleet::Door : public HostDoor {
 public:
     Door(FakeFleet& fleet, std::string name) : fleet_(fleet), name_(std::move(name)) {}
-    [[nodiscard]] bool is_up() const override
-    {
-        return fleet_.is_up(name_);
-    }
+    [[nodiscard]] bool is_up() const override { return fleet_.is_up(name_); }
     void execute(const std::string& command, Json arguments, Reply reply) override
     {
         fleet_.execute(name_, command, std::move(arguments), std::move(reply));

@@ -3,9 +3,9 @@
 // Everything that can break breaks, many times, while VMs are moved: no guest may be lost or
 // doubled, and once nothing breaks any more everything must come to its end.
 #include "contrib/balancer/cluster/balancer.h"
-#include "fake_fleet.h"
-#include "fake_judge.h"
-#include "temporary_directory.h"
+#include "tests/unit/balancer/cluster/fake_fleet.h"
+#include "tests/unit/balancer/cluster/fake_judge.h"
+#include "tests/unit/balancer/cluster/temporary_directory.h"
 
 #include <fstream>
 #include <gtest/gtest.h>
@@ -172,23 +172,21 @@ private:
         for (const std::string& host : fleet_.hosts())
             config.hosts.push_back({.name = host, .address = "unix:/" + host});
         balancer_ = std::make_unique<Balancer>(
-            config,
-            Balancer::Parts{.journal = *journal_,
-                            .judgement = judge_,
-                            .time = time_,
-                            .make_link =
-                                [this](const HostConfig& host, const auto&) {
-                                    return fleet_.make_door(host.name);
-                                },
-                            .config_file = "",
-                            .run = restarts,
-                            .event =
-                                [this](const std::string& name, const Json& data) {
-                                    if (name == "MIGRATION")
-                                        count(json_string(data, "state"));
-                                },
-                            .make_move_id = [this] { return "m-" + std::to_string(++ids_); },
-                            .log = log_.get()});
+            config, Balancer::Parts{
+                        .journal = *journal_,
+                        .judgement = judge_,
+                        .time = time_,
+                        .make_link = [this](const HostConfig& host,
+                                            const auto&) { return fleet_.make_door(host.name); },
+                        .config_file = "",
+                        .run = restarts,
+                        .event =
+                            [this](const std::string& name, const Json& data) {
+                                if (name == "MIGRATION")
+                                    count(json_string(data, "state"));
+                            },
+                        .make_move_id = [this] { return "m-" + std::to_string(++ids_); },
+                        .log = log_.get()});
     }
 
     void count(const std::string& state)

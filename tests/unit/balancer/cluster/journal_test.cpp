@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "contrib/balancer/cluster/journal.h"
 
-#include "fake_fleet.h"
-#include "temporary_directory.h"
+#include "tests/unit/balancer/cluster/fake_fleet.h"
+#include "tests/unit/balancer/cluster/temporary_directory.h"
 
 #include <fstream>
 #include <gtest/gtest.h>

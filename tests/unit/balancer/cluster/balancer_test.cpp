@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/cluster/balancer.h"
+
+#include "tests/unit/balancer/cluster/fake_fleet.h"
+#include "tests/unit/balancer/cluster/fake_judge.h"
+#include "tests/unit/balancer/cluster/temporary_directory.h"
+
+#include <fstream>
+#include <gtest/gtest.h>
+
+namespace drover::balancer::cluster::testing {
+namespace {
+
+class BalancerTest : public ::testing::Test {
+protected:
+    BalancerTest() : fleet_(time_, 1, false)
+    {
+        for (const char* host : {"a", "b", "c"})
+            fleet_.add_host(host);
+        fleet_.add_vm("web", "a");
+        fleet_.add_vm("db", "a");
+        config_.mode = Mode::Recommend;
+        for (const std::string& host : fleet_.hosts())
+            config_.hosts.push_back({.name = host, .address = "unix:/" + host});
+        start();
+    }
+
+    void start()
+    {
+        balancer_.reset();
+        journal_.reset();
+        fleet_.balancer_died();
+        auto journal = Journal::open(directory_.path() + "/journal", time_);
+        ASSERT_TRUE(journal) << journal.error().text();
+        journal_ = std::move(*journal);
+        balancer_ = std::make_unique<Balancer>(
+            config_, Balancer::Parts{.journal = *journal_,
+                                     .judgement = judge_,
+                                     .time = time_,
+                                     .make_link =
+                                         [this](const HostConfig& host, const auto& event) {
+                                             hear_[host.name] = event;
+                                             return fleet_.make_door(host.name);
+                                         },
+                                     .config_file = directory_.path() + "/fleet.toml",
+                                     .run = ++run_,
+                                     .event =
+                                         [this](const std::string& name, Json data) {
+                                             events_.push_back({name, std::move(data)});
+                                         }});
+        live(3);
+    }
+
+    void live(double seconds)
+    {
+        for (const double end = time_.now() + seconds; time_.now() < end;) {
+            balancer_->tick();
+            time_.run(0.1, [] {});
+        }
+    }
+
+    static ChosenMove move(const std::string& vm, const std::string& from, const std::string& to)
+    {
+        ChosenMove move;
+        move.vm = vm;
+        move.from = from;
+        move.to = to;
+        move.why = "because";
+        return move;
+    }
+
+    [[nodiscard]] std::string plan_id() const { return json_string(balancer_->query_plan(), "id"); }
+    [[nodiscard]] size_t under_way() const { return balancer_->query_migrations().size(); }
+    [[nodiscard]] int count_events(const std::string& name) const
+    {
+        return static_cast<int>(std::count_if(events_.begin(), events_.end(),
+                                              [&](const auto& e) { return e.first == name; }));
+    }
+
+    TemporaryDirectory directory_;
+    VirtualTime time_;
+    FakeFleet fleet_;
+    FakeJudge judge_;
+    Config config_;
+    std::unique_ptr<Journal> journal_;
+    std::unique_ptr<Balancer> balancer_;
+    std::vector<std::pair<std::string, Json>> events_;
+    std::map<std::string, std::function<void(const Json&)>> hear_;
+    int run_ = 0;
+};
+
+TEST_F(BalancerTest, shows_what_the_hosts_tell)
+{
+    const Json hosts = balancer_->query_hosts();
+    ASSERT_EQ(hosts.size(), 3U);
+    EXPECT_EQ(hosts[0]["state"], "up");
+    EXPECT_EQ(hosts[0]["vms"], 2);
+    EXPECT_EQ(hosts[0]["load"]["cores"], 4);
+    const Json vms = balancer_->query_vms();
+    ASSERT_EQ(vms.size(), 2U);
+    EXPECT_EQ(vms[1]["name"], "web");
+    EXPECT_EQ(vms[1]["host"], "a");
+    EXPECT_EQ(vms[1]["load"]["cpu"], 0.5);
+    fleet_.kill_daemon("a", 5);
+    live(1);
+    EXPECT_EQ(balancer_->query_hosts()[0]["state"], "unreachable");
+    EXPECT_EQ(balancer_->query_vms().size(), 2U); // they are where they were, as far as is known
+    live(10);
+    EXPECT_EQ(balancer_->query_hosts()[0]["state"], "up");
+}
+
+TEST_F(BalancerTest, recommends_and_waits_for_approval)
+{
+    judge_.next.moves = {move("web", "a", "b")};
+    live(5);
+    EXPECT_EQ(under_way(), 0U);
+    const std::string id = plan_id();
+    EXPECT_EQ(count_events("PLAN"), 1); // the same moves are the same plan
+    live(20);
+    EXPECT_EQ(plan_id(), id);
+    const auto approved = balancer_->approve(id, "me");
+    ASSERT_TRUE(approved) << approved.error().text();
+    EXPECT_EQ((*approved)["migrations"].size(), 1U);
+    judge_.next = {};
+    live(60);
+    EXPECT_EQ(fleet_.host_of("web"), "b");
+    EXPECT_EQ(under_way(), 0U);
+    const auto history = balancer_->query_history(100, "web");
+    ASSERT_TRUE(history);
+    EXPECT_GE(history->size(), 4U);
+    ASSERT_EQ(judge_.over.size(), 1U);
+    EXPECT_EQ(judge_.over[0].outcome, "completed");
+}
+
+TEST_F(BalancerTest, refuses_to_approve_what_the_world_no_longer_wants)
+{
+    judge_.next.moves = {move("web", "a", "b")};
+    live(2);
+    const std::string id = plan_id();
+    judge_.next.moves = {move("db", "a", "c")};
+    const auto refused = balancer_->approve(id, "me");
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text().find("the world has changed"), std::string::npos);
+    EXPECT_EQ(under_way(), 0U);
+    EXPECT_FALSE(balancer_->approve("p-9-9", "me"));
+    live(2);
+    EXPECT_NE(plan_id(), id);
+    judge_.next.moves = {move("web", "a", "b"), move("db", "a", "c")};
+    EXPECT_TRUE(balancer_->approve(id, "me")); // it is wanted again, whatever the plan's name
+}
+
+TEST_F(BalancerTest, asks_the_guest_before_it_acts_by_itself)
+{
+    ASSERT_TRUE(balancer_->set_mode(Mode::Automatic, "me"));
+    judge_.next.moves = {move("web", "a", "b")};
+    balancer_->tick();
+    live(0.9);
+    EXPECT_EQ(fleet_.forecasts_asked, 1);
+    EXPECT_TRUE(judge_.forecasts.contains("web"));
+    judge_.next.moves = {move("db", "a", "c")}; // what it foretold changed the choice
+    live(4);
+    EXPECT_EQ(fleet_.forecasts_asked, 2);
+    EXPECT_EQ(judge_.observed > 3, true);
+    EXPECT_FALSE(journal_->latest_moves(10, "db")->empty());
+    EXPECT_TRUE(journal_->latest_moves(10, "web")->empty());
+}
+
+TEST_F(BalancerTest, does_nothing_when_off_and_stays_off_over_a_restart)
+{
+    config_.mode = Mode::Automatic;
+    start();
+    ASSERT_TRUE(balancer_->set_mode(Mode::Off, "me"));
+    judge_.next.moves = {move("web", "a", "b")};
+    live(10);
+    EXPECT_EQ(under_way(), 0U);
+    EXPECT_TRUE(balancer_->query_plan()["moves"].empty());
+    start();
+    EXPECT_EQ(balancer_->mode(), Mode::Off);
+    config_.mode = Mode::Recommend; // whoever edits the file means it
+    start();
+    EXPECT_EQ(balancer_->mode(), Mode::Recommend);
+}
+
+TEST_F(BalancerTest, an_evacuation_needs_no_approval_and_outlives_a_restart)
+{
+    ASSERT_TRUE(balancer_->set_mode(Mode::Off, "me"));
+    ASSERT_TRUE(balancer_->evacuate("a", false, "me"));
+    EXPECT_FALSE(balancer_->evacuate("z", false, "me"));
+    start();
+    EXPECT_EQ(balancer_->query_hosts()[0]["state"], "maintenance");
+    judge_.next.moves = {move("web", "a", "b"), move("db", "a", "c")};
+    live(100);
+    EXPECT_TRUE(fleet_.host_of("web") == "b" || fleet_.host_of("db") == "c");
+    ASSERT_TRUE(balancer_->evacuate("a", true, "me"));
+    EXPECT_EQ(balancer_->query_hosts()[0]["state"], "up");
+}
+
+TEST_F(BalancerTest, goes_on_with_a_migration_after_a_restart)
+{
+    judge_.choice = move("web", "a", "b");
+    ASSERT_TRUE(balancer_->migrate("web", "b", "me"));
+    live(0.3);
+    ASSERT_EQ(under_way(), 1U);
+    start();
+    live(60);
+    EXPECT_EQ(under_way(), 0U);
+    const auto moves = journal_->latest_moves(10, "web");
+    ASSERT_EQ(moves->size(), 1U); // not begun a second time
+    EXPECT_EQ(moves->front().outcome == "completed", fleet_.host_of("web") == "b");
+    EXPECT_EQ(fleet_.complaint_when_settled(), "");
+}
+
+TEST_F(BalancerTest, begins_nothing_that_it_cannot_write_down)
+{
+    ASSERT_TRUE(journal_->limit_pages(1));
+    judge_.spots = {{"h-1", "a", "", "hot", {{"id", "h-1"}, {"blob", std::string(50'000, 'x')}}}};
+    live(1);
+    judge_.choice = move("web", "a", "b");
+    judge_.choice.why = std::string(50'000, 'x');
+    const auto refused = balancer_->migrate("web", "b", "me");
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(fleet_.host_of("web"), "a");
+    EXPECT_EQ(balancer_->query_hotspots().size(), 1U); // it goes on looking
+    EXPECT_TRUE(balancer_->query_status().contains("trouble"));
+    ASSERT_TRUE(journal_->limit_pages(0));
+    live(15);
+    EXPECT_FALSE(balancer_->query_status().contains("trouble"));
+    EXPECT_TRUE(balancer_->migrate("web", "b", "me"));
+}
+
+TEST_F(BalancerTest, leaves_a_vm_alone_that_two_hosts_claim)
+{
+    fleet_.claim("web", "c");
+    live(3);
+    judge_.choice = move("web", "a", "b");
+    EXPECT_FALSE(balancer_->migrate("web", "b", "me"));
+    judge_.choice = move("web", "c", "b");
+    EXPECT_FALSE(balancer_->migrate("web", "b", "me"));
+    const auto text = balancer_->explain("web");
+    ASSERT_TRUE(text);
+    EXPECT_NE(json_string(*text, "text").find("two hosts"), std::string::npos);
+}
+
+TEST_F(BalancerTest, tries_what_a_user_asked_for_elsewhere)
+{
+    judge_.choice = move("web", "a", "b");
+    ASSERT_TRUE(balancer_->migrate("web", "", "me"));
+    fleet_.kill_daemon("b", 300); // it never makes ready
+    judge_.choice = move("web", "a", "c");
+    live(200);
+    const auto moves = journal_->latest_moves(10, "web");
+    ASSERT_GE(moves->size(), 2U);
+    EXPECT_EQ(moves->front().to, "c");
+    EXPECT_EQ(moves->back().outcome, "failed");
+}
+
+TEST_F(BalancerTest, tells_of_hotspots_when_they_begin_and_end)
+{
+    judge_.spots = {{"h-1", "a", "", "a is hot", {{"id", "h-1"}, {"kind", "host-cpu"}}}};
+    live(3);
+    EXPECT_EQ(count_events("HOTSPOT"), 1);
+    EXPECT_EQ(balancer_->query_hosts()[0]["hotspots"][0], "h-1");
+    EXPECT_EQ((*balancer_->explain("h-1"))["kind"], "hotspot");
+    judge_.spots.clear();
+    live(2);
+    EXPECT_EQ(count_events("HOTSPOT"), 2);
+    EXPECT_EQ((*balancer_->explain("h-1"))["kind"], "hotspot"); // from the journal
+    EXPECT_FALSE(balancer_->explain("h-2"));
+}
+
+TEST_F(BalancerTest, a_bad_file_leaves_the_configuration_in_force)
+{
+    const std::string path = directory_.path() + "/fleet.toml";
+    std::ofstream(path) << "[balancer]\nmode = \"atomatic\"\n";
+    const auto refused = balancer_->reload();
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text().find("fleet.toml:2:8"), std::string::npos)
+        << refused.error().text();
+    EXPECT_EQ(balancer_->fleet().hosts().size(), 3U);
+    std::ofstream(path) << "[balancer]\nmode = \"off\"\n[[host]]\nname = \"a\"\naddress = "
+                           "\"unix:/a\"\n";
+    ASSERT_TRUE(balancer_->reload());
+    live(2);
+    EXPECT_EQ(balancer_->mode(), Mode::Off);
+    EXPECT_EQ(balancer_->fleet().hosts().size(), 1U);
+    EXPECT_TRUE(balancer_->fleet().host("a")->up);
+    EXPECT_GT(count_events("MODE"), 0);
+}
+
+TEST_F(BalancerTest, survives_garbage_of_all_kinds)
+{
+    fleet_.faults.garbage = 1;
+    for (const auto& [host, hear] : hear_)
+        for (const char* text : {"null", "[]", R"({"event": 7})", R"({"event": "VM_MIGRATION"})"})
+            hear(Json::parse(text));
+    judge_.choice = move("web", "a", "b");
+    (void)balancer_->migrate("web", "b", "me");
+    live(100);
+    fleet_.faults.garbage = 0;
+    live(200);
+    EXPECT_EQ(under_way(), 0U);
+    EXPECT_EQ(fleet_.complaint_when_settled(), "");
+    EXPECT_EQ(balancer_->query_vms().size(), 2U);
+}
+
+TEST_F(BalancerTest, cancels)
+{
+    judge_.choice = move("web", "a", "b");
+    const auto begun = balancer_->migrate("web", "b", "me");
+    ASSERT_TRUE(begun);
+    EXPECT_FALSE(balancer_->migrate("web", "b", "me")); // one at a time
+    ASSERT_TRUE(balancer_->cancel(json_string(*begun, "id"), "me"));
+    EXPECT_FALSE(balancer_->cancel("m-none", "me"));
+    live(60);
+    EXPECT_EQ(under_way(), 0U);
+    const auto moves = journal_->latest_moves(1, "web");
+    EXPECT_EQ(moves->front().outcome, "cancelled");
+    EXPECT_EQ(fleet_.host_of("web"), "a");
+}
+
+} // namespace
+} // namespace drover::balancer::cluster::testing

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/cluster/host_link.h"
+
+#include "contrib/balancer/doors/door.h"
+#include "tests/unit/balancer/cluster/temporary_directory.h"
+#include "tests/unit/monitor/loop_testing.h"
+
+namespace drover::balancer::cluster::testing {
+namespace {
+
+using drover::testing::run_until;
+
+/// A droverd of which only the door is there.
+class HostLinkTest : public ::testing::Test {
+protected:
+    void open()
+    {
+        table_ = std::make_unique<CommandTable>(Json::object());
+        const auto answer = [this](const char* name, auto function) {
+            table_->add(name, Role::Observe, {}, function);
+        };
+        answer("query-vms", [](const Json&, const Client&, const QmpResponder& respond) {
+            respond(QmpResponse::ok(Json::array({1, 2})));
+        });
+        answer("query-vm-migration", [](const Json&, const Client&, const QmpResponder& respond) {
+            respond(QmpResponse::error("never heard of it", "DeviceNotFound"));
+        });
+        answer("vm-abandon", [](const Json&, const Client&, const QmpResponder& respond) {
+            respond(QmpResponse::error("the guest may be here"));
+        });
+        answer("vm-prepare", [this](const Json&, const Client&, QmpResponder respond) {
+            unanswered_.push_back(std::move(respond));
+        });
+        server_ = std::make_unique<DoorServer>(make_greeting("droverd"), *table_);
+        const auto added = server_->add({.address = address(), .group = "", .identity = nullptr});
+        ASSERT_TRUE(added) << added.error().text();
+    }
+
+    void close()
+    {
+        server_.reset();
+        unanswered_.clear();
+        table_.reset();
+    }
+
+    HostDoor::Answer ask(HostLink& link, const char* command)
+    {
+        std::optional<HostDoor::Answer> got;
+        link.execute(command, Json::object(),
+                     [&](const HostDoor::Answer& answer) { got = answer; });
+        EXPECT_FALSE(got); // never before execute() has returned
+        EXPECT_TRUE(run_until([&] { return got.has_value(); }));
+        return got.value_or(Json());
+    }
+
+    [[nodiscard]] std::string address() const { return "unix:" + directory_.path() + "/door"; }
+
+    TemporaryDirectory directory_;
+    std::unique_ptr<CommandTable> table_;
+    std::unique_ptr<DoorServer> server_;
+    std::vector<QmpResponder> unanswered_;
+    std::vector<Json> events_;
+    HostLink link_{"a", address(), nullptr,
+                   [this](const Json& event) { events_.push_back(event); }};
+};
+
+TEST_F(HostLinkTest, tells_answers_refusals_and_events)
+{
+    open();
+    ASSERT_TRUE(run_until([&] { return link_.is_up(); }));
+    EXPECT_EQ(ask(link_, "query-vms").value_or(Json()), Json::array({1, 2}));
+    const auto never = ask(link_, "query-vm-migration");
+    ASSERT_FALSE(never);
+    EXPECT_TRUE(never.error().never_heard());
+    const auto refused = ask(link_, "vm-abandon");
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().kind, DoorError::Kind::Refused);
+    EXPECT_FALSE(refused.error().never_heard());
+    EXPECT_EQ(refused.error().text, "the guest may be here");
+    server_->broadcast(make_event("VM_CHANGED", {{"name", "web"}}));
+    EXPECT_TRUE(run_until([&] { return !events_.empty(); }));
+}
+
+TEST_F(HostLinkTest, a_broken_connection_is_no_refusal_and_is_made_again)
+{
+    EXPECT_FALSE(ask(link_, "query-vms")); // nobody is there yet
+    open();
+    ASSERT_TRUE(run_until([&] { return link_.is_up(); }));
+    std::optional<HostDoor::Answer> got;
+    link_.execute("vm-prepare", Json::object(),
+                  [&](const HostDoor::Answer& answer) { got = answer; });
+    ASSERT_TRUE(run_until([&] { return !unanswered_.empty(); }));
+    close();
+    ASSERT_TRUE(run_until([&] { return got.has_value(); }));
+    ASSERT_FALSE(*got);
+    EXPECT_EQ(got->error().kind, DoorError::Kind::Lost);
+    ASSERT_TRUE(run_until([&] { return !link_.is_up(); }));
+    EXPECT_FALSE(link_.trouble().empty());
+    open();
+    EXPECT_TRUE(run_until([&] { return link_.is_up(); }));
+    EXPECT_TRUE(ask(link_, "query-vms"));
+}
+
+} // namespace
+} // namespace drover::balancer::cluster::testing
