@@ -25,7 +25,7 @@ struct DoorLimits {
     size_t handshakes = 16; ///< unfinished ones; more callers wait in the kernel's queue
     std::chrono::milliseconds handshake = std::chrono::seconds(10); ///< from accept to its end
     /// What an unfinished handshake is left once others wait because of the limit.
-    std::chrono::milliseconds patience = std::chrono::seconds(1);
+    std::chrono::milliseconds patience = std::chrono::seconds(2);
 };
 
 /// Serves QMP on any number of doors, to any number of clients at a time, each with its role: on a

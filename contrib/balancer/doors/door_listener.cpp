@@ -196,7 +196,7 @@ void DoorListener::admit_local(UniqueFd fd)
              {"uid " + std::to_string(peer.uid), ours ? Role::Administer : Role::Observe});
 }
 
-/// The handshake takes a thread of GIO's, so it begins only once the client has said something.
+/// The handshake takes a thread, so it begins only once the client has said something.
 void DoorListener::knock(UniqueFd fd)
 {
     keep_alive(fd.get());

@@ -217,6 +217,11 @@ void TlsHandshake::begin(UniqueFd tcp, const std::string* host, TlsMaterial mate
     }
     state->connection = std::move(*connection);
     GTlsConnection* tls = state->connection.get();
+    const auto finished = [](GObject*, GAsyncResult* result, gpointer data) {
+        const std::unique_ptr<std::shared_ptr<State>> owner(
+            static_cast<std::shared_ptr<State>*>(data));
+        (*owner)->finish(result);
+    };
     g_tls_connection_set_database(tls, material.authority.get());
     if (material.certificate)
         g_tls_connection_set_certificate(tls, material.certificate.get());
@@ -228,12 +233,10 @@ void TlsHandshake::begin(UniqueFd tcp, const std::string* host, TlsMaterial mate
         self->give_up();
         call(fail(ErrorKind::Connection, "TLS: the peer did not finish the handshake in time"));
     });
-    const auto finished = [](GObject*, GAsyncResult* result, gpointer data) {
-        const std::unique_ptr<std::shared_ptr<State>> owner(
-            static_cast<std::shared_ptr<State>*>(data));
-        (*owner)->finish(result);
-    };
-    g_tls_connection_handshake_async(tls, G_PRIORITY_DEFAULT, state->cancellable.get(), finished,
+    // Each takes one of the few threads that GIO has for all (10, and another each 0.1 s that they
+    // are busy), so those who answer go before those who call: hosts that hang hold up no client.
+    g_tls_connection_handshake_async(tls, host ? G_PRIORITY_DEFAULT : G_PRIORITY_HIGH,
+                                     state->cancellable.get(), finished,
                                      new std::shared_ptr<State>(state));
 }
 

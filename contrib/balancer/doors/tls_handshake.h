@@ -46,7 +46,7 @@ private:
     void begin(UniqueFd tcp, const std::string* host, TlsMaterial material,
                std::chrono::milliseconds limit);
 
-    std::shared_ptr<State> state_; // GIO's thread and callback may outlive us by a moment
+    std::shared_ptr<State> state_; // the thread may outlive us by a moment
 };
 
 /// Shuts the TCP socket below down: then GIO, which says goodbye when the last reference goes, can
