@@ -20,6 +20,7 @@ struct HostView {
 struct VmView {
     Amount demand;
     Amount predicted; ///< of rx and tx at least what it was promised, if it wants more
+    Amount later;     ///< what its season adds at most within the rules' horizon
     double dirty_rate = 0;
     bool fresh = false;
 };

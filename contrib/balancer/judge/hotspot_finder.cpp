@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/judge/observer_state.h"
+#include "contrib/balancer/judge/text.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+namespace drover::balancer {
+
+namespace {
+
+constexpr double climb_sure = 1.28; ///< standard errors that a climb must be above: 90 % sure
+constexpr double climb_holds = 10;  ///< s for which a climb must be seen
+constexpr double material = 0.03;   ///< of the capacity: a climb must have risen so far already
+constexpr double material_memory = 0.005; ///< memory is not noisy, and grows slowly
+constexpr double least_sigma = 0.01;      ///< of the capacity
+
+uint16_t last_bits(unsigned n)
+{
+    return static_cast<uint16_t>((1U << std::min(n, 16U)) - 1);
+}
+
+} // namespace
+
+double normal_part(double deviations)
+{
+    return 0.5 * std::erfc(-deviations / std::sqrt(2.0));
+}
+
+std::string_view to_string(HotspotKind kind)
+{
+    switch (kind) {
+    case HotspotKind::VmBandwidth: return "vm-bandwidth";
+    case HotspotKind::HostCpu: return "host-cpu";
+    case HotspotKind::HostBandwidth: return "host-bandwidth";
+    case HotspotKind::HostSwap: return "host-swap";
+    }
+    return "";
+}
+
+void Observer::State::step(Watch& watch, double time, bool bad, bool climbs)
+{
+    watch.bits = static_cast<uint16_t>(watch.bits << 1 | (bad ? 1 : 0));
+    const auto window = static_cast<uint16_t>(watch.bits & last_bits(rules.persist_n));
+    const auto seen = static_cast<unsigned>(std::popcount(window));
+    if (window == 0 && watch.hotspot == 0)
+        watch.since = 0;
+    else if (bad && watch.since == 0)
+        watch.since = time;
+    watch.climbs_since = !climbs ? 0 : watch.climbs_since == 0 ? time : watch.climbs_since;
+    const bool climbed = climbs && time - watch.climbs_since >= climb_holds;
+    watch.calm = bad || climbed ? 0 : static_cast<uint8_t>(std::min(watch.calm + 1, 100));
+    watch.measured = seen >= rules.persist_k || (watch.measured && watch.calm < rules.calm);
+    watch.sure = static_cast<float>(seen) / static_cast<float>(std::max(1U, rules.persist_n));
+    if (watch.hotspot == 0 && (watch.measured || climbed)) {
+        watch.hotspot = ++last_id;
+        if (watch.since == 0)
+            watch.since = time;
+    } else if (watch.hotspot != 0 && watch.calm >= rules.calm) {
+        watch.hotspot = 0;
+        watch.since = 0;
+        watch.measured = false;
+    }
+}
+
+/// Well founded: the line is no chance, has risen visibly, and even its lower end gets there.
+bool Observer::State::climbs(const HostMemory& host, const HostSpec& spec, Resource r) const
+{
+    const Climb& climb = host.climb[static_cast<size_t>(r)];
+    const double capacity = spec.capacity[r];
+    const double least = r == Resource::Memory ? material_memory : material;
+    return climb.strength >= well_founded && climb.rise >= least * capacity &&
+           climb.ahead - climb_sure * climb.sigma > spec.threshold[r] * capacity;
+}
+
+void Observer::State::watch_host(HostId id)
+{
+    HostMemory& host = hosts[id];
+    const HostSpec& spec = fleet.host(id);
+    for (const Resource r : all_resources) {
+        if (spec.capacity[r] <= 0)
+            continue;
+        const bool bad = r == Resource::Memory
+                             ? host.sample.swap_out > spec.swap_out_threshold
+                             : host.demand[r] > spec.threshold[r] * spec.capacity[r];
+        step(host.watch[static_cast<size_t>(r)], host.sample.time, bad, climbs(host, spec, r));
+    }
+}
+
+void Observer::State::watch_vm(VmMemory& vm)
+{
+    step(vm.watch, vm.time, vm.expected > 0 && vm.got < rules.vm_shortfall * vm.expected, false);
+}
+
+void Observer::State::collect(double now)
+{
+    hotspots.clear();
+    for (HostId id = 0; id < hosts.size(); ++id)
+        for (const Resource r : all_resources)
+            if (hosts[id].fresh && hosts[id].watch[static_cast<size_t>(r)].hotspot != 0)
+                report_host(id, r);
+    for (VmId id = 0; id < vms.size(); ++id)
+        if (vms[id].watch.hotspot != 0 && is_fresh(vms[id].time, now) && fleet.has_vm(id) &&
+            fleet.host_of(id) != no_host && hosts[fleet.host_of(id)].fresh)
+            report_vm(id);
+    std::sort(hotspots.begin(), hotspots.end(), [](const Hotspot& a, const Hotspot& b) {
+        return a.sure != b.sure ? a.sure > b.sure : a.id < b.id;
+    });
+}
+
+namespace {
+
+/// "; most: a 3.1 cores, b 2.0 cores".
+std::string greatest_users(const Fleet& fleet, const std::vector<VmMemory>& vms, HostId host,
+                           Resource resource)
+{
+    const auto on = fleet.vms_on(host);
+    std::vector<VmId> most(on.begin(), on.end());
+    const size_t shown = std::min<size_t>(most.size(), 3);
+    const auto demand = [&](VmId vm) { return vms[vm].demand[resource]; };
+    std::partial_sort(
+        most.begin(), most.begin() + static_cast<ptrdiff_t>(shown), most.end(),
+        [&](VmId a, VmId b) { return demand(a) != demand(b) ? demand(a) > demand(b) : a < b; });
+    std::string text;
+    for (size_t i = 0; i < shown; ++i)
+        text += (i == 0 ? "; most: " : ", ") + fleet.vm(most[i]).name + " " +
+                text_of(resource, demand(most[i]));
+    return text;
+}
+
+/// What is wanted, of what there is.
+std::string demand_text(Resource r, double value, double capacity, double threshold)
+{
+    return text_of(r, value) + " of " + text_of(r, capacity) + " wanted, " +
+           percent(value / capacity) + " where " + percent(threshold) + " is the threshold";
+}
+
+} // namespace
+
+void Observer::State::report_host(HostId id, Resource r)
+{
+    const HostMemory& host = hosts[id];
+    const HostSpec& spec = fleet.host(id);
+    const auto i = static_cast<size_t>(r);
+    const Watch& watch = host.watch[i];
+    const Climb& climb = host.climb[i];
+    const double capacity = spec.capacity[r];
+    Hotspot spot{.id = watch.hotspot, .host = id, .resource = r, .since = watch.since};
+    spot.kind = r == Resource::Cpu      ? HotspotKind::HostCpu
+                : r == Resource::Memory ? HotspotKind::HostSwap
+                                        : HotspotKind::HostBandwidth;
+    spot.forecast = !watch.measured;
+    spot.threshold = spec.threshold[r] * capacity;
+    spot.value = host.demand[r];
+    spot.predicted = std::abs(climb.strength) >= well_founded ? std::max(0.0, climb.ahead)
+                                                              : host.series[i].level();
+    const double sigma = std::max(least_sigma * capacity,
+                                  spot.forecast ? climb.sigma : double(host.series[i].sigma()));
+    const double above = normal_part((spot.predicted - spot.threshold) / sigma);
+    spot.sure = spot.forecast ? above : 0.5 * watch.sure + 0.5 * above;
+    if (r == Resource::Memory && watch.measured) {
+        spot.value = host.sample.swap_out;
+        spot.predicted = host.sample.swap_out;
+        spot.threshold = spec.swap_out_threshold;
+        spot.sure = std::max<double>(watch.sure, 0.5);
+        spot.cause = "it swaps out " + rate_text(host.sample.swap_out) + ", its guests hold " +
+                     text_of(r, host.demand[r]) + " of " + text_of(r, capacity);
+    } else if (spot.forecast) {
+        spot.cause = std::string(words_of(r)) + " climbs by " + text_of(r, climb.slope * 60) +
+                     " a minute and is at " + percent(climb.now / capacity) + ": " +
+                     percent(climb.ahead / capacity) + " in a minute, the threshold is " +
+                     percent(spec.threshold[r]);
+    } else {
+        spot.cause = std::string(words_of(r)) + ": " +
+                     demand_text(r, spot.value, capacity, spec.threshold[r]);
+    }
+    spot.cause += greatest_users(fleet, vms, id, r);
+    hotspots.push_back(std::move(spot));
+}
+
+void Observer::State::report_vm(VmId id)
+{
+    const VmMemory& vm = vms[id];
+    const HostId on = fleet.host_of(id);
+    const HostSpec& spec = fleet.host(on);
+    Hotspot spot{.id = vm.watch.hotspot,
+                 .kind = HotspotKind::VmBandwidth,
+                 .host = on,
+                 .vm = id,
+                 .resource = vm.direction,
+                 .since = vm.watch.since,
+                 .sure = vm.watch.sure};
+    spot.value = vm.got;
+    spot.predicted = vm.got;
+    spot.threshold = rules.vm_shortfall * vm.expected;
+    spot.cause = "it wants more and gets " + rate_text(vm.got) + " of the " +
+                 rate_text(vm.expected) + " promised";
+    if (const double capacity = spec.capacity[vm.direction]; capacity > 0)
+        spot.cause += "; on " + spec.name + " " +
+                      demand_text(vm.direction, hosts[on].demand[vm.direction], capacity,
+                                  spec.threshold[vm.direction]);
+    hotspots.push_back(std::move(spot));
+}
+
+} // namespace drover::balancer

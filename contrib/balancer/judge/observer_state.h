@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "contrib/balancer/judge/observer.h"
+#include "contrib/balancer/judge/season.h"
+#include "contrib/balancer/judge/series.h"
+
+namespace drover::balancer {
+
+/// Whether one thing has been bad for k of the last n samples.
+struct Watch {
+    uint64_t hotspot = 0;    ///< ID of the one that it makes, 0: none
+    double since = 0;        ///< first of the bad samples
+    double climbs_since = 0; ///< 0: it does not
+    uint16_t bits = 0;       ///< of the last samples, the newest lowest
+    uint8_t calm = 0;        ///< good samples in a row
+    bool measured = false;   ///< bad by what was measured; else by forecast only
+    float sure = 0;
+};
+
+struct HostMemory {
+    HostSample sample; ///< latest
+    Amount demand;
+    std::array<Series, resource_count> series;
+    std::array<Recent, resource_count> recent;
+    std::array<Climb, resource_count> climb;
+    std::array<Watch, resource_count> watch; ///< that of memory is for swapping
+    Amount later;
+    double later_at = 0;
+    double taken_in = 0; ///< time of the sample that the series end with
+    bool news = false;
+    bool fresh = false;
+};
+
+struct VmMemory {
+    double time = 0;
+    Amount demand;
+    Amount later;
+    std::array<Series, resource_count> series;
+    float wait = 0;
+    float dirty_rate = 0;
+    float got = 0; ///< of the direction that it wants more of
+    float expected = 0;
+    Resource direction = Resource::Tx;
+    HostId counted_on = no_host; ///< the host whose series include it
+    Watch watch;                 ///< of its bandwidth
+};
+
+struct Observer::State {
+    State(const Fleet& of, ObserverRules with) : fleet(of), rules(with) {}
+
+    const Fleet& fleet;
+    ObserverRules rules;
+    std::vector<HostMemory> hosts;
+    std::vector<VmMemory> vms;
+    std::vector<Season> seasons; ///< by VmId; empty without
+    std::vector<Hotspot> hotspots;
+    uint64_t last_id = 0;
+    double horizon = Rules{}.horizon;
+
+    void grow();
+    void follow_moves();
+    void forget_if_stale(double now);
+    void take_in(HostId host);
+    [[nodiscard]] Amount demand_on(HostId host) const;
+    void look_ahead(HostId host);
+
+    // hotspot_finder.cpp
+    void watch_host(HostId host);
+    void watch_vm(VmMemory& vm);
+    void collect(double now);
+    void report_host(HostId host, Resource resource);
+    void report_vm(VmId vm);
+    /// One more sample: bad by measure, or by forecast.
+    void step(Watch& watch, double time, bool bad, bool climbs);
+    [[nodiscard]] bool climbs(const HostMemory& host, const HostSpec& spec,
+                              Resource resource) const;
+
+    [[nodiscard]] bool is_fresh(double time, double now) const
+    {
+        return time > 0 && now - time <= rules.stale && time - now <= rules.stale;
+    }
+};
+
+/// A climb's strength from which it counts: so many standard errors of its slope.
+constexpr double well_founded = 4;
+
+/// Part of the normal distribution below `deviations` standard deviations.
+[[nodiscard]] double normal_part(double deviations);
+
+} // namespace drover::balancer

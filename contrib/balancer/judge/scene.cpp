@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/judge/scene.h"
+
+#include "contrib/balancer/judge/observer_state.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace drover::balancer {
+
+namespace {
+
+constexpr double least_sigma = 0.02; ///< of the capacity: no forecast is surer
+constexpr double excess_weight =
+    2;                         ///< a host at 1.5 times its threshold is twice as hot as one at it
+constexpr double far = 4;      ///< standard deviations below which the heat is nothing
+constexpr double drain_s = 60; ///< a host that swaps needs room for what it swaps out in so long
+constexpr double most_drain = 0.2; ///< … but for no more than this part of its memory
+constexpr double move_cores = 0.5; ///< that a migration takes at either end
+constexpr double setup_s = 1;      ///< a migration's beginning and end
+constexpr double hopeless = 0.9;   ///< of the link's rate written: rounds do not end
+constexpr double fallback_link = 125e6;
+constexpr double usual_downtime = 0.05;
+constexpr double long_downtime = 0.5;
+constexpr double host_share = 0.02; ///< that the guests beside it feel of a migration
+
+} // namespace
+
+Scene::Scene(const Snapshot& snapshot) : snapshot_(snapshot), hosts_(snapshot.hosts.size())
+{
+    for (HostId id = 0; id < hosts_.size(); ++id) {
+        hosts_[id].after = hosts_[id].peak = snapshot.hosts[id].predicted;
+        hosts_[id].later = snapshot.hosts[id].later;
+    }
+    read_past();
+    read_in_flight();
+    read_hotspots();
+    for (HostId id = 0; id < hosts_.size(); ++id)
+        if (fleet().has_host(id))
+            hosts_[id].heat = heat(id, hosts_[id].after, hosts_[id].later);
+}
+
+void Scene::read_past()
+{
+    for (const PastMove& move : snapshot_.recent) {
+        const double age = snapshot_.now - move.time;
+        past_[move.vm].push_back(&move);
+        if (move.failed || age >= rules().host_cool_down)
+            continue;
+        for (const HostId id : {move.from, move.to})
+            if (id < hosts_.size())
+                hosts_[id].cooling = true;
+    }
+}
+
+void Scene::read_in_flight()
+{
+    for (const InFlight& move : snapshot_.in_flight) {
+        if (move.vm >= snapshot_.vms.size() || move.from >= hosts_.size() ||
+            move.to >= hosts_.size())
+            continue;
+        going_[move.vm] = move.to;
+        ++hosts_[move.from].out;
+        ++hosts_[move.to].in;
+        const Amount& load = load_of(move.vm);
+        hosts_[move.from].after -= load;
+        hosts_[move.to].after += load;
+        hosts_[move.to].peak += load;
+    }
+}
+
+void Scene::read_hotspots()
+{
+    for (const Hotspot& spot : snapshot_.hotspots) {
+        if (spot.host >= hosts_.size())
+            continue;
+        HostState& host = hosts_[spot.host];
+        host.hot = true;
+        if (spot.kind != HotspotKind::HostSwap || spot.forecast)
+            continue;
+        // What it swaps out it has no room for, whatever its memory looks like.
+        const HostSpec& spec = fleet().host(spot.host);
+        const double capacity = spec.capacity[Resource::Memory];
+        const double drain = std::min(spot.value * drain_s, most_drain * capacity);
+        double& after = host.after[Resource::Memory];
+        if (snapshot_.in_flight.empty() || host.out == 0)
+            after = std::max(after, spec.threshold[Resource::Memory] * capacity + drain);
+    }
+}
+
+/// The mean over the horizon of how sure it is that a resource is above its threshold, and by how
+/// much, summed over the resources.
+double Scene::heat(HostId id, const Amount& after, const Amount& later) const
+{
+    const HostSpec& spec = fleet().host(id);
+    const HostView& view = snapshot_.hosts[id];
+    double sum = 0;
+    for (size_t r = 0; r < resource_count; ++r) {
+        const double capacity = spec.capacity.part[r];
+        const double threshold = spec.threshold.part[r] * capacity;
+        const double sigma = std::max(view.sigma.part[r], least_sigma * capacity);
+        const double most = after.part[r] + later.part[r];
+        if (capacity <= 0 || most < threshold - far * sigma)
+            continue;
+        for (const double load : {after.part[r], most})
+            sum += normal_part((load - threshold) / sigma) / 2 +
+                   excess_weight * std::max(0.0, load - threshold) / capacity / 2;
+    }
+    return sum * rules().horizon;
+}
+
+double Scene::limit(HostId id, Resource r) const
+{
+    const HostSpec& spec = fleet().host(id);
+    return std::max(0.0, spec.threshold[r] - spec.reserve[r]) * spec.capacity[r];
+}
+
+MoveCost Scene::cost(const Step& step) const
+{
+    const HostSpec& from = fleet().host(step.from);
+    const HostSpec& to = fleet().host(step.to);
+    const VmView& vm = snapshot_.vms[step.vm];
+    MoveCost cost;
+    cost.slowdown = rules().default_slowdown;
+    if (const auto told = snapshot_.forecasts.find(step.vm); told != snapshot_.forecasts.end()) {
+        const MigrationForecast& forecast = told->second;
+        cost = {forecast.seconds,  forecast.bytes,      forecast.downtime,
+                forecast.slowdown, forecast.keeps_wish, false};
+    } else {
+        const auto share = [](const HostSpec& spec, const HostState& state) {
+            return (spec.link > 0 ? spec.link : fallback_link) / double(1 + state.in + state.out);
+        };
+        const double rate = std::min(share(from, hosts_[step.from]), share(to, hosts_[step.to]));
+        const double memory = vm.predicted[Resource::Memory] > 0 ? vm.predicted[Resource::Memory]
+                                                                 : fleet().vm(step.vm).memory;
+        const double written = std::min(vm.dirty_rate / rate, hopeless);
+        cost.bytes = memory / (1 - written);
+        cost.seconds = setup_s + cost.bytes / rate;
+        cost.keeps_wish = written < hopeless;
+        cost.downtime = cost.keeps_wish ? usual_downtime : long_downtime;
+    }
+    cost.disturbance = rules().move_fee + rules().downtime_weight * cost.downtime +
+                       (cost.slowdown + host_share) * cost.seconds +
+                       (cost.keeps_wish ? 0 : rules().broken_wish);
+    return cost;
+}
+
+void Scene::apply(const Step& step, int sign)
+{
+    HostState& from = hosts_[step.from];
+    HostState& to = hosts_[step.to];
+    const Amount& load = load_of(step.vm);
+    const Amount& later = snapshot_.vms[step.vm].later;
+    if (sign > 0) {
+        going_[step.vm] = step.to;
+        from.after -= load, from.later -= later;
+        to.after += load, to.peak += load, to.later += later;
+    } else {
+        going_.erase(step.vm);
+        from.after += load, from.later += later;
+        to.after -= load, to.peak -= load, to.later -= later;
+    }
+    from.out += static_cast<unsigned>(sign);
+    to.in += static_cast<unsigned>(sign);
+    from.heat = heat(step.from, from.after, from.later);
+    to.heat = heat(step.to, to.after, to.later);
+}
+
+Reason Scene::numbers_refusal(HostId id, unsigned in, unsigned out) const
+{
+    const HostSpec& spec = fleet().host(id);
+    const HostState& host = hosts_[id];
+    if (out > 0 && host.out + out > spec.max_out)
+        return Reason::TooManyOut;
+    if (in > 0 && host.in + in > spec.max_in)
+        return Reason::TooManyIn;
+    return host.in + host.out + in + out > rules().max_per_link ? Reason::LinkBusy : Reason::None;
+}
+
+/// A host that is hot may take part in a swap, if it gets no worse of anything that it has too
+/// much of.
+Reason Scene::room_refusal(HostId id, const Amount& final) const
+{
+    const HostState& host = hosts_[id];
+    for (const Resource r : all_resources) {
+        const double allowed = host.hot ? std::max(limit(id, r), host.peak[r]) : limit(id, r);
+        if (fleet().host(id).capacity[r] > 0 && final[r] > allowed)
+            return r == Resource::Cpu      ? Reason::NoRoomCpu
+                   : r == Resource::Memory ? Reason::NoRoomMemory
+                                           : Reason::NoRoomBandwidth;
+    }
+    return Reason::None;
+}
+
+struct Scene::Touch {
+    HostId host = no_host;
+    Amount in;
+    Amount out;
+    Amount later;
+    unsigned ins = 0;
+    unsigned outs = 0;
+};
+
+Outcome Scene::evaluate(std::span<const Step> steps) const
+{
+    constexpr size_t most = 16;
+    std::array<Touch, 2 * most> touches;
+    size_t count = 0;
+    const auto touch = [&](HostId id) -> Touch& {
+        for (size_t i = 0; i < count; ++i)
+            if (touches[i].host == id)
+                return touches[i];
+        touches[count] = {};
+        touches[count].host = id;
+        return touches[count++];
+    };
+    Outcome outcome;
+    if (steps.size() > most)
+        return {Reason::TooManyOut, steps[0].from};
+    for (size_t i = 0; i < steps.size(); ++i)
+        for (size_t j = 0; j < i; ++j)
+            if (steps[i].to == steps[j].to && must_part(steps[i].vm, steps[j].vm))
+                return {Reason::Apart, steps[i].to};
+    for (const Step& step : steps) {
+        Touch& from = touch(step.from);
+        from.out += load_of(step.vm), from.later -= snapshot_.vms[step.vm].later, ++from.outs;
+        Touch& to = touch(step.to);
+        to.in += load_of(step.vm), to.later += snapshot_.vms[step.vm].later, ++to.ins;
+        outcome.disturbance += cost(step).disturbance;
+    }
+    bool exchanged = false;
+    for (size_t i = 0; i < count; ++i) {
+        const Touch& at = touches[i];
+        const HostState& host = hosts_[at.host];
+        Reason refusal = numbers_refusal(at.host, at.ins, at.outs);
+        if (refusal == Reason::None && at.ins > 0)
+            refusal = room_refusal(at.host, host.peak + at.in - at.out);
+        if (refusal != Reason::None)
+            return {refusal, at.host};
+        exchanged |= at.ins > 0 && at.outs > 0;
+        const double now = heat(at.host, host.after + at.in - at.out, host.later + at.later);
+        // Of a host that is well, only what is made worse counts: nobody asked for more.
+        outcome.heat += host.hot ? now - host.heat : std::max(0.0, now - host.heat);
+    }
+    std::vector<size_t> sequence;
+    if (exchanged && !order(steps, sequence))
+        return {Reason::NoRoomMemory, steps[0].to};
+    return outcome;
+}
+
+/// While others have yet to leave: a host that is hot anyway may be hotter for a moment, but its
+/// memory must do.
+bool Scene::fits_meanwhile(HostId id, const Amount& load) const
+{
+    const HostSpec& spec = fleet().host(id);
+    for (const Resource r : all_resources) {
+        const double capacity = spec.capacity[r];
+        if (capacity <= 0 || load[r] <= limit(id, r))
+            continue;
+        const bool is_hot = hosts_[id].hot && r != Resource::Memory &&
+                            hosts_[id].peak[r] > spec.threshold[r] * capacity;
+        if (!is_hot)
+            return false;
+    }
+    return true;
+}
+
+std::optional<std::vector<std::vector<size_t>>> Scene::order(std::span<const Step> steps,
+                                                             std::vector<size_t>& sequence) const
+{
+    std::unordered_map<HostId, Amount> load;
+    for (const Step& step : steps)
+        for (const HostId id : {step.from, step.to})
+            load.emplace(id, hosts_[id].peak);
+    std::vector<std::vector<size_t>> after(steps.size());
+    std::vector<bool> placed(steps.size());
+    std::vector<bool> left(steps.size()); // its end has been waited for
+    sequence.clear();
+    while (sequence.size() < steps.size()) {
+        const size_t before = sequence.size();
+        for (size_t i = 0; i < steps.size(); ++i) {
+            if (placed[i] || !fits_meanwhile(steps[i].to, load[steps[i].to] + load_of(steps[i].vm)))
+                continue;
+            for (size_t j = 0; j < steps.size(); ++j)
+                if (left[j] && steps[j].from == steps[i].to)
+                    after[i].push_back(j);
+            load[steps[i].to] += load_of(steps[i].vm);
+            placed[i] = true;
+            sequence.push_back(i);
+        }
+        if (sequence.size() == steps.size())
+            break;
+        // Nothing more can begin: wait for what has begun.
+        bool waited = false;
+        for (const size_t i : sequence)
+            if (!left[i]) {
+                load[steps[i].from] -= load_of(steps[i].vm);
+                left[i] = waited = true;
+            }
+        if (!waited && sequence.size() == before)
+            return std::nullopt;
+    }
+    return after;
+}
+
+} // namespace drover::balancer

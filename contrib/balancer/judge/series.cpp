@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/judge/series.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace drover::balancer {
+
+namespace {
+
+constexpr float level_s = 30; ///< time constants: a sample's weight falls to 1/e after so long
+constexpr float error_s = 300;
+constexpr float far = 3;       ///< standard deviations
+constexpr int8_t believed = 3; ///< far samples in a row
+constexpr uint8_t settled = 5; ///< samples before any is called far
+
+/// Median of an array that may be reordered.
+template <typename It> double median(It begin, It end)
+{
+    const auto middle = begin + (end - begin) / 2;
+    std::nth_element(begin, middle, end);
+    return *middle;
+}
+
+} // namespace
+
+void Series::add(float value, float seconds)
+{
+    if (count_ == 0) {
+        level_ = value;
+        count_ = 1;
+        return;
+    }
+    const float residual = value - level_;
+    const float limit = far * error_;
+    const bool is_far = count_ >= settled && std::abs(residual) > limit;
+    const auto side = static_cast<int8_t>(residual > 0 ? 1 : -1);
+    run_ = static_cast<int8_t>(!is_far ? 0 : run_ * side > 0 ? run_ + side : side);
+    if (std::abs(run_) >= believed) {
+        level_ = value;
+        run_ = 0;
+        return;
+    }
+    const float taken = is_far ? std::clamp(residual, -limit, limit) : residual;
+    level_ += (1 - std::exp(-seconds / level_s)) * taken;
+    // Early on the error is the mean of what was seen, not of what is long gone. A clipped residual
+    // counts a little more than its limit, so that the error can grow.
+    const float weight = std::max(1 - std::exp(-seconds / error_s), 1.0F / float(count_));
+    const float square = is_far ? 1.5F * limit * limit : residual * residual;
+    error_ = std::sqrt(error_ * error_ + weight * (square - error_ * error_));
+    if (count_ < std::numeric_limits<uint8_t>::max())
+        ++count_;
+}
+
+void Recent::add(double time, float value)
+{
+    const double bucket = std::floor(time / bucket_s) * bucket_s;
+    if (size_ > 0 && bucket == start_) {
+        // The mean so far, moved by its part.
+        value_[newest_] += (value - value_[newest_]) / float(++samples_[newest_]);
+        return;
+    }
+    // A hole would bend the line: what is before it does not count any more.
+    if (size_ > 0 && (bucket < start_ || bucket > start_ + 2 * bucket_s))
+        size_ = 0;
+    newest_ = static_cast<uint8_t>((newest_ + 1) % buckets);
+    size_ = static_cast<uint8_t>(std::min<size_t>(size_ + 1, buckets));
+    value_[newest_] = value;
+    samples_[newest_] = 1;
+    start_ = bucket;
+}
+
+void Recent::shift(float by)
+{
+    for (float& value : value_)
+        value += by;
+}
+
+Climb Recent::climb(double seconds) const
+{
+    Climb climb;
+    const size_t n = size_;
+    if (n < enough)
+        return climb;
+    std::array<double, buckets> y{};
+    for (size_t i = 0; i < n; ++i)
+        y[i] = value_[(newest_ + buckets - (n - 1) + i) % buckets];
+    std::array<double, buckets*(buckets - 1) / 2> slopes{};
+    size_t count = 0;
+    for (size_t i = 0; i < n; ++i)
+        for (size_t j = i + 1; j < n; ++j)
+            slopes[count++] = (y[j] - y[i]) / (double(j - i) * bucket_s);
+    climb.slope = median(slopes.begin(), slopes.begin() + count);
+    std::array<double, buckets> rest{};
+    for (size_t i = 0; i < n; ++i)
+        rest[i] = y[i] - climb.slope * double(i) * bucket_s;
+    const double base = median(rest.begin(), rest.begin() + n);
+    for (double& value : rest)
+        value = std::abs(value - base);
+    // 1.48 times the median deviation is the standard deviation of what is normally distributed.
+    const double noise = 1.48 * median(rest.begin(), rest.begin() + n);
+    const double last = double(n - 1) * bucket_s;
+    const double spread = bucket_s * bucket_s * double(n) * (double(n * n) - 1) / 12;
+    climb.now = base + climb.slope * last;
+    climb.ahead = climb.now + climb.slope * seconds;
+    climb.rise = climb.slope * last;
+    const double arm = last / 2 + seconds;
+    climb.sigma = noise * std::sqrt(1.0 / double(n) + arm * arm / spread);
+    const double slope_error = std::max(noise / std::sqrt(spread), 1e-12);
+    climb.strength = climb.slope / slope_error;
+    return climb;
+}
+
+} // namespace drover::balancer
