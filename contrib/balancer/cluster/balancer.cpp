@@ -30,7 +30,8 @@ Balancer::Balancer(Config config, Parts parts)
                   }}),
       find_door_([this](const std::string& host) { return fleet_.door(host); }),
       mover_(
-          parts_.log != nullptr ? *parts_.log : parts_.journal, find_door_, parts_.time, {.patience = parts_.patience, .back_off = {}},
+          parts_.log != nullptr ? *parts_.log : parts_.journal, find_door_, parts_.time,
+          {.patience = parts_.patience, .back_off = {}},
           [this](const MoveRecord& record) { on_move_changed(record); }, parts_.make_move_id),
       leftovers_(parts_.journal, find_door_, parts_.time), forecasts_(parts_.judgement, parts_.time)
 {
@@ -102,7 +103,7 @@ void Balancer::round()
 void Balancer::mend_journal()
 {
     const double now = parts_.time.now();
-    if (parts_.journal.trouble().empty() || now < mend_due_)
+    if ((parts_.journal.trouble().empty() && recovered_) || now < mend_due_)
         return;
     mend_due_ = now + mend_period;
     const std::string before = parts_.journal.trouble();

@@ -41,9 +41,7 @@ std::unique_ptr<Move> Move::recovered(MoveRecord record, const Surroundings& aro
             move->finish(MoveEvent::GiveUp, {}, "the balancer was restarted while it was prepared");
         break;
     case MoveState::Starting:
-    case MoveState::Watching:
-        move->step(MoveEvent::Lost, "the balancer was restarted");
-        break;
+    case MoveState::Watching: move->step(MoveEvent::Lost, "the balancer was restarted"); break;
     default: break;
     }
     return move;
@@ -61,8 +59,8 @@ void Move::tick()
         outstanding_ = 0;
         if (record_.state == MoveState::Unknown)
             return conclude_inquiry(); // with what came
-        const HostDoor::Answer late = std::unexpected(
-            DoorError{DoorError::Kind::Lost, {}, "it did not answer in time"});
+        const HostDoor::Answer late =
+            std::unexpected(DoorError{DoorError::Kind::Lost, {}, "it did not answer in time"});
         switch (record_.state) {
         case MoveState::Preparing: on_prepared(late); break;
         case MoveState::Starting: on_started(late); break;
@@ -107,8 +105,9 @@ void Move::prepare()
     if (record_.cancel)
         return finish(MoveEvent::GiveUp, {}, "it was cancelled");
     if (around_.time.now() - began_ > around_.patience.prepare)
-        return finish(MoveEvent::GiveUp, {}, record_.to + " did not make ready in time: " +
-                                                 (waits_for_.empty() ? "no answer" : waits_for_));
+        return finish(MoveEvent::GiveUp, {},
+                      record_.to + " did not make ready in time: " +
+                          (waits_for_.empty() ? "no answer" : waits_for_));
     if (!ask(record_.to, "vm-prepare",
              {{"migration", record_.id}, {"definition", record_.definition}},
              [this](const HostDoor::Answer& answer) { on_prepared(answer); }))
@@ -185,19 +184,23 @@ void Move::on_watched(const HostDoor::Answer& answer)
 void Move::inquire()
 {
     inquiry_ = {};
+    // An operator's word, where nobody is left to be asked.
+    if (record_.cancel && around_.find_door(record_.from) == nullptr)
+        return finish(MoveEvent::Stayed, {},
+                      record_.from + " is not configured any more, and it was cancelled");
     if (record_.cancel)
         tell_cancel();
-    bool asked = ask(record_.from, "query-vm-migration", only_id(),
-                     [this](const HostDoor::Answer& answer) {
-                         inquiry_.source = read_word(answer, record_.id, record_.vm, "source");
-                     });
+    bool asked =
+        ask(record_.from, "query-vm-migration", only_id(), [this](const HostDoor::Answer& answer) {
+            inquiry_.source = read_word(answer, record_.id, record_.vm, "source");
+        });
     asked |= ask(record_.from, "query-vms", Json::object(), [this](const HostDoor::Answer& answer) {
         inquiry_.at_source = read_presence(answer, record_.vm);
     });
-    asked |= ask(record_.to, "query-vm-migration", only_id(),
-                 [this](const HostDoor::Answer& answer) {
-                     inquiry_.target = read_word(answer, record_.id, record_.vm, "destination");
-                 });
+    asked |=
+        ask(record_.to, "query-vm-migration", only_id(), [this](const HostDoor::Answer& answer) {
+            inquiry_.target = read_word(answer, record_.id, record_.vm, "destination");
+        });
     if (!asked)
         again("neither " + record_.from + " nor " + record_.to + " can be reached");
 }
@@ -240,6 +243,10 @@ void Move::tell_cancel()
 
 void Move::abandon()
 {
+    if (around_.find_door(record_.to) == nullptr) {
+        step(MoveEvent::Abandoned, record_.to + " is not configured any more");
+        return;
+    }
     if (!ask(record_.to, "vm-abandon", only_id(),
              [this](const HostDoor::Answer& answer) { on_abandoned(answer); }))
         again(record_.to + " cannot be reached, to clean up there");

@@ -303,6 +303,29 @@ TEST_F(BalancerTest, survives_garbage_of_all_kinds)
     EXPECT_EQ(balancer_->query_vms().size(), 2U);
 }
 
+TEST_F(BalancerTest, an_operator_can_end_what_nobody_can_be_asked_about)
+{
+    const auto reload_without = [this](const std::string& gone) {
+        std::string text;
+        for (const std::string host : {"a", "b", "c"})
+            if (host != gone)
+                text += "[[host]]\nname = \"" + host + "\"\naddress = \"unix:/" + host + "\"\n";
+        std::ofstream(directory_.path() + "/fleet.toml") << text;
+        EXPECT_TRUE(balancer_->reload());
+    };
+    judge_.choice = move("web", "a", "b");
+    const auto begun = balancer_->migrate("web", "b", "me");
+    ASSERT_TRUE(begun);
+    live(0.3);
+    reload_without("a");
+    live(100);
+    ASSERT_EQ(under_way(), fleet_.host_of("web") == "b" ? 0U : 1U);
+    ASSERT_TRUE(under_way() == 0 || balancer_->cancel(json_string(*begun, "id"), "me"));
+    live(60);
+    EXPECT_EQ(under_way(), 0U);
+    EXPECT_EQ(fleet_.complaint(), "");
+}
+
 TEST_F(BalancerTest, cancels)
 {
     judge_.choice = move("web", "a", "b");
