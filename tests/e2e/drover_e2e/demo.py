@@ -59,7 +59,7 @@ class Scenario:
         for name, control in controls.items():
             hot = name in ("web1", "web2")
             if self.name == "cpu":
-                control.tell(f"cpu {55 if hot else 5}")
+                control.tell(f"cpu {60 if hot else 0}")
             elif self.name == "bandwidth":
                 rate = {"web1": 3_500_000, "web2": 3_500_000}.get(name, 100_000)
                 control.tell(f"net {SINK}:{SINK_PORT} {rate}")
@@ -69,7 +69,7 @@ class Scenario:
 
 SCENARIOS = {
     "cpu": Scenario("cpu", "both guests of h1 begin to compute, more than its slice of the processor has",
-                    "host-cpu", Slice(cores=0.7, memory="1GiB", link=20_000_000)),
+                    "host-cpu", Slice(cores=0.9, memory="1GiB", link=20_000_000)),
     "bandwidth": Scenario("bandwidth", "both guests of h1 begin to send, more than its uplink carries; "
                           "web1 was promised 3 MB/s", "vm-bandwidth",
                           Slice(cores=1.5, memory="1GiB", link=5_000_000), expected=3_000_000),
