@@ -21,6 +21,8 @@ struct Link {
     int lower = 0;  ///< the interface below (of a VLAN), or the peer (of a veth); 0: none
     uint64_t rx_bytes = 0;
     uint64_t tx_bytes = 0;
+    uint64_t rx_packets = 0;
+    uint64_t tx_packets = 0;
     uint64_t rx_drops = 0; ///< packets
     uint64_t tx_drops = 0;
     double speed = 0; ///< bytes/s, as the hardware says; 0: unknown
