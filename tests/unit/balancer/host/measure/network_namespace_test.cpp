@@ -35,6 +35,12 @@ std::string in_namespace(const std::function<void()>& test)
     return why;
 }
 
+/// As if seconds went by.
+void sample(LoadMonitor& monitor, int second)
+{
+    monitor.sample({TimePoint(std::chrono::seconds(1000 + second)), 0});
+}
+
 bool run(const std::string& command)
 {
     return std::system((command + " 2>/dev/null").c_str()) ==
@@ -110,12 +116,12 @@ TEST(NetworkNamespace, QueueAndDropsOfATbf)
             return;
         }
         LoadMonitor monitor({});
-        monitor.sample(Moment::now());
+        sample(monitor, 0);
         const NicLoad* nic = find_nic(monitor.host(), "up0");
         ASSERT_TRUE(nic);
         EXPECT_EQ(nic->capacity, 1e6); // of the tbf, not the 10 Gbit/s that a veth claims
         send_out_of("up0", 1000);
-        monitor.sample(Moment::now());
+        sample(monitor, 1);
         nic = find_nic(monitor.host(), "up0");
         ASSERT_TRUE(nic);
         EXPECT_GT(nic->backlog, 50e3);
@@ -141,14 +147,14 @@ TEST(NetworkNamespace, WhoSendsIsToldFromWhoIsIdle)
         LoadMonitor monitor({.nics = {{"up0", 0}}});
         monitor.add({.name = "busy",
                      .pid = getpid(),
-                     .nics = {{.id = "net0", .ifname = "tap0", .expected = 100e6}}});
+                     .nics = {{.id = "net0", .ifname = "tap0", .expected = 25e6}}});
         monitor.add({.name = "idle",
                      .pid = getpid(),
-                     .nics = {{.id = "net0", .ifname = "tap1", .expected = 100e6}}});
+                     .nics = {{.id = "net0", .ifname = "tap1", .expected = 25e6}}});
         guest_sends(busy, 1);
-        monitor.sample(Moment::now());
+        sample(monitor, 0);
         guest_sends(busy, 2000);
-        monitor.sample(Moment::now());
+        sample(monitor, 1);
         const VmNicLoad& sender = monitor.vms()[0].nics[0];
         const VmNicLoad& sleeper = monitor.vms()[1].nics[0];
         EXPECT_GT(sender.tx, 0);
@@ -159,7 +165,7 @@ TEST(NetworkNamespace, WhoSendsIsToldFromWhoIsIdle)
         EXPECT_FALSE(sleeper.wants_more);
         ASSERT_EQ(monitor.host().nics.size(), 1U);
         EXPECT_GT(monitor.host().nics[0].drops, 0);
-        monitor.sample(Moment::now());
+        sample(monitor, 2);
         EXPECT_FALSE(monitor.vms()[0].nics[0].wants_more); // it stopped
     });
     if (!why.empty() || !skip.empty())
