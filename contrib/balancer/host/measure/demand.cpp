@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "contrib/balancer/host/measure/demand.h"
 
+#include <algorithm>
+
 namespace drover::balancer::measure {
 
 namespace {
@@ -31,9 +33,10 @@ bool demand_unmet(double expected, const Flow& own, const Flow& link)
 {
     if (expected <= 0 || own.rate >= kept * expected)
         return false;
-    if (own.rate >= active_alone * expected && is_congested(own))
+    const double activity = std::max(own.rate, own.offered);
+    if (activity >= active_alone * expected && is_congested(own))
         return true;
-    return own.rate >= active_among_others * expected && is_congested(link);
+    return activity >= active_among_others * expected && is_congested(link);
 }
 
 void add_demand(VmLoad& vm, const NicLoad& link)

@@ -7,7 +7,8 @@ namespace drover::balancer::measure {
 
 /// Something that carries bytes in one direction, in the second before.
 struct Flow {
-    double rate = 0;     ///< bytes/s
+    double rate = 0;     ///< bytes/s that get through
+    double offered = 0;  ///< bytes/s before some were dropped, where that is known
     double backlog = 0;  ///< bytes that wait before it
     double drops = 0;    ///< packets/s
     double capacity = 0; ///< bytes/s; 0: unknown

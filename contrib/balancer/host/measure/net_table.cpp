@@ -32,6 +32,7 @@ void parse_link_stats(Bytes content, Link& link)
         return;
     link.rx_bytes = stats->rx_bytes;
     link.tx_bytes = stats->tx_bytes;
+    link.rx_packets = stats->rx_packets;
     link.tx_packets = stats->tx_packets;
     link.rx_drops = stats->rx_dropped;
     link.tx_drops = stats->tx_dropped;

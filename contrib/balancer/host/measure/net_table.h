@@ -21,6 +21,7 @@ struct Link {
     int lower = 0;  ///< the interface below (of a VLAN), or the peer (of a veth); 0: none
     uint64_t rx_bytes = 0;
     uint64_t tx_bytes = 0;
+    uint64_t rx_packets = 0;
     uint64_t tx_packets = 0;
     uint64_t rx_drops = 0; ///< packets
     uint64_t tx_drops = 0;

@@ -22,12 +22,6 @@ bool is_inward(const Link& link)
 
 } // namespace
 
-double sent_share(const Interface& interface)
-{
-    const double wanted = interface.tx_packets + interface.tx_drops;
-    return wanted > 0 ? interface.tx_packets / wanted : 1;
-}
-
 void Network::update(const NetTable& table, TimePoint now)
 {
     const double elapsed = elapsed_.step(now);
@@ -39,12 +33,26 @@ void Network::update(const NetTable& table, TimePoint now)
         interface.rx = counters.rx.rate(link.rx_bytes, elapsed);
         interface.tx = counters.tx.rate(link.tx_bytes, elapsed);
         interface.rx_drops = counters.rx_drops.rate(link.rx_drops, elapsed);
-        interface.tx_packets = counters.tx_packets.rate(link.tx_packets, elapsed);
         interface.tx_drops = counters.tx_drops.rate(link.tx_drops, elapsed);
     }
     std::erase_if(counters_, [this](const auto& e) { return !interfaces_.contains(e.first); });
     for (const Qdisc& qdisc : table.qdiscs)
         update_qdisc(qdisc, elapsed);
+    update_losses(elapsed);
+}
+
+void Network::update_losses(double elapsed)
+{
+    for (auto& [index, interface] : interfaces_) {
+        Counters& counters = counters_[index];
+        const double rx = counters.rx_packets.rate(interface.link.rx_packets, elapsed);
+        const double tx = counters.tx_packets.rate(interface.link.tx_packets, elapsed);
+        // What is received is counted before it is dropped, what is sent is not if it was.
+        if (interface.rx_drops > 0)
+            interface.rx_loss = interface.rx_drops / std::max(rx, interface.rx_drops);
+        if (interface.tx_drops > 0)
+            interface.tx_loss = interface.tx_drops / (tx + interface.tx_drops);
+    }
 }
 
 /// Only the root's queue and drops: the kernel adds to a root what its children hold and drop.

@@ -15,15 +15,13 @@ struct Interface {
     Link link;
     double rx = 0;
     double tx = 0;
-    double rx_drops = 0;   ///< of what came in, by policing or for want of room
-    double tx_drops = 0;   ///< of what was to go out, by the qdisc or by the interface
-    double tx_packets = 0; ///< packets/s that went out
-    double backlog = 0;    ///< bytes in its qdisc
-    double rate = 0;       ///< the bound of its tbf or netem; 0: none
+    double rx_drops = 0; ///< of what came in, by policing or for want of room
+    double tx_drops = 0; ///< of what was to go out, by the qdisc or by the interface
+    double rx_loss = 0;  ///< part of the packets that these drops are, 0 to 1
+    double tx_loss = 0;
+    double backlog = 0; ///< bytes in its qdisc
+    double rate = 0;    ///< the bound of its tbf or netem; 0: none
 };
-
-/// The part of what was to go out by an interface that did, 0 to 1.
-[[nodiscard]] double sent_share(const Interface& interface);
 
 /// Makes rates of what NetReader brings, and knows which interface reaches other hosts.
 class Network {
@@ -54,13 +52,15 @@ private:
     struct Counters {
         Counter rx;
         Counter tx;
+        Counter rx_packets;
+        Counter tx_packets;
         Counter rx_drops;
         Counter tx_drops;
-        Counter tx_packets;
         Counter qdisc_drops;
         Counter ingress_drops;
     };
 
+    void update_losses(double elapsed);
     void update_qdisc(const Qdisc& qdisc, double elapsed);
     [[nodiscard]] const Interface* by_index(int index) const;
     [[nodiscard]] const Interface* carrier_of(const Interface& upper) const;

@@ -19,7 +19,10 @@ constexpr size_t max_size = 4 << 20;
 
 } // namespace
 
-ProcFile::ProcFile(int dir, const char* name) : fd_(openat(dir, name, O_RDONLY | O_CLOEXEC)) {}
+ProcFile::ProcFile(int dir, const char* name)
+    : fd_(openat(dir, name, O_RDONLY | O_CLOEXEC)), one_piece_(true)
+{
+}
 
 std::optional<std::string_view> ProcFile::read(ReadBuffer& buffer)
 {
@@ -43,9 +46,9 @@ std::optional<std::string_view> ProcFile::read(ReadBuffer& buffer)
             fd_.reset();
             return std::nullopt;
         }
-        if (n == 0)
-            return std::string_view(buffer.data(), size);
         size += static_cast<size_t>(n);
+        if (n == 0 || (one_piece_ && size < buffer.size()))
+            return std::string_view(buffer.data(), size);
     }
 }
 

@@ -22,8 +22,8 @@ public:
     /// Opened at the first read, and again after a failed one.
     explicit ProcFile(std::string path) : path_(std::move(path)) {}
 
-    /// `name` in the directory `dir`. Never opened again: of a process that has gone, nothing is
-    /// read of the next one with its number.
+    /// `name` in the directory `dir` of a process, whose files come in one piece. Never opened
+    /// again: of a process that has gone, nothing is read of the next one with its number.
     ProcFile(int dir, const char* name);
 
     /// The text as it is now, until the next read with the same buffer. Nothing if there is no such
@@ -33,6 +33,7 @@ public:
 private:
     std::string path_;
     UniqueFd fd_;
+    bool one_piece_ = false; // else, as for lists, a short read is not the end
 };
 
 /// The numbers in a directory's names (processes in /proc, threads in /proc/PID/task), ascending.

@@ -122,20 +122,28 @@ void VmMonitor::sample_tap(const Interface& tap, const Nic& nic, const Surroundi
     load.backlog = tap.backlog;
     Flow link_in;
     Flow link_out;
+    // What the guest sends is counted before the host may drop it.
+    double sent = tap.rx * (1 - tap.rx_loss);
     const Interface* uplink = nic.config.uplink.empty() ? around.network.uplink_of(tap)
                                                         : around.network.find(nic.config.uplink);
     if (uplink) {
         const double capacity = around.network.capacity(*uplink);
         link_in = {.rate = uplink->rx, .capacity = capacity};
-        link_out = {uplink->tx, uplink->backlog, uplink->tx_drops, capacity};
-        load.tx *= sent_share(*uplink); // what is dropped behind its tap has not arrived
-        if (uplink->tx > 0)
-            load.backlog += uplink->backlog * std::min(1.0, tap.rx / uplink->tx);
+        link_out = {.rate = uplink->tx,
+                    .backlog = uplink->backlog,
+                    .drops = uplink->tx_drops,
+                    .capacity = capacity};
+        // Of a queue that guests share, each has what it sends.
+        const double offered = uplink->tx / std::max(1 - uplink->tx_loss, 0.001);
+        const double share = offered > 0 ? std::min(1.0, sent / offered) : 0;
+        load.backlog += uplink->backlog * share;
+        load.drops += uplink->tx_drops * share;
+        sent *= 1 - uplink->tx_loss;
     }
+    const Flow in = {.rate = tap.tx, .backlog = tap.backlog, .drops = tap.tx_drops};
+    const Flow out = {.rate = sent, .offered = tap.rx, .drops = tap.rx_drops};
     load.wants_more =
-        demand_unmet(load.expected,
-                     {.rate = load.rx, .backlog = tap.backlog, .drops = tap.tx_drops}, link_in) ||
-        demand_unmet(load.expected, {.rate = load.tx, .drops = tap.rx_drops}, link_out);
+        demand_unmet(load.expected, in, link_in) || demand_unmet(load.expected, out, link_out);
 }
 
 bool VmMonitor::find_socket(Nic& nic, const Surroundings& around) const

@@ -267,6 +267,8 @@ TEST(Network, RatesDropsAndBacklog)
     EXPECT_EQ(network.find("eth0")->rx, 0);
     table.links[0].rx_bytes = 5000;
     table.links[0].tx_bytes = 600;
+    table.links[0].tx_packets = 30;
+    table.links[0].rx_packets = 16;
     table.links[0].tx_drops = 3;
     table.qdiscs[0].drops = table.qdiscs[1].drops = 58;
     table.qdiscs[2].drops = 9;
@@ -278,6 +280,8 @@ TEST(Network, RatesDropsAndBacklog)
     EXPECT_EQ(eth0->tx, 300);
     EXPECT_EQ(eth0->tx_drops, 5); // 2 of the interface, 8 of the qdisc, in 2 seconds
     EXPECT_EQ(eth0->rx_drops, 2);
+    EXPECT_DOUBLE_EQ(eth0->tx_loss, 10.0 / 40); // dropped ones are not counted as sent
+    EXPECT_DOUBLE_EQ(eth0->rx_loss, 4.0 / 16);  // but were counted as received
     EXPECT_EQ(eth0->backlog, 9000);
     EXPECT_EQ(network.capacity(*eth0), 1e6); // of tbf, rather than of the hardware
     network.set_capacities({{"eth0", 5e5}});
@@ -337,6 +341,8 @@ TEST(Demand, SignsOfItsOwn)
     EXPECT_FALSE(demand_unmet(expected, {.rate = 10e6, .drops = 9}, {}));     // gets its due
     EXPECT_FALSE(demand_unmet(0, {.rate = 5e6, .drops = 9}, {}));             // was promised none
     // What is broadcast to a guest that sleeps is no demand of the guest's.
+    // Who sends much, of which little arrives, is not idle.
+    EXPECT_TRUE(demand_unmet(expected, {.rate = 5e3, .offered = 12e6, .drops = 9}, {}));
     EXPECT_FALSE(demand_unmet(expected, {.rate = 500, .backlog = 100e3, .drops = 9}, {}));
 }
 
