@@ -3,6 +3,7 @@
 // drover-balancer: watches a fleet of hosts, and moves guests away from where it is hot.
 #include "contrib/balancer/cluster/config.h"
 #include "contrib/balancer/cluster/program.h"
+#include "contrib/balancer/simulate/simulate_command.h"
 #include "util/log.h"
 
 #include <csignal>
@@ -26,7 +27,8 @@ constexpr const char* help =
     "  --json         tell what --check found as JSON\n"
     "  --verbose      log more\n"
     "\n"
-    "SIGHUP reads the file again; one that is not good changes nothing.\n";
+    "SIGHUP reads the file again; one that is not good changes nothing. \"simulate --help\" tells\n"
+    "of simulations.\n";
 
 struct Arguments {
     std::string config = default_config;
@@ -69,6 +71,13 @@ int balancer_main(std::span<char*> argv)
     signal(SIGPIPE, SIG_IGN);
     log::set_program("drover-balancer");
     log::set_verbose(getenv("DROVER_DEBUG") != nullptr);
+    if (argv.size() > 1 && std::string_view(argv[1]) == "simulate") {
+        const auto status = run_simulate(argv.subspan(2));
+        if (status)
+            return *status;
+        log::error(status.error().text());
+        return 2;
+    }
     const auto arguments = parse(argv.empty() ? argv : argv.subspan(1));
     if (!arguments) {
         log::error(arguments.error().text());

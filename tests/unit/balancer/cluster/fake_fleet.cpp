@@ -315,11 +315,14 @@ Json FakeFleet::query_load(const std::string& name) const
 {
     const Host& host = hosts_.at(name);
     Json vms = Json::array();
-    for (const auto& [vm, emulator] : host.emulators)
-        vms.push_back({{"name", vm}, {"vcpus", 2}, {"cpu", 0.5}, {"memory", 1e9}});
+    int running = 0;
+    for (const auto& [vm, emulator] : host.emulators) {
+        running += emulator.kind == Emulator::Kind::Runs;
+        vms.push_back({{"name", vm}, {"vcpus", 2}, {"cpu", vm_cpu_}, {"memory", 1e9}});
+    }
     return {{"host",
              {{"cores", 4},
-              {"cpu-busy", host.cpu_busy},
+              {"cpu-busy", vm_cpu_ * running},
               {"memory-total", 8e9},
               {"memory-available", 6e9}}},
             {"vms", std::move(vms)}};

@@ -64,6 +64,8 @@ public:
     /// Puts a second emulator in the list, as a host would whose records are wrong.
     void claim(const std::string& vm, const std::string& host);
     int forecasts_asked = 0;
+    /// Cores that each guest uses; each host has 4.
+    void set_vm_cpu(double cores) { vm_cpu_ = cores; }
 
     // Faults.
     Faults faults;
@@ -113,7 +115,6 @@ private:
         uint64_t connection = 0;
         std::map<std::string, Emulator> emulators; ///< by VM
         std::map<std::string, Record> records;     ///< by migration, on its disk
-        double cpu_busy = 1;
     };
     class Door;
 
@@ -145,6 +146,7 @@ private:
     std::vector<std::string> vms_;
     uint64_t balancer_life_ = 0;
     int commands_ = 0;
+    double vm_cpu_ = 0.5;
 };
 
 } // namespace drover::balancer::cluster::testing

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/cluster/judging.h"
+
+#include "contrib/balancer/cluster/balancer.h"
+#include "tests/unit/balancer/cluster/fake_fleet.h"
+#include "tests/unit/balancer/cluster/temporary_directory.h"
+
+#include <gtest/gtest.h>
+
+namespace drover::balancer::cluster::testing {
+namespace {
+
+TEST(Judging, reads_the_way_that_a_forecast_recommends)
+{
+    const auto way = [](const char* name, bool possible, bool keeps, double seconds) {
+        return Json{{"way", name},
+                    {"possible", possible},
+                    {"keeps-wish", keeps},
+                    {"total", {{"expected", seconds}}},
+                    {"bytes", {{"expected", 1e9}}},
+                    {"downtime", {{"expected", 0.05}}},
+                    {"slowdown", 30}};
+    };
+    const Json answer = {{"ways",
+                          {way("precopy", true, false, 90), way("slowed", true, true, 40),
+                           way("postcopy", true, true, 20)}}};
+    const auto best = forecast_of(answer);
+    ASSERT_TRUE(best);
+    EXPECT_EQ(best->seconds, 40);
+    EXPECT_EQ(best->slowdown, 0.3);
+    EXPECT_TRUE(best->keeps_wish);
+    EXPECT_FALSE(forecast_of(Json()));
+    EXPECT_FALSE(forecast_of({{"ways", "many"}}));
+    EXPECT_FALSE(forecast_of({{"ways", {1, "two"}}}));
+}
+
+TEST(Judging, takes_a_hosts_specification_from_the_file_and_from_what_it_tells)
+{
+    FleetHost host;
+    host.up = true;
+    host.config.name = "a";
+    host.config.group = "rack-1";
+    host.config.offers = {"ssd"};
+    host.config.thresholds.cpu = 0.7;
+    host.facts = {{"cores", 8}, {"memory", 16e9}, {"offers", {"kvm", 7}}};
+    host.load.nics = {{.name = "eth0", .capacity = 125e6}};
+    Words words;
+    HostSpec spec = host_spec(host, words);
+    EXPECT_EQ(spec.capacity, Amount::of(8, 16e9, 125e6, 125e6));
+    EXPECT_EQ(spec.threshold[Resource::Cpu], 0.7);
+    EXPECT_TRUE(spec.offers.has(words.id("ssd")));
+    EXPECT_TRUE(spec.offers.has(words.id("kvm")));
+    EXPECT_TRUE(spec.receives);
+    host.config.maintenance = true;
+    EXPECT_FALSE(host_spec(host, words).receives);
+}
+
+/// The whole engine with the real judge: a host becomes hot, and cools.
+TEST(Judging, moves_a_guest_away_from_a_hot_host)
+{
+    VirtualTime time;
+    FakeFleet fleet(time, 3, false);
+    for (const char* host : {"a", "b"})
+        fleet.add_host(host);
+    for (const char* vm : {"v1", "v2", "v3"})
+        fleet.add_vm(vm, "a");
+    TemporaryDirectory directory;
+    const auto journal = Journal::open(directory.path() + "/journal", time);
+    ASSERT_TRUE(journal);
+    Judging judging(time, 1);
+    Config config;
+    config.mode = Mode::Automatic;
+    config.hosts = {{.name = "a", .address = "unix:/a"}, {.name = "b", .address = "unix:/b"}};
+    Balancer balancer(config, {.journal = **journal,
+                               .judgement = judging,
+                               .time = time,
+                               .make_link = [&](const HostConfig& host,
+                                                const auto&) { return fleet.make_door(host.name); },
+                               .config_file = "",
+                               .run = 1,
+                               .event = [](const std::string&, const Json&) {}});
+    const auto live = [&](double seconds) {
+        for (const double end = time.now() + seconds; time.now() < end;) {
+            balancer.tick();
+            time.run(0.1, [] {});
+        }
+    };
+    fleet.set_vm_cpu(0.5);
+    live(20);
+    EXPECT_TRUE(balancer.query_hotspots().empty());
+    EXPECT_TRUE(balancer.query_migrations().empty());
+    fleet.set_vm_cpu(1.3); // 3.9 of 4 cores
+    live(8);
+    EXPECT_FALSE(balancer.query_hotspots().empty());
+    EXPECT_EQ(json_string(balancer.query_hotspots()[0], "host"), "a");
+    live(20);
+    int on_b = 0;
+    for (const char* vm : {"v1", "v2", "v3"})
+        on_b += fleet.host_of(vm) == "b";
+    EXPECT_EQ(on_b, 1) << balancer.query_plan().dump(1);
+    live(60);
+    EXPECT_TRUE(balancer.query_hotspots().empty());
+    EXPECT_EQ((*journal)->latest_moves(10, "")->size(), 1U); // and no move more than it takes
+    EXPECT_EQ(fleet.complaint_when_settled(), "");
+}
+
+} // namespace
+} // namespace drover::balancer::cluster::testing
