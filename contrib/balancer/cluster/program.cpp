@@ -90,8 +90,9 @@ int serve(const Config& config, const std::string& config_file, Journal& journal
             TlsFiles{config.tls->ca, config.tls->cert, config.tls->key});
     const int run = next_run(journal);
     Judging judging(time, run);
-    CommandTable table(Json::object());
-    DoorServer server(make_greeting("drover-balancer"), table);
+    const Json greeting = make_greeting("drover-balancer");
+    CommandTable table(greeting.value("version", Json::object()));
+    DoorServer server(greeting, table);
     Balancer balancer(
         config,
         {.journal = journal,
