@@ -89,6 +89,7 @@ void Balancer::round()
     forecasts_.tick();
     observe();
     take_hotspots();
+    keep_promises();
     make_plan();
     act();
     retry_requests();
@@ -120,7 +121,10 @@ void Balancer::mend_journal()
 
 void Balancer::observe()
 {
-    parts_.judgement.observe({config_, fleet_, mover_, evacuating_});
+    std::vector<ChosenMove> promised;
+    for (const Promise& promise : promises_)
+        promised.push_back(promise.move);
+    parts_.judgement.observe({config_, fleet_, mover_, evacuating_, promised});
 }
 
 void Balancer::take_hotspots()
@@ -162,6 +166,7 @@ void Balancer::on_decided(const MoveRecord& record)
 {
     parts_.judgement.ended(record);
     forecasts_.forget(record.vm);
+    settle_promises(record);
     std::string line = "migration " + record.id + " of " + record.vm + " from " + record.from +
                        " to " + record.to + ": " + record.outcome;
     if (!record.error.empty())

@@ -31,6 +31,16 @@ struct CurrentPlan {
     Json verdicts = Json::array();
 };
 
+/// A move that others of its plan made room for. Half of a swap can be worse than nothing, so it is
+/// carried through although the plan is stale by then: checked against the world as it is, but not
+/// against the cool-downs that the first half itself caused.
+struct Promise {
+    ChosenMove move;
+    std::string plan;
+    std::vector<std::string> after; ///< migrations that must end well first
+    double until = 0;               ///< our clock: then it is given up
+};
+
 /// The control engine: each second it takes in what the hosts told, has it judged, and, as its mode
 /// says, plans and acts. It outlives everything that breaks around it. Loop thread only.
 class Balancer {
@@ -92,6 +102,11 @@ private:
     void make_plan();
     void act();
     void act_on(PlannedMove& planned);
+    [[nodiscard]] bool all_foretold();
+    void promise(const std::vector<PlannedMove>& moves);
+    void keep_promises();
+    void break_promise(const Promise& promise, const std::string& why);
+    void settle_promises(const MoveRecord& closed);
     void retry_requests();
     void on_move_changed(const MoveRecord& record);
     void on_decided(const MoveRecord& record);
@@ -124,6 +139,7 @@ private:
     std::vector<ShownHotspot> hotspots_;
     CurrentPlan plan_;
     std::deque<CurrentPlan> former_plans_;
+    std::vector<Promise> promises_;
     std::vector<Retry> retries_;
     std::map<std::string, int> tries_; ///< of users' requests, by VM
     int plans_ = 0;
@@ -131,7 +147,7 @@ private:
     double round_ms_ = 0;
     double mend_due_ = 0;
     double prune_due_ = 0;
-    bool recovered_ = false;                ///< what the journal had open is known
+    bool recovered_ = false; ///< what the journal had open is known
     /// Of migrations, as was told: state and outcome.
     std::map<std::string, std::pair<MoveState, std::string>> told_;
 };

@@ -79,10 +79,16 @@ void Balancer::carry_over(CurrentPlan& fresh) const
 /// On this round's plan only. What a user ordered (an evacuation) waits for no approval.
 void Balancer::act()
 {
+    const bool has_second_half = std::any_of(plan_.moves.begin(), plan_.moves.end(),
+                                             [](const auto& move) { return move.move.waits; });
+    if (has_second_half && mode_ == Mode::Automatic && !all_foretold())
+        return; // what the guests say may change the choice, and a half alone is of no use
     for (PlannedMove& planned : plan_.moves)
         if (!planned.move.waits &&
             (mode_ == Mode::Automatic || evacuating_.contains(planned.move.from)))
             act_on(planned);
+    if (has_second_half && mode_ == Mode::Automatic)
+        promise(plan_.moves);
 }
 
 void Balancer::act_on(PlannedMove& planned)
@@ -128,6 +134,7 @@ Result<Json> Balancer::approve(const std::string& id, const std::string& who)
     const ChosenPlan fresh = parts_.judgement.plan();
     Json migrations = Json::array();
     Json refused = Json::array();
+    std::vector<PlannedMove> begun_now;
     for (const PlannedMove& planned : wanted) {
         const auto still =
             std::find_if(fresh.moves.begin(), fresh.moves.end(),
@@ -140,6 +147,9 @@ Result<Json> Balancer::approve(const std::string& id, const std::string& who)
                          "approve it once that has ended");
         else if (still != fresh.moves.end())
             begun = begin(*still, "plan", still->why);
+        begun_now.push_back(planned);
+        begun_now.back().state = begun ? "begun" : "refused";
+        begun_now.back().note = begun ? *begun : "";
         if (begun)
             migrations.push_back(*begun);
         else
@@ -147,6 +157,7 @@ Result<Json> Balancer::approve(const std::string& id, const std::string& who)
     }
     if (migrations.empty())
         return fail(ErrorKind::Refused, id + ": " + json_string(refused[0], "why"));
+    promise(begun_now);
     note("approve", id, "approved by " + who);
     return Json{{"migrations", std::move(migrations)}, {"refused", std::move(refused)}};
 }

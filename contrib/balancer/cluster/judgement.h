@@ -46,6 +46,7 @@ struct Surroundings {
     const Fleet& fleet;
     const Mover& mover;
     const std::set<std::string>& evacuating; ///< hosts
+    const std::vector<ChosenMove>& promised; ///< that will be begun: counted as in flight
 };
 
 class Judgement {

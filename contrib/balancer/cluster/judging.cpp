@@ -164,19 +164,25 @@ void Judging::measure_migrations(const Surroundings& around)
     sent_ = std::move(sent);
 }
 
+void Judging::add_flight(const std::string& vm, const std::string& from, const std::string& to)
+{
+    const auto known = vms_.find(vm);
+    const auto source = hosts_.find(from);
+    const auto target = hosts_.find(to);
+    if (known != vms_.end() && source != hosts_.end() && target != hosts_.end())
+        snapshot_.in_flight.push_back({known->second, source->second, target->second, {}});
+}
+
 void Judging::take_flights(const Surroundings& around)
 {
     const double now = time_of(time_.now());
     snapshot_.in_flight.clear();
+    for (const ChosenMove& promised : around.promised)
+        add_flight(promised.vm, promised.from, promised.to);
     for (const cluster::Move* move : around.mover.moves()) {
         const MoveRecord& record = move->record();
-        const auto vm = vms_.find(record.vm);
-        const auto from = hosts_.find(record.from);
-        const auto to = hosts_.find(record.to);
-        if (!holds_vm(record.state) || vm == vms_.end() || from == hosts_.end() ||
-            to == hosts_.end())
-            continue;
-        snapshot_.in_flight.push_back({vm->second, from->second, to->second, {}});
+        if (holds_vm(record.state))
+            add_flight(record.vm, record.from, record.to);
     }
     while (!past_.empty() && now - past_.front().time > remember_moves_s)
         past_.pop_front();

@@ -37,6 +37,7 @@ private:
     void take_hosts(const Surroundings& around);
     void take_vms(const Surroundings& around);
     void take_flights(const Surroundings& around);
+    void add_flight(const std::string& vm, const std::string& from, const std::string& to);
     void measure_migrations(const Surroundings& around);
     void see_host(const FleetHost& host, HostId id);
     void see_vm(const FleetVm& vm, VmId id);

@@ -39,7 +39,8 @@ struct HostMoves::Move {
     loop::Source limit;           ///< for a source that does not come
 };
 
-HostMoves::HostMoves(const DroverdConfig& config, HostVms& vms, std::function<void(const Json&)> event)
+HostMoves::HostMoves(const DroverdConfig& config, HostVms& vms,
+                     std::function<void(const Json&)> event)
     : config_(config), vms_(vms), event_(std::move(event))
 {
 }
@@ -254,11 +255,14 @@ void HostMoves::prepare(const Json& arguments, const Answer& answer)
     const auto id = text_argument(arguments, "migration");
     if (!id || !is_migration_id(*id))
         return answer(fail(ErrorKind::Invalid, "Parameter 'migration' must be like a VM's name"));
-    if (Move* known = find(*id); known != nullptr && !known->record.uri.empty()) {
-        if (known->record.status == MoveStatus::Failed)
-            return answer(fail(ErrorKind::Machine, known->record.error));
-        return answer(Json{{"uri", known->record.uri}});
-    } else if (known != nullptr && !is_over(known->record.status)) {
+    if (Move* known = find(*id); known != nullptr) {
+        if (is_over(known->record.status)) // an ID is for one attempt
+            return answer(fail(ErrorKind::Refused,
+                               "the migration " + *id +
+                                   " is over: " + std::string(to_string(known->record.status)) +
+                                   " " + known->record.error));
+        if (!known->record.uri.empty())
+            return answer(Json{{"uri", known->record.uri}});
         known->waiting.push_back(answer);
         return;
     }

@@ -57,15 +57,15 @@ struct HostLoad {
     std::vector<std::string> gaps; ///< in words
 };
 
-/// One of a guest's network interfaces, seen from the guest: tx is what it sends.
+/// One of a guest's network interfaces, seen from the guest: tx is what it sends and gets through.
 struct VmNicLoad {
-    std::string id;            ///< of the netdev
-    double expected = 0;       ///< bytes/s that were promised, each direction; 0: nothing
+    std::string id;      ///< of the netdev
+    double expected = 0; ///< bytes/s that were promised, each direction; 0: nothing
     double rx = 0;
     double tx = 0;
-    double backlog = 0;        ///< bytes that wait on the host for it, or because of it
-    double drops = 0;          ///< packets/s, both directions
-    bool wants_more = false;   ///< it would use more if it got more (demand, not supply, is higher)
+    double backlog = 0;      ///< bytes that wait on the host for it, or because of it
+    double drops = 0;        ///< packets/s, both directions
+    bool wants_more = false; ///< it would use more if it got more (demand, not supply, is higher)
 };
 
 struct VmLoad {

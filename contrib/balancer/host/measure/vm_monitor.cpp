@@ -140,6 +140,7 @@ void VmMonitor::sample_tap(const Interface& tap, const Nic& nic, const Surroundi
         load.drops += uplink->tx_drops * share;
         sent *= 1 - uplink->tx_loss;
     }
+    load.tx = sent; // achieved, as against expected
     const Flow in = {.rate = tap.tx, .backlog = tap.backlog, .drops = tap.tx_drops};
     const Flow out = {.rate = sent, .offered = tap.rx, .drops = tap.rx_drops};
     load.wants_more =
