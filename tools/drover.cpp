@@ -32,6 +32,24 @@ constexpr Verb verbs[] = {
      "what\n"
      "  query-migrate returned at the source.\n",
      run_report},
+    {"top", top_usage,
+     "  Shows the fleet: hosts, VMs, hotspots, the plan, migrations. On a terminal live, until q "
+     "is\n"
+     "  pressed; otherwise, or with --once, as it is now.\n",
+     run_top},
+    {"hosts", hosts_usage, "  Lists the hosts with their load.\n", run_hosts},
+    {"vms", vms_usage, "  Lists the VMs with their load.\n", run_vms},
+    {"plan", plan_usage, "  Shows what the balancer would do, and why.\n", run_plan},
+    {"explain", explain_usage, "  Explains a hotspot, a plan, a move or a migration.\n",
+     run_explain},
+    {"approve", approve_usage, "  Lets a plan, or one of its moves, be carried out.\n",
+     run_approve},
+    {"migrate", fleet_migrate_usage,
+     "  Has the balancer move a VM, to a host of its choice or to this one.\n", run_fleet_migrate},
+    {"evacuate", evacuate_usage,
+     "  Moves all VMs off a host, and none there; --cancel takes that back.\n", run_evacuate},
+    {"history", history_usage, "  Tells what the balancer has done.\n", run_history},
+    {"mode", mode_usage, "  Tells or sets what the balancer may do by itself.\n", run_mode},
 };
 
 void print_help(FILE* out)
@@ -39,8 +57,15 @@ void print_help(FILE* out)
     fprintf(out, "Usage:\n");
     for (const Verb& verb : verbs)
         fprintf(out, "%s%s", verb.usage, verb.help);
-    fprintf(out, "SOCKET is a UNIX socket's path, HOST:PORT, unix:PATH or tcp:HOST:PORT.\n"
-                 "Exit codes: 0 done, 1 failed (stderr says why), 2 wrong usage.\n");
+    fprintf(out,
+            "SOCKET is a UNIX socket's path, HOST:PORT, unix:PATH or tcp:HOST:PORT.\n"
+            "From top on, with the balancer: --json prints its answer; --balancer ADDRESS says "
+            "where it\n"
+            "is, unix:PATH or tls:HOST:PORT (default: $DROVER_BALANCER, else "
+            "unix:/run/drover/balancer.sock);\n"
+            "for tls, --tls-ca, --tls-cert and --tls-key FILE (default: $DROVER_TLS_CA, "
+            "..._CERT, ..._KEY).\n"
+            "Exit codes: 0 done, 1 failed (stderr says why), 2 wrong usage.\n");
 }
 
 int run_verb(const Verb& verb, std::span<char*> words)
@@ -68,9 +93,12 @@ int main(int argc, char** argv)
         printf("drover %s\n", DROVER_VERSION);
         return exit_done;
     }
+    const std::span all(argv, static_cast<size_t>(argc));
     for (const Verb& verb : verbs) {
-        if (word == verb.name)
-            return run_verb(verb, std::span(argv, static_cast<size_t>(argc)).subspan(2));
+        // Two verbs have this name: of a guest at a monitor, and of a VM of the fleet.
+        if (word == verb.name && (word != "migrate" || is_fleet_migrate(Words(all.subspan(2))) ==
+                                                           (verb.run == run_fleet_migrate)))
+            return run_verb(verb, all.subspan(2));
     }
     if (!word.empty())
         log::error("no such verb: " + std::string(word));

@@ -19,4 +19,38 @@ inline constexpr char migrate_usage[] = "drover migrate SOCKET URI [--timeout S]
 inline constexpr char report_usage[] = "drover report FILE >PICTURE.svg\n";
 [[nodiscard]] Result<int> run_report(Words words);
 
+/// Those that speak to the fleet's balancer take --json, --balancer ADDRESS and --tls-….
+inline constexpr char top_usage[] = "drover top [--once]\n";
+[[nodiscard]] Result<int> run_top(Words words);
+
+inline constexpr char hosts_usage[] = "drover hosts\n";
+[[nodiscard]] Result<int> run_hosts(Words words);
+
+inline constexpr char vms_usage[] = "drover vms\n";
+[[nodiscard]] Result<int> run_vms(Words words);
+
+inline constexpr char plan_usage[] = "drover plan\n";
+[[nodiscard]] Result<int> run_plan(Words words);
+
+inline constexpr char explain_usage[] = "drover explain ID\n";
+[[nodiscard]] Result<int> run_explain(Words words);
+
+inline constexpr char approve_usage[] = "drover approve ID\n";
+[[nodiscard]] Result<int> run_approve(Words words);
+
+inline constexpr char fleet_migrate_usage[] = "drover migrate VM [HOST]\n";
+[[nodiscard]] Result<int> run_fleet_migrate(Words words);
+/// Whether "migrate" is meant for the balancer: the first word is a name and no socket, and the
+/// second no URI.
+[[nodiscard]] bool is_fleet_migrate(Words words);
+
+inline constexpr char evacuate_usage[] = "drover evacuate HOST [--cancel]\n";
+[[nodiscard]] Result<int> run_evacuate(Words words);
+
+inline constexpr char history_usage[] = "drover history [--limit N] [--vm VM]\n";
+[[nodiscard]] Result<int> run_history(Words words);
+
+inline constexpr char mode_usage[] = "drover mode [off|recommend|automatic]\n";
+[[nodiscard]] Result<int> run_mode(Words words);
+
 } // namespace drover::tools
