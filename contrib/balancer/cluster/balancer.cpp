@@ -123,7 +123,8 @@ void Balancer::observe()
 {
     std::vector<ChosenMove> promised;
     for (const Promise& promise : promises_)
-        promised.push_back(promise.move);
+        if (!promise.after.empty()) // else it is due, and about to be looked at
+            promised.push_back(promise.move);
     parts_.judgement.observe({config_, fleet_, mover_, evacuating_, promised});
 }
 

@@ -22,7 +22,7 @@ from .qmp import Qmp
 BIN = paths.BUILD / "bin"
 SINK = "10.80.0.1"  # where guests send to
 SINK_PORT = 9
-GUEST_LOAD = "drover.mem=16M drover.dirty=20 drover.verify=50"
+GUEST_LOAD = "drover.mem=16M drover.dirty=20 drover.verify=50 drover.tick=100"
 
 
 @dataclass(frozen=True)

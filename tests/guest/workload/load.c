@@ -20,7 +20,7 @@
 ///   end SECONDS             so long from now; 0: never
 ///   status                  "alive SECONDS errors N": the guest runs, and its memory is as it was
 
-enum { period_ns = 20000000, datagram = 1400, page = 4096 };
+enum { period_ns = 20000000, idle_ns = 100000000, datagram = 1400, page = 4096 };
 
 static atomic_uint_fast32_t busy_percent;
 static atomic_uint_fast64_t net_rate;
@@ -35,6 +35,10 @@ static void* burn(void* argument)
         const uint64_t now = now_ns();
         if (now > next + 10 * (uint64_t)period_ns)
             next = now; // it stood still: nothing is made up for
+        if (atomic_load(&busy_percent) == 0) {
+            sleep_until(now + idle_ns); // an idle guest costs its host next to nothing
+            continue;
+        }
         const uint64_t busy_until = next + period_ns / 100 * atomic_load(&busy_percent);
         while (now_ns() < busy_until) {
         }
@@ -43,7 +47,7 @@ static void* burn(void* argument)
     return NULL;
 }
 
-/// Sends what is due each two milliseconds; a full queue keeps it waiting, and nothing is made up for.
+/// Sends what is due each five milliseconds; a full queue keeps it waiting, and nothing is made up for.
 static void* send_all(void* argument)
 {
     (void)argument;
@@ -52,7 +56,7 @@ static void* send_all(void* argument)
     char target[sizeof(net_target)] = "";
     uint64_t due = 0;
     for (uint64_t last = now_ns();;) {
-        sleep_until(last + 2000000);
+        sleep_until(last + (atomic_load(&net_rate) > 0 ? 5000000 : idle_ns));
         const uint64_t now = now_ns();
         const uint64_t rate = atomic_load(&net_rate);
         due += rate * (now - last) / 1000000000;
@@ -91,7 +95,7 @@ static void* fill(void* argument)
         }
         for (uint64_t at = 0; at < size && atomic_load(&wanted_memory) == wanted; at += page)
             memset(memory + at, round, 64);
-        sleep_until(now_ns() + period_ns);
+        sleep_until(now_ns() + (size > 0 ? period_ns : idle_ns));
     }
     return NULL;
 }

@@ -87,11 +87,11 @@ static void work(struct writer* writer, uint32_t writes, uint32_t checks)
         verify_page(own_page(writer, writer->next_verified++));
 }
 
-/// Paced by the millisecond. What a pause or a slow host made it miss is not made up for, so that
+/// Paced by the tick, a millisecond if nobody says otherwise. What a pause or a slow host made it miss is not made up for, so that
 /// the rate seen from outside is the rate that the guest was able to keep.
 static void* write_pages(void* argument)
 {
-    const uint64_t tick = 1000000;
+    const uint64_t tick = options.tick * 1000000ull;
     struct writer* writer = argument;
     double writes_due = 0;
     double checks_due = 0;
@@ -103,8 +103,8 @@ static void* write_pages(void* argument)
         if (now > deadline + 20 * tick)
             deadline = now;
         uint32_t rate = atomic_load_explicit(&counters.dirty_rate, memory_order_relaxed);
-        writes_due += rate / 1000.0 / writer_count;
-        checks_due += options.verify / 1000.0 / writer_count;
+        writes_due += rate * 1e-3 * options.tick / writer_count;
+        checks_due += options.verify * 1e-3 * options.tick / writer_count;
         work(writer, (uint32_t)writes_due, (uint32_t)checks_due);
         writes_due -= (uint32_t)writes_due;
         checks_due -= (uint32_t)checks_due;

@@ -9,6 +9,7 @@ struct options options = {
     .memory = 64 << 20,
     .dirty = 1000,
     .verify = 10000,
+    .tick = 1,
     .pattern = PATTERN_RANDOM_PAGES,
 };
 
@@ -45,6 +46,8 @@ static void set_option(const char* name, const char* value)
         options.threads = (uint32_t)atoi(value);
     else if (strcmp(name, "verify") == 0)
         options.verify = (uint32_t)atoi(value);
+    else if (strcmp(name, "tick") == 0)
+        options.tick = atoi(value) > 0 ? (uint32_t)atoi(value) : 1;
     else if (strcmp(name, "pattern") == 0)
         options.pattern = parse_pattern(value);
     else if (strcmp(name, "heartbeat") == 0)

@@ -22,6 +22,7 @@ struct options {
     uint32_t dirty;        ///< pages to write a second, all threads together
     uint32_t threads;      ///< writers; 0: one for each CPU
     uint32_t verify;       ///< pages to verify a second, all threads together
+    uint32_t tick;         ///< ms between two turns of a writer
     enum pattern pattern;  ///< what a write looks like
     char heartbeat[64];    ///< HOST:PORT, or empty
     char tcp[64];          ///< HOST:PORT, or empty
