@@ -270,7 +270,7 @@ class TopTest(FleetTest):
     def test_it_follows_the_size(self):
         terminal = self.open(columns=120)
         terminal.read_until("[####")
-        terminal.resize(50, 12)
+        terminal.resize(50, 30)
         terminal.run.send_signal(signal.SIGWINCH)
         terminal.read_until("GRO~")  # a table where there is no room for bars
 
