@@ -171,6 +171,7 @@ const Json& object_in(const Json& object, const char* key)
 std::vector<unsigned> FleetTable::widths(const FleetView& view) const
 {
     std::vector<unsigned> widths;
+    widths.reserve(headings_.size());
     for (const std::string& heading : headings_)
         widths.push_back(columns_of(heading) - (heading.starts_with('>') ? 1 : 0));
     for (const auto& row : rows_)

@@ -10,10 +10,11 @@ namespace drover::balancer {
 
 namespace {
 
-constexpr double climb_sure = 1.28; ///< standard errors that a climb must be above: 90 % sure
+constexpr double climb_sure = 1.64; ///< standard errors that a climb must be above: 95 % sure
 constexpr double climb_holds = 10;  ///< s for which a climb must be seen
 constexpr double material = 0.03;   ///< of the capacity: a climb must have risen so far already
 constexpr double material_memory = 0.005; ///< memory is not noisy, and grows slowly
+constexpr double creep_reach = 0.5;       ///< standard deviations: three samples of ten are above
 constexpr double least_sigma = 0.01;      ///< of the capacity
 
 uint16_t last_bits(unsigned n)
@@ -74,6 +75,17 @@ bool Observer::State::climbs(const HostMemory& host, const HostSpec& spec, Resou
            climb.ahead - climb_sure * climb.sigma > spec.threshold[r] * capacity;
 }
 
+/// A slow climb that has come so near that what fluctuates about it reaches the threshold.
+bool Observer::State::creeps(const HostMemory& host, const HostSpec& spec, Resource r) const
+{
+    const auto i = static_cast<size_t>(r);
+    const Climb& climb = host.slow_climb[i];
+    const double capacity = spec.capacity[r];
+    return climb.strength >= well_founded && climb.rise >= material * capacity &&
+           host.series[i].level() + creep_reach * host.series[i].sigma() >
+               spec.threshold[r] * capacity;
+}
+
 void Observer::State::watch_host(HostId id)
 {
     HostMemory& host = hosts[id];
@@ -84,7 +96,8 @@ void Observer::State::watch_host(HostId id)
         const bool bad = r == Resource::Memory
                              ? host.sample.swap_out > spec.swap_out_threshold
                              : host.demand[r] > spec.threshold[r] * spec.capacity[r];
-        step(host.watch[static_cast<size_t>(r)], host.sample.time, bad, climbs(host, spec, r));
+        step(host.watch[static_cast<size_t>(r)], host.sample.time, bad,
+             climbs(host, spec, r) || creeps(host, spec, r));
     }
 }
 

@@ -142,12 +142,14 @@ void Observer::State::follow_moves()
             const float level = vm.series[r].level();
             if (vm.counted_on != no_host) {
                 hosts[vm.counted_on].series[r].shift(-level);
-                hosts[vm.counted_on].recent[r].shift(-level);
+                hosts[vm.counted_on].fast[r].shift(-level);
+                hosts[vm.counted_on].slow[r].shift(-level);
             }
             // Nothing is known of a VM that is new: then its host's samples have it already.
             if (where != no_host && vm.counted_on != no_host) {
                 hosts[where].series[r].shift(level);
-                hosts[where].recent[r].shift(level);
+                hosts[where].fast[r].shift(level);
+                hosts[where].slow[r].shift(level);
             }
         }
         vm.counted_on = where;
@@ -210,7 +212,8 @@ void Observer::State::take_in(HostId id)
     for (size_t r = 0; r < resource_count; ++r) {
         const auto value = static_cast<float>(host.demand.part[r]);
         host.series[r].add(value, static_cast<float>(past));
-        host.recent[r].add(host.sample.time, value);
+        host.fast[r].add(host.sample.time, value);
+        host.slow[r].add(host.sample.time, value);
     }
     look_ahead(id);
     watch_host(id);
@@ -225,7 +228,9 @@ void Observer::State::look_ahead(HostId id)
         const auto i = static_cast<size_t>(r);
         const bool near =
             host.series[i].level() > interesting * spec.threshold[r] * spec.capacity[r];
-        host.climb[i] = near && spec.capacity[r] > 0 ? host.recent[i].climb(rules.ahead) : Climb{};
+        host.climb[i] = near ? host.fast[i].climb(rules.ahead) : Climb{};
+        host.slow_climb[i] =
+            near && spec.capacity[r] > 0 ? host.slow[i].climb(rules.ahead) : Climb{};
     }
     if (!rules.seasons || host.sample.time - host.later_at < look_later_every)
         return;
@@ -263,8 +268,13 @@ void Observer::fill(Snapshot& snapshot, double now) const
         for (size_t r = 0; r < resource_count; ++r) {
             const Climb& climb = host.climb[r];
             const bool steady = std::abs(climb.strength) < well_founded;
-            const double ahead = steady ? host.series[r].level() : climb.ahead;
+            // Climbs end: half of what the line says is believed, for the plan.
+            const double ahead = steady ? host.series[r].level() : (climb.now + climb.ahead) / 2;
             view.predicted.part[r] = std::max(0.0, ahead);
+            // What climbs slowly is taken to go on for half of the horizon.
+            if (const Climb& slow = host.slow_climb[r]; slow.strength >= well_founded)
+                view.later.part[r] =
+                    std::max(view.later.part[r], slow.slope * snapshot.rules.horizon / 2);
             view.sigma.part[r] = std::max<double>(host.series[r].sigma(), steady ? 0 : climb.sigma);
         }
     }

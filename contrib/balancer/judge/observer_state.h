@@ -22,9 +22,12 @@ struct HostMemory {
     HostSample sample; ///< latest
     Amount demand;
     std::array<Series, resource_count> series;
-    std::array<Recent, resource_count> recent;
-    std::array<Climb, resource_count> climb;
-    std::array<Watch, resource_count> watch; ///< that of memory is for swapping
+    /// Two minutes, and twenty: what climbs slowly is seen only from farther away.
+    std::array<Recent, resource_count> fast{Recent(10), Recent(10), Recent(10), Recent(10)};
+    std::array<Recent, resource_count> slow{Recent(100), Recent(100), Recent(100), Recent(100)};
+    std::array<Climb, resource_count> climb;      ///< of `fast`
+    std::array<Climb, resource_count> slow_climb; ///< of `slow`
+    std::array<Watch, resource_count> watch;      ///< that of memory is for swapping
     Amount later;
     double later_at = 0;
     double taken_in = 0; ///< time of the sample that the series end with
@@ -74,6 +77,8 @@ struct Observer::State {
     /// One more sample: bad by measure, or by forecast.
     void step(Watch& watch, double time, bool bad, bool climbs);
     [[nodiscard]] bool climbs(const HostMemory& host, const HostSpec& spec,
+                              Resource resource) const;
+    [[nodiscard]] bool creeps(const HostMemory& host, const HostSpec& spec,
                               Resource resource) const;
 
     [[nodiscard]] bool is_fresh(double time, double now) const

@@ -10,7 +10,7 @@ namespace drover::balancer {
 
 namespace {
 
-constexpr double least_sigma = 0.02; ///< of the capacity: no forecast is surer
+constexpr double least_sigma = 0.03; ///< of the capacity: no forecast is surer
 constexpr double excess_weight =
     2;                         ///< a host at 1.5 times its threshold is twice as hot as one at it
 constexpr double far = 4;      ///< standard deviations below which the heat is nothing
@@ -86,6 +86,20 @@ void Scene::read_hotspots()
         if (snapshot_.in_flight.empty() || host.out == 0)
             after = std::max(after, spec.threshold[Resource::Memory] * capacity + drain);
     }
+    // First what was begun: where migrations in flight will do, no more are thought of.
+    for (HostId id = 0; id < hosts_.size(); ++id)
+        if (hosts_[id].hot && hosts_[id].out > 0 && is_below(id)) {
+            hosts_[id].hot = false;
+            hosts_[id].cooling = true;
+        }
+}
+
+bool Scene::is_below(HostId id) const
+{
+    const HostSpec& spec = fleet().host(id);
+    return std::all_of(all_resources.begin(), all_resources.end(), [&](Resource r) {
+        return spec.capacity[r] <= 0 || hosts_[id].after[r] <= spec.threshold[r] * spec.capacity[r];
+    });
 }
 
 /// The mean over the horizon of how sure it is that a resource is above its threshold, and by how
@@ -221,13 +235,17 @@ Outcome Scene::evaluate(std::span<const Step> steps) const
         for (size_t j = 0; j < i; ++j)
             if (steps[i].to == steps[j].to && must_part(steps[i].vm, steps[j].vm))
                 return {Reason::Apart, steps[i].to};
+    double seconds = 0;
     for (const Step& step : steps) {
         Touch& from = touch(step.from);
         from.out += load_of(step.vm), from.later -= snapshot_.vms[step.vm].later, ++from.outs;
         Touch& to = touch(step.to);
         to.in += load_of(step.vm), to.later += snapshot_.vms[step.vm].later, ++to.ins;
-        outcome.disturbance += cost(step).disturbance;
+        const MoveCost price = cost(step);
+        outcome.disturbance += price.disturbance;
+        seconds = std::max(seconds, price.seconds);
     }
+    const double part_left = std::max(0.0, 1 - seconds / rules().horizon);
     bool exchanged = false;
     for (size_t i = 0; i < count; ++i) {
         const Touch& at = touches[i];
@@ -239,8 +257,11 @@ Outcome Scene::evaluate(std::span<const Step> steps) const
             return {refusal, at.host};
         exchanged |= at.ins > 0 && at.outs > 0;
         const double now = heat(at.host, host.after + at.in - at.out, host.later + at.later);
-        // Of a host that is well, only what is made worse counts: nobody asked for more.
-        outcome.heat += host.hot ? now - host.heat : std::max(0.0, now - host.heat);
+        // Of a host that is well, only what is made worse counts: nobody asked for more. One that
+        // is hot stays so until the moves are over.
+        outcome.heat += !host.hot         ? std::max(0.0, now - host.heat)
+                        : now < host.heat ? (now - host.heat) * part_left
+                                          : now - host.heat;
     }
     std::vector<size_t> sequence;
     if (exchanged && !order(steps, sequence))

@@ -86,6 +86,7 @@ private:
     [[nodiscard]] Reason room_refusal(HostId host, const Amount& final) const;
     [[nodiscard]] Reason company_refusal(VmId vm, HostId to, std::span<const VmId> along) const;
     [[nodiscard]] bool must_part(VmId a, VmId b) const;
+    [[nodiscard]] bool is_below(HostId host) const; ///< its thresholds, when all is over
     [[nodiscard]] bool may_be_on(VmId vm, HostId host) const;
     [[nodiscard]] bool fits_meanwhile(HostId host, const Amount& load) const;
 

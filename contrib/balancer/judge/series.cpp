@@ -55,14 +55,14 @@ void Series::add(float value, float seconds)
 
 void Recent::add(double time, float value)
 {
-    const double bucket = std::floor(time / bucket_s) * bucket_s;
+    const double bucket = std::floor(time / bucket_s_) * bucket_s_;
     if (size_ > 0 && bucket == start_) {
         // The mean so far, moved by its part.
         value_[newest_] += (value - value_[newest_]) / float(++samples_[newest_]);
         return;
     }
     // A hole would bend the line: what is before it does not count any more.
-    if (size_ > 0 && (bucket < start_ || bucket > start_ + 2 * bucket_s))
+    if (size_ > 0 && (bucket < start_ || bucket > start_ + 2 * double(bucket_s_)))
         size_ = 0;
     newest_ = static_cast<uint8_t>((newest_ + 1) % buckets);
     size_ = static_cast<uint8_t>(std::min<size_t>(size_ + 1, buckets));
@@ -83,6 +83,7 @@ Climb Recent::climb(double seconds) const
     const size_t n = size_;
     if (n < enough)
         return climb;
+    const double bucket_s = bucket_s_;
     std::array<double, buckets> y{};
     for (size_t i = 0; i < n; ++i)
         y[i] = value_[(newest_ + buckets - (n - 1) + i) % buckets];

@@ -14,7 +14,6 @@ namespace drover::balancer {
 class Series {
 public:
     void add(float value, float seconds_since_last);
-    void restart() { *this = {}; }
     /// A known step: a VM came or went.
     void shift(float by) { level_ += by; }
 
@@ -30,7 +29,7 @@ private:
     uint8_t count_ = 0; ///< saturates
 };
 
-/// A straight line through the last two minutes, by medians: one wild sample does not turn it.
+/// A straight line through the last buckets, by medians: one wild sample does not turn it.
 struct Climb {
     double slope = 0;    ///< unit/s
     double now = 0;      ///< the line's value at the latest point
@@ -40,15 +39,14 @@ struct Climb {
     double rise = 0;     ///< over the points seen
 };
 
-/// The last two minutes in buckets of ten seconds, each the mean of its samples.
+/// The last twelve buckets of so many seconds, each the mean of its samples.
 class Recent {
 public:
     static constexpr size_t buckets = 12;
-    static constexpr double bucket_s = 10;
     static constexpr size_t enough = 6;
 
+    explicit Recent(float bucket_s) : bucket_s_(bucket_s) {}
     void add(double time, float value);
-    void restart() { *this = {}; }
     void shift(float by);
     [[nodiscard]] size_t size() const { return size_; }
     /// Of at least `enough` points; else all 0.
@@ -58,6 +56,7 @@ private:
     std::array<float, buckets> value_{};
     std::array<uint16_t, buckets> samples_{};
     double start_ = 0; ///< of the newest bucket
+    float bucket_s_;
     uint8_t size_ = 0;
     uint8_t newest_ = 0;
 };

@@ -3,15 +3,13 @@
 // Rules that make hosts equal rather than cool hot ones, as their manuals tell them:
 //
 //  watcher-stddev    OpenStack Watcher, strategy "workload_stabilization": while the standard
-//              deviation of the hosts' processor or memory use is above a threshold, moves are
-//              tried from the busiest hosts to hosts that are drawn, and those that lower the
-//              weighted deviation are made. Its threshold of 0.2 would leave fleets like ours
-//              alone for ever: 0.05 here, which does it most good; an audit each minute.
+//              deviation of the hosts' processor or memory use is above a threshold (0.2), moves
+//              are tried from the busiest hosts to hosts that are drawn, and those that lower the
+//              weighted deviation are made. An audit each minute.
 //  proxmox-imbalance  Proxmox VE's cluster resource scheduler with dynamic load: when the imbalance
-//              was above its threshold for three rounds of ten seconds, the one move is made that
-//              lowers it most. Its least improvement of a tenth is for clusters of a few nodes; no
-//              single move could reach it in large ones: any improvement counts here, and 0.05
-//              as the threshold.
+//              was above its threshold (0.3) for three rounds of ten seconds, the one move is made
+//              that lowers it most. Its least improvement of a tenth is for clusters of a few
+//              nodes; no single move could reach it in large ones: any improvement counts here.
 #include "contrib/balancer/simulate/random.h"
 #include "contrib/balancer/simulate/rival_planners.h"
 #include "contrib/balancer/simulate/rivals.h"
@@ -78,7 +76,7 @@ public:
     [[nodiscard]] std::vector<Order> round(const World& world) override;
 
 private:
-    static constexpr double threshold = 0.05;
+    static constexpr double threshold = 0.2;
     static constexpr double audit_s = 60;
     static constexpr size_t drawn = 4;
     Random random_{1};
@@ -131,7 +129,7 @@ public:
     [[nodiscard]] std::vector<Order> round(const World& world) override;
 
 private:
-    static constexpr double threshold = 0.05;
+    static constexpr double threshold = 0.3;
     static constexpr unsigned hold = 3;
     static constexpr size_t sources = 8; ///< the busiest hosts: elsewhere no best move is found
     unsigned held_ = 0;

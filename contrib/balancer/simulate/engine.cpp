@@ -2,6 +2,7 @@
 #include "contrib/balancer/simulate/engine.h"
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <sys/resource.h>
 
@@ -17,6 +18,27 @@ constexpr double swap_churn = 0.01; ///< of what does not fit, swapped out again
 constexpr double fastest_swap = 400e6;
 constexpr double least_progress = 0.1; ///< of the link, however much the guest writes
 
+/// Minutes of what persists: a sample above the threshold counts if at least three of five
+/// neighbouring ones are. A spike is no hotspot, whoever balances.
+class Count {
+public:
+    double add(bool above, double minutes)
+    {
+        constexpr unsigned window = 0x1f;
+        bits_ = bits_ << 1 | (above ? 1U : 0U);
+        counted_ <<= 1;
+        if (std::popcount(bits_ & window) < 3)
+            return 0;
+        const unsigned fresh = bits_ & ~counted_ & window;
+        counted_ |= fresh;
+        return minutes * std::popcount(fresh);
+    }
+
+private:
+    unsigned bits_ = 0;
+    unsigned counted_ = 0;
+};
+
 struct Running {
     Order order;
     HostId from = no_host;
@@ -29,7 +51,8 @@ public:
     Engine(Scenario& scenario, Planner& planner, const EngineOptions& options)
         : fleet_(scenario.fleet), loads_(*scenario.loads), planner_(planner), options_(options),
           hosts_(fleet_.host_ids()), vms_(fleet_.vm_ids()), wanted_(fleet_.host_ids()),
-          swapped_(fleet_.host_ids()), in_(fleet_.host_ids()), out_(fleet_.host_ids())
+          swapped_(fleet_.host_ids()), overload_(fleet_.host_ids()), starving_(fleet_.vm_ids()),
+          in_(fleet_.host_ids()), out_(fleet_.host_ids())
     {
         metrics_.planner = planner.name();
         metrics_.hosts = hosts_.size();
@@ -87,9 +110,11 @@ private:
     std::vector<Demand> demand_;
     std::vector<HostSample> hosts_;
     std::vector<VmSample> vms_;
-    std::vector<Amount> wanted_;  ///< of guests, by host
-    std::vector<double> swapped_; ///< bytes, by host
-    std::vector<unsigned> in_;    ///< migrations that run
+    std::vector<Amount> wanted_;                 ///< of guests, by host
+    std::vector<double> swapped_;                ///< bytes, by host
+    std::vector<std::array<Count, 3>> overload_; ///< processor, link, swapping
+    std::vector<Count> starving_;
+    std::vector<unsigned> in_; ///< migrations that run
     std::vector<unsigned> out_;
     std::vector<Running> moves_;
     std::vector<InFlight> in_flight_;
@@ -190,15 +215,20 @@ void Engine::share_host(HostId id)
         guest.expected_tx = expected > 0 ? std::min(expected, demand.wanted[Resource::Tx]) : 0;
         guest.dirty_rate = demand.dirty_rate;
         sample.used += guest.used;
-        if (guest.wants_more && guest.used[Resource::Tx] < got_enough * guest.expected_tx)
-            metrics_.vm_minutes += options_.step / 60;
+        const bool starves =
+            guest.wants_more && guest.used[Resource::Tx] < got_enough * guest.expected_tx;
+        metrics_.vm_minutes += starving_[vm].add(starves, options_.step / 60);
     }
     const double minutes = options_.step / 60;
     const auto hot = [&](Resource r) { return wanted[r] > spec.threshold[r] * spec.capacity[r]; };
-    metrics_.cpu_minutes += hot(Resource::Cpu) ? minutes : 0;
-    metrics_.bandwidth_minutes += hot(Resource::Rx) || hot(Resource::Tx) ? minutes : 0;
+    const bool link = hot(Resource::Rx) || hot(Resource::Tx);
     swap_out(id, sample, wanted[Resource::Memory]);
-    metrics_.swap_minutes += sample.swap_out > spec.swap_out_threshold ? minutes : 0;
+    const bool swaps = sample.swap_out > spec.swap_out_threshold;
+    metrics_.cpu_minutes += overload_[id][0].add(hot(Resource::Cpu), minutes);
+    metrics_.bandwidth_minutes += overload_[id][1].add(link, minutes);
+    metrics_.swap_minutes += overload_[id][2].add(swaps, minutes);
+    for (const bool above : {hot(Resource::Cpu), link, swaps})
+        metrics_.overload_minutes += above ? minutes : 0;
     sample.used += sample.migrating;
     sample.used[Resource::Memory] =
         std::min(sample.used[Resource::Memory], spec.capacity[Resource::Memory]);

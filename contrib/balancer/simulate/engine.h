@@ -14,11 +14,14 @@ struct Metrics {
     size_t vms = 0;
     double round_ms = 0; ///< median
     double worst_round_ms = 0;
-    double hotspot_minutes = 0; ///< of hosts and guests, by what is true, not by what was found
-    double cpu_minutes = 0;     ///< the parts of it
+    /// Of hosts and guests, by what is true, not by what was found: what lasts three samples of
+    /// five. The sum of the four that follow.
+    double hotspot_minutes = 0;
+    double cpu_minutes = 0; ///< the parts of it
     double bandwidth_minutes = 0;
     double swap_minutes = 0;
     double vm_minutes = 0;
+    double overload_minutes = 0;       ///< of hosts, with every spike
     size_t migrations = 0;             ///< begun
     size_t refused = 0;                ///< orders that broke a rule or a limit
     size_t ping_pong = 0;              ///< a VM back on a host that it left within 30 minutes
@@ -29,8 +32,8 @@ struct Metrics {
 
 struct EngineOptions {
     size_t rounds = 360;
-    double step = 10;     ///< s
-    double start = 1.7e9; ///< s since 1970
+    double step = 10;            ///< s
+    double start = 1699920000.0; ///< s since 1970
     std::function<void(size_t round)> progress;
 };
 

@@ -12,7 +12,7 @@ namespace {
 
 constexpr double gib = 1024.0 * 1024 * 1024;
 constexpr double day_s = 86400;
-constexpr double fleet_cpu = 0.5;     ///< mean demand by capacity, over the day
+constexpr double fleet_cpu = 0.58;    ///< mean demand by capacity, over the day
 constexpr double fleet_memory = 0.85; ///< configured by capacity
 
 enum class Kind : uint8_t { Web, Steady, Spiky, Batch, Climber, Stream };
@@ -98,7 +98,7 @@ void GeneratedLoads::begin_phases(Guest& guest, float seconds)
         guest.spike_s -= seconds;
     else if (about_every(guest.kind == Kind::Spiky ? 600 : 7200)) {
         guest.spike = static_cast<float>(random_.between(0.3, 0.6));
-        guest.spike_s = static_cast<float>(random_.between(5, 30));
+        guest.spike_s = static_cast<float>(random_.between(5, 20));
     }
     if (!guest.phase.idle())
         return;
@@ -107,7 +107,7 @@ void GeneratedLoads::begin_phases(Guest& guest, float seconds)
                        static_cast<float>(hold_s)};
     };
     if (guest.kind == Kind::Batch && about_every(7200))
-        begin(random_.between(0.5, 0.85), random_.between(5, 30), random_.pareto(600, 14400));
+        begin(random_.between(0.5, 0.85), random_.between(10, 120), random_.pareto(600, 14400));
     else if (guest.kind == Kind::Climber && about_every(10800))
         begin(random_.between(0.3, 0.6), random_.between(300, 1200), random_.pareto(1200, 14400));
     else if (guest.kind == Kind::Stream && about_every(3600))

@@ -116,6 +116,7 @@ Json to_json(const Metrics& m)
               {"bandwidth_minutes", m.bandwidth_minutes},
               {"swap_minutes", m.swap_minutes},
               {"vm_bandwidth_minutes", m.vm_minutes},
+              {"overload_minutes", m.overload_minutes},
               {"migrations", m.migrations},
               {"ping_pong", m.ping_pong},
               {"refused", m.refused},
@@ -135,9 +136,9 @@ void print_row(const Metrics& m)
         snprintf(text, sizeof text, "%.1f %%", *m.optimal_pct);
         optimal = text;
     }
-    printf("%-20s %9.1f %8.1f %8.1f %8.1f %8.1f %10zu %9zu %9.2f %8s\n", m.planner.c_str(),
+    printf("%-20s %9.1f %8.1f %8.1f %8.1f %8.1f %9.1f %10zu %9zu %9.2f %8s\n", m.planner.c_str(),
            m.hotspot_minutes, m.cpu_minutes, m.bandwidth_minutes, m.swap_minutes, m.vm_minutes,
-           m.migrations, m.ping_pong, m.round_ms, optimal.c_str());
+           m.overload_minutes, m.migrations, m.ping_pong, m.round_ms, optimal.c_str());
     fflush(stdout);
 }
 
@@ -147,8 +148,8 @@ void print_head(const Options& options, const Metrics& m)
            double(options.rounds) / 360);
     if (options.file.empty())
         printf(", seed %llu", static_cast<unsigned long long>(options.fleet.seed));
-    printf("\n\n%-20s %9s %8s %8s %8s %8s %10s %9s %9s %8s\n", "planner", "hot min", "cpu", "link",
-           "swap", "vm", "migrations", "ping-pong", "round ms", "optimal");
+    printf("\n\n%-20s %9s %8s %8s %8s %8s %9s %10s %9s %9s %8s\n", "planner", "hot min", "cpu",
+           "link", "swap", "vm", "spikes+", "migrations", "ping-pong", "round ms", "optimal");
 }
 
 /// On a terminal only.
