@@ -136,7 +136,7 @@ const std::vector<Entry>& entries()
         {"query-vm-migration", Role::Observe, {{"migration", "str"}}, of_moves<&HostMoves::query>},
         {"query-vm-forecast",
          Role::Observe,
-         {{"name", "str"}, {"uri?", "str"}, {"bandwidth?", "int"}},
+         {{"name", "str"}, {"uri?", "str"}, {"bandwidth?", "number"}},
          of_moves<&HostMoves::forecast>},
         {"vm-create",
          Role::Operate,

@@ -6,6 +6,7 @@
 #include "monitor/qmp_server.h"
 #include "util/log.h"
 
+#include <algorithm>
 #include <ctime>
 
 namespace drover::balancer {
@@ -384,9 +385,11 @@ void HostMoves::forecast(const Json& arguments, const Answer& answer)
     if (vm->record().definition.kind == VmKind::Qemu)
         return answer(fail(ErrorKind::Refused, "stock QEMU makes no forecast of a migration"));
     Json asked = Json::object();
-    for (const char* key : {"uri", "bandwidth"})
-        if (arguments.contains(key))
-            asked[key] = arguments[key];
+    if (arguments.contains("uri"))
+        asked["uri"] = arguments["uri"];
+    if (arguments.contains("bandwidth")) // the emulator takes whole bytes
+        asked["bandwidth"] = static_cast<uint64_t>(
+            std::clamp(arguments["bandwidth"].get<double>(), 1.0, 1e15));
     vm->link().execute("query-migrate-forecast", std::move(asked), answer);
 }
 

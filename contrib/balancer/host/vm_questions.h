@@ -17,9 +17,12 @@ using MonitorFinder = std::function<VmMonitor*()>;
 /// Cheap: each ten seconds or so.
 void ask_vm(Vm& vm, const MonitorFinder& monitor);
 
-/// Begins a measurement of one second (QEMU's calc-dirty-rate, by samples of pages), whose outcome
-/// the next call fetches: each minute or so.
-void ask_dirty_rate(Vm& vm, const MonitorFinder& monitor);
+/// Begins a measurement of one second (QEMU's calc-dirty-rate, by samples of pages): each minute or
+/// so.
+void begin_dirty_rate(Vm& vm);
+
+/// Fetches its outcome: two seconds later.
+void fetch_dirty_rate(Vm& vm, const MonitorFinder& monitor);
 
 /// Sums over query-blockstats' answer, which is not trusted.
 struct DiskCounters {

@@ -145,8 +145,10 @@ MoveCost Scene::cost(const Step& step) const
             return (spec.link > 0 ? spec.link : fallback_link) / double(1 + state.in + state.out);
         };
         const double rate = std::min(share(from, hosts_[step.from]), share(to, hosts_[step.to]));
-        const double memory = vm.predicted[Resource::Memory] > 0 ? vm.predicted[Resource::Memory]
-                                                                 : fleet().vm(step.vm).memory;
+        // What it holds on the host counts the emulator too; what is sent is at most its RAM.
+        const double size = fleet().vm(step.vm).memory;
+        const double held = vm.predicted[Resource::Memory];
+        const double memory = held > 0 && size > 0 ? std::min(held, size) : std::max(held, size);
         const double written = std::min(vm.dirty_rate / rate, hopeless);
         cost.bytes = memory / (1 - written);
         cost.seconds = setup_s + cost.bytes / rate;

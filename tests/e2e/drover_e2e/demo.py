@@ -147,6 +147,7 @@ def follow(fleet: Fleet, scenario: Scenario, story: Story, show: Show, start: fl
             story.found, story.kind, story.cause = now, hotspots[0]["kind"], hotspots[0]["cause"]
         for move in moves:
             note_move(story, move, now)
+        note_end(fleet, story, now)
         if story.moved is not None and not hotspots and not open_moves(moves):
             story.cooled = now
         show.draw((len(hotspots), tuple((m["id"], m["state"]) for m in moves)))
@@ -161,8 +162,22 @@ def note_move(story: Story, move: dict, now: float) -> None:
     if story.began is None:
         story.began, story.why = now, move.get("why", "")
         story.vm, story.source, story.target = move["vm"], move["from"], move["to"]
-    if move["vm"] == story.vm and move.get("status") == "completed" and story.moved is None:
-        story.moved, story.downtime = now, move.get("downtime", 0)
+    story.downtime = max(story.downtime, move.get("downtime", 0))
+
+
+def note_end(fleet: Fleet, story: Story, now: float) -> None:
+    """A migration that is over is shown no more: the history has it."""
+    if story.moved is not None:
+        return
+    done = [entry for entry in fleet.qmp.execute("query-history", limit=100)
+            if entry["what"] == "migration" and entry["text"] == "completed"]
+    if done:
+        first = done[-1]  # the newest come first
+        story.moved = now
+        story.vm, story.source, story.target = first["vm"], first["from"], first["to"]
+        story.why = next((entry["text"].removeprefix("planned: ") for entry in
+                          fleet.qmp.execute("query-history", limit=100) if entry["id"] == first["id"]
+                          and entry["text"].startswith("planned")), story.why)
 
 
 def verify(fleet: Fleet, guests: dict[str, Guest], out) -> int:
@@ -200,7 +215,7 @@ def save_picture(story: Story) -> str:
 
 
 def run(scenario: Scenario, hosts: int, out) -> tuple[Story, int]:
-    fleet = Fleet(hosts, scenario.slices)
+    fleet = Fleet(hosts, scenario.slices, more='[limits]\nmigration-bandwidth = "100MB/s"')
     try:
         about = [host.qmp.execute("query-host") for host in fleet.hosts.values()]
         real = ", ".join(about[0].get("slice", {}).get("enforced", [])) or "nothing: only measured"
