@@ -34,7 +34,7 @@ bool precedes(const Step& a, const Step& b)
 Effort Effort::of(size_t hosts, size_t hot)
 {
     if (hosts <= tiny_hosts)
-        return {40, tiny_hosts, 24, 6, 40, tiny_hosts, 60, hot <= 2 ? 2U : 3U};
+        return {40, tiny_hosts, 64, 6, 40, tiny_hosts, 160, hot <= 2 ? 2U : 3U};
     if (hosts <= small_hosts && hot <= 4)
         return {10, 12, 6, 3, 4, 6, 24, 2};
     return {};
