@@ -111,6 +111,12 @@ Move PlanWriter::describe(const Step& step)
     return make_move(step, false);
 }
 
+/// The hot host that a step is made for.
+HostId PlanWriter::relieved_by(const Step& step, const Relief& relief) const
+{
+    return scene_.host(step.from).hot ? step.from : relief.host;
+}
+
 void PlanWriter::add_moves(const Relief& relief, bool evacuation)
 {
     std::vector<size_t> sequence;
@@ -129,7 +135,7 @@ void PlanWriter::add_moves(const Relief& relief, bool evacuation)
                 std::find(waits.begin(), waits.end(), sequence[j]) != waits.end())
                 move.after.push_back(static_cast<uint32_t>(first + j) + 1);
         plan_.disturbance += move.cost.disturbance;
-        moves_of_[relief.host].push_back(plan_.moves.size());
+        moves_of_[relieved_by(relief.steps[i], relief)].push_back(plan_.moves.size());
         plan_.moves.push_back(std::move(move));
     }
     if (evacuation) {
@@ -161,8 +167,9 @@ void PlanWriter::share_out(const Relief& relief, size_t first, const Amount& bef
             move->why +=
                 "; one of " + std::to_string(end - begin) + " moves that only help together";
         for (const Hotspot& spot : snapshot_.hotspots)
-            if (spot.host == relief.host &&
-                scene_.host(relief.host).after[spot.resource] < before[spot.resource])
+            if (spot.host == relieved_by({move->vm, move->from, move->to}, relief) &&
+                (spot.host != relief.host ||
+                 scene_.host(relief.host).after[spot.resource] < before[spot.resource]))
                 move->resolves.push_back(spot.id);
     }
 }

@@ -152,8 +152,9 @@ void Observer::State::follow_moves()
                 hosts[where].slow[r].shift(level);
             }
         }
+        if (vm.counted_on != no_host)
+            vm.watch = {};
         vm.counted_on = where;
-        vm.watch = {};
         if (where != no_host)
             hosts[where].later_at = 0;
     }

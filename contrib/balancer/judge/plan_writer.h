@@ -18,6 +18,7 @@ public:
 private:
     // make_plan.cpp
     void add_moves(const Relief& relief, bool evacuation);
+    [[nodiscard]] HostId relieved_by(const Step& step, const Relief& relief) const;
     [[nodiscard]] Move make_move(const Step& step, bool urgent);
     void share_out(const Relief& relief, size_t first, const Amount& before);
     [[nodiscard]] double gain_of(const Step& step);

@@ -34,7 +34,7 @@ bool precedes(const Step& a, const Step& b)
 Effort Effort::of(size_t hosts, size_t hot)
 {
     if (hosts <= tiny_hosts)
-        return {40, tiny_hosts, 40, 4, 40, tiny_hosts, 160, hot <= 2 ? 2U : 6U};
+        return {40, tiny_hosts, 64, 6, 40, tiny_hosts, 160, hot <= 2 ? 2U : 3U};
     if (hosts <= small_hosts && hot <= 4)
         return {10, 12, 6, 3, 4, 6, 24, 2};
     return {};
@@ -108,9 +108,85 @@ std::vector<Relief> Search::relieve()
         }
         std::next_permutation(order.begin(), order.end(), std::greater<>());
     }
+    if (scene_.host_count() <= tiny_hosts && order.size() > 1) {
+        Way all{{}, best_score};
+        for (const Relief& relief : best)
+            all.steps.insert(all.steps.end(), relief.steps.begin(), relief.steps.end());
+        if (all.steps.empty() || scene_.evaluate(all.steps).possible())
+            best = split(together(order, std::move(all)), order);
+    }
     for (const Relief& relief : best)
         commit(relief.steps);
     return best;
+}
+
+/// All hot hosts at once: what one of them leaves free another may need.
+Search::Way Search::together(const std::vector<HostId>& hot, Way start) const
+{
+    std::vector<Option> options;
+    for (const HostId host : hot) {
+        const std::vector<Option> leaving = units(host);
+        std::vector<Option> own = single_options(leaving);
+        add_exchanges(host, leaving, own);
+        options.insert(options.end(), own.begin(), own.end());
+    }
+    if (!start.steps.empty())
+        start.score = scene_.evaluate(start.steps).score();
+    const Way fresh = polish(beam(options, {}), options);
+    Way old = polish(std::move(start), options);
+    return fresh.score < old.score - better ? fresh : old;
+}
+
+/// Takes one or two steps out and looks for better ones in their place, until none are found.
+Search::Way Search::polish(Way way, const std::vector<Option>& options) const
+{
+    for (bool improved = true; improved;) {
+        improved = false;
+        const Way before = way;
+        for (size_t i = 0; i < before.steps.size(); ++i)
+            for (size_t j = i; j < before.steps.size(); ++j) {
+                Way rest;
+                for (size_t k = 0; k < before.steps.size(); ++k)
+                    if (k != i && k != j)
+                        rest.steps.push_back(before.steps[k]);
+                if (!rest.steps.empty()) {
+                    const Outcome outcome = scene_.evaluate(rest.steps);
+                    rest.score = outcome.possible() ? outcome.score() : 0;
+                }
+                Way found = beam(options, std::move(rest));
+                if (found.score < way.score - better && !found.steps.empty() &&
+                    scene_.evaluate(found.steps).possible()) {
+                    way = std::move(found);
+                    improved = true;
+                }
+            }
+    }
+    return way;
+}
+
+/// By the host that each step cools; where steps hang together, all in one.
+std::vector<Relief> Search::split(const Way& way, const std::vector<HostId>& hot) const
+{
+    std::vector<Relief> reliefs;
+    const bool exchange = std::any_of(way.steps.begin(), way.steps.end(), [&](const Step& step) {
+        return !scene_.host(step.from).hot || scene_.host(step.to).hot;
+    });
+    if (exchange) {
+        HostId host = hot[0];
+        for (const Step& step : way.steps)
+            if (scene_.host(step.from).hot)
+                host = step.from;
+        return {{host, way.steps, way.score}};
+    }
+    for (const HostId host : hot) {
+        Relief relief{host, {}, 0};
+        for (const Step& step : way.steps)
+            if (step.from == host)
+                relief.steps.push_back(step);
+        if (!relief.steps.empty())
+            reliefs.push_back(std::move(relief));
+    }
+    return reliefs;
 }
 
 std::vector<Relief> Search::serve(const std::vector<HostId>& order)
@@ -146,7 +222,7 @@ Search::Way Search::cool(HostId host) const
 {
     const std::vector<Option> leaving = units(host);
     std::vector<Option> options = single_options(leaving);
-    const Way way = beam(options);
+    const Way way = beam(options, {});
     // What remains is worth a harder look only if it is more than a swap would disturb.
     if (scene_.host(host).heat + way.score < warm * scene_.rules().horizon)
         return way;
@@ -154,7 +230,7 @@ Search::Way Search::cool(HostId host) const
     add_exchanges(host, leaving, options);
     if (options.size() == singles)
         return way;
-    Way harder = beam(options);
+    Way harder = beam(options, {});
     return harder.score < way.score - better ? harder : way;
 }
 
@@ -282,10 +358,10 @@ void Search::add_exchanges_at(const Option& there, HostId target, std::vector<Wa
 }
 
 /// Combines options, each combination better the more heat it takes for its disturbance.
-Search::Way Search::beam(const std::vector<Option>& options) const
+Search::Way Search::beam(const std::vector<Option>& options, Way start) const
 {
-    Way best;
-    std::vector<Way> front{{}};
+    Way best = start;
+    std::vector<Way> front{std::move(start)};
     for (size_t depth = 0; depth < effort_.depth && !front.empty(); ++depth) {
         std::vector<Way> next;
         for (const Way& way : front)

@@ -55,7 +55,10 @@ private:
                        std::vector<Option>& options) const;
     void add_exchanges_at(const Option& there, HostId target, std::vector<Way>& found) const;
     [[nodiscard]] std::vector<HostId> targets(const Option& unit, size_t count) const;
-    [[nodiscard]] Way beam(const std::vector<Option>& options) const;
+    [[nodiscard]] Way beam(const std::vector<Option>& options, Way start) const;
+    [[nodiscard]] Way together(const std::vector<HostId>& hot, Way start) const;
+    [[nodiscard]] Way polish(Way way, const std::vector<Option>& options) const;
+    [[nodiscard]] std::vector<Relief> split(const Way& way, const std::vector<HostId>& hot) const;
     void commit(const Option& steps);
     void undo(const Option& steps);
 

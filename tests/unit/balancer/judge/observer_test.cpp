@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/judge/observer.h"
+
+#include "contrib/balancer/simulate/random.h"
+#include "tests/unit/balancer/judge/fleet_maker.h"
+
+#include <cmath>
+#include <gtest/gtest.h>
+
+namespace drover::balancer {
+namespace {
+
+/// One host of ten cores (hot above 8.5) with one VM, seen once each ten seconds.
+struct Watched {
+    Fleet fleet;
+    HostId host = fleet.add_host(test_host("a"));
+    VmId vm = fleet.add_vm({.name = "vm", .expected_tx = 100e6}, host);
+    Observer observer{fleet};
+    double time = 1e9;
+
+    void see(double cores, double swap_out = 0)
+    {
+        time += 10;
+        observer.see_host(
+            host, {.time = time, .used = Amount::of(cores, 1e9, 0, 0), .swap_out = swap_out});
+        observer.judge(time);
+    }
+    void see_often(double cores, int samples)
+    {
+        for (int i = 0; i < samples; ++i)
+            see(cores);
+    }
+    [[nodiscard]] size_t spots() const { return observer.hotspots().size(); }
+};
+
+TEST(Observer, ASpikeIsNoHotspot)
+{
+    Watched watched;
+    watched.see_often(5, 20);
+    for (int i = 0; i < 20; ++i) {
+        watched.see(9.9);
+        EXPECT_EQ(watched.spots(), 0U);
+        watched.see_often(5, 4);
+        EXPECT_EQ(watched.spots(), 0U);
+    }
+    EXPECT_NEAR(watched.observer.snapshot(watched.time).hosts[0].predicted[Resource::Cpu], 5, 0.7);
+}
+
+TEST(Observer, WhatLastsIsOneAndEnds)
+{
+    Watched watched;
+    watched.see_often(5, 20);
+    watched.see_often(9, 3);
+    ASSERT_EQ(watched.spots(), 1U);
+    const Hotspot spot = watched.observer.hotspots()[0];
+    EXPECT_EQ(spot.kind, HotspotKind::HostCpu);
+    EXPECT_EQ(spot.since, watched.time - 20);
+    EXPECT_FALSE(spot.forecast);
+    EXPECT_NE(spot.cause.find("9.0 cores of 10 cores"), std::string::npos) << spot.cause;
+    watched.see(9);
+    ASSERT_EQ(watched.spots(), 1U);
+    EXPECT_EQ(watched.observer.hotspots()[0].id, spot.id);
+    watched.see_often(5, 3);
+    EXPECT_EQ(watched.spots(), 0U);
+}
+
+TEST(Observer, AClimbIsForeseen)
+{
+    Watched watched;
+    watched.see_often(5, 12);
+    double cores = 5;
+    while (watched.spots() == 0 && cores < 8.5)
+        watched.see(cores += 0.15 + (watched.spots() % 2 ? 0.02 : -0.02));
+    ASSERT_EQ(watched.spots(), 1U);
+    EXPECT_LT(cores, 8.4);
+    EXPECT_TRUE(watched.observer.hotspots()[0].forecast);
+    EXPECT_GT(watched.observer.hotspots()[0].predicted, 8.5);
+    EXPECT_GT(watched.observer.hotspots()[0].sure, 0.9);
+}
+
+TEST(Observer, NoiseIsNoClimb)
+{
+    Watched watched;
+    Random random(1);
+    for (int i = 0; i < 500; ++i) {
+        watched.see(7 + random.normal() * 0.4);
+        ASSERT_EQ(watched.spots(), 0U) << i;
+    }
+}
+
+TEST(Observer, WaitingGuestsWantMoreThanThereIs)
+{
+    Watched watched;
+    for (int i = 0; i < 5; ++i) {
+        watched.observer.see_vm(
+            watched.vm,
+            {.time = watched.time + 10, .used = Amount::of(6, 1e9, 0, 0), .cpu_wait = 5});
+        watched.see(8);
+    }
+    ASSERT_EQ(watched.spots(), 1U);
+    EXPECT_DOUBLE_EQ(watched.observer.hotspots()[0].value, 13);
+}
+
+TEST(Observer, SwappingOutIsOne)
+{
+    Watched watched;
+    for (int i = 0; i < 3; ++i)
+        watched.see(1, 5e6);
+    ASSERT_EQ(watched.spots(), 1U);
+    EXPECT_EQ(watched.observer.hotspots()[0].kind, HotspotKind::HostSwap);
+}
+
+TEST(Observer, AGuestWithoutItsBandwidthIsOne)
+{
+    Watched watched;
+    for (int i = 0; i < 3; ++i) {
+        watched.observer.see_vm(
+            watched.vm,
+            {.time = watched.time + 10, .used = Amount::of(1, 1e9, 0, 50e6), .wants_more = true});
+        watched.see(1);
+    }
+    ASSERT_EQ(watched.spots(), 1U);
+    EXPECT_EQ(watched.observer.hotspots()[0].kind, HotspotKind::VmBandwidth);
+    EXPECT_EQ(watched.observer.hotspots()[0].vm, watched.vm);
+    EXPECT_DOUBLE_EQ(watched.observer.hotspots()[0].value, 50e6);
+}
+
+TEST(Observer, NobodyIsJudgedByWhatIsOldOrUnsound)
+{
+    Watched watched;
+    watched.see_often(9, 5);
+    ASSERT_EQ(watched.spots(), 1U);
+    watched.observer.judge(watched.time + 31);
+    EXPECT_EQ(watched.spots(), 0U);
+    EXPECT_FALSE(watched.observer.snapshot(watched.time + 31).hosts[0].fresh);
+
+    Watched unsound;
+    unsound.see_often(5, 5);
+    for (const double bad : {std::nan(""), -1.0, double(INFINITY)}) {
+        for (int i = 0; i < 5; ++i)
+            unsound.see(bad);
+        EXPECT_EQ(unsound.spots(), 0U);
+    }
+}
+
+TEST(Observer, AClockThatJumpedIsForgotten)
+{
+    Watched watched;
+    watched.see_often(5, 5);
+    watched.observer.see_host(watched.host,
+                              {.time = watched.time + 1e6, .used = Amount::of(9.9, 0, 0, 0)});
+    watched.observer.judge(watched.time + 10);
+    EXPECT_EQ(watched.spots(), 0U);
+    EXPECT_FALSE(watched.observer.snapshot(watched.time + 10).hosts[0].fresh);
+    watched.time += 20;
+    watched.see(5);
+    EXPECT_TRUE(watched.observer.snapshot(watched.time).hosts[0].fresh);
+}
+
+TEST(Observer, OurOwnMigrationsMakeNoHotspot)
+{
+    Watched watched;
+    for (int i = 0; i < 6; ++i) {
+        watched.time += 10;
+        watched.observer.see_host(watched.host, {.time = watched.time,
+                                                 .used = Amount::of(1, 1e9, 0, 0.95e9),
+                                                 .migrating = Amount::of(0, 0, 0, 0.9e9)});
+        watched.observer.judge(watched.time);
+    }
+    EXPECT_EQ(watched.spots(), 0U);
+}
+
+} // namespace
+} // namespace drover::balancer
