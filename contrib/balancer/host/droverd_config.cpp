@@ -219,7 +219,7 @@ DroverdConfig default_droverd_config()
     DroverdConfig config;
     config.name = g_get_host_name();
     config.state_directory =
-        geteuid() == 0 ? "/run/drover" : std::string(g_get_user_runtime_dir()) + "/drover";
+        geteuid() == 0 ? "/run/droverd" : std::string(g_get_user_runtime_dir()) + "/droverd";
     config.emulators = {"drover-system-x86_64", "qemu-system-x86_64"};
     config.migrate_address = g_get_host_name();
     return config;

@@ -23,11 +23,12 @@ struct NicConfig {
 
 /// droverd's configuration (TOML); docs/operations.md describes it.
 struct DroverdConfig {
-    std::string name;            ///< default: the system's host name
-    std::string state_directory; ///< default: /run/drover, or $XDG_RUNTIME_DIR/drover without root
-    std::string socket;          ///< default: STATE/droverd.sock
-    std::string socket_group;    ///< may open it too, as observers; empty: nobody
-    std::string listen;          ///< "tls:HOST:PORT"; empty: no door to other hosts
+    std::string name; ///< default: the system's host name
+    std::string
+        state_directory;      ///< default: /run/droverd, or $XDG_RUNTIME_DIR/droverd without root
+    std::string socket;       ///< default: STATE/droverd.sock
+    std::string socket_group; ///< may open it too, as observers; empty: nobody
+    std::string listen;       ///< "tls:HOST:PORT"; empty: no door to other hosts
     std::string ca, certificate, key;          ///< PEM files, for `listen`
     std::string metrics_address = "127.0.0.1"; ///< numeric
     unsigned metrics_port = 0;                 ///< 0: no page

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import fleet_picture, net, paths, swap
 from .fleet import SINK, SINK_PORT, Control, Fleet, Guest, Slice
@@ -53,6 +53,7 @@ class Scenario:
     memory: str = "128M"
     expected: int = 0
     needs_swap: bool = False
+    other_memory: str = ""  # of the other hosts' slices, if it is another
 
     def drive(self, controls: dict[str, Control]) -> None:
         """The load on h1's two guests; those of the other hosts do little."""
@@ -64,7 +65,7 @@ class Scenario:
                 rate = {"web1": 3_500_000, "web2": 3_500_000}.get(name, 100_000)
                 control.tell(f"net {SINK}:{SINK_PORT} {rate}")
             elif hot:
-                control.tell(f"memory {170 * MIB}")
+                control.tell(f"memory {300 * MIB}")
 
 
 SCENARIOS = {
@@ -74,8 +75,8 @@ SCENARIOS = {
                           "web1 was promised 3 MB/s", "vm-bandwidth",
                           Slice(cores=1.5, memory="1GiB", link=5_000_000), expected=3_000_000),
     "swap": Scenario("swap", "both guests of h1 begin to use more memory than its slice has: it swaps out",
-                     "host-swap", Slice(cores=1.5, memory="320MiB", link=20_000_000), memory="256M",
-                     needs_swap=True),
+                     "host-swap", Slice(cores=1.5, memory="640MiB", link=20_000_000), memory="512M",
+                     needs_swap=True, other_memory="1400MiB"),
 }
 
 
@@ -215,7 +216,9 @@ def save_picture(story: Story) -> str:
 
 
 def run(scenario: Scenario, hosts: int, out) -> tuple[Story, int]:
-    fleet = Fleet(hosts, scenario.slices, more='[limits]\nmigration-bandwidth = "100MB/s"')
+    others = {f"h{n}": replace(scenario.slices, memory=scenario.other_memory or scenario.slices.memory)
+              for n in range(2, hosts + 1)}
+    fleet = Fleet(hosts, scenario.slices, own_slices=others, more='[limits]\nmigration-bandwidth = "100MB/s"')
     try:
         about = [host.qmp.execute("query-host") for host in fleet.hosts.values()]
         real = ", ".join(about[0].get("slice", {}).get("enforced", [])) or "nothing: only measured"

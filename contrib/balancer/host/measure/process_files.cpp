@@ -36,7 +36,6 @@ std::optional<ProcessMemory> parse_process_status(std::string_view text)
         std::string_view name;
         uint64_t& value;
     } wanted[] = {{"RssAnon:", memory.own},
-                  {"RssFile:", memory.own},
                   {"RssShmem:", memory.shared},
                   {"VmSwap:", memory.swapped},
                   {"HugetlbPages:", memory.huge}};

@@ -17,7 +17,9 @@ struct ProcessStat {
 
 /// /proc/PID/status, in bytes. Shared memory apart: several processes may map the same.
 struct ProcessMemory {
-    uint64_t own = 0;     ///< resident, anonymous and of files
+    /// Resident and anonymous. Pages of files (the emulator's own program) are there once for all
+    /// emulators, and the kernel can drop them.
+    uint64_t own = 0;
     uint64_t shared = 0;  ///< resident, shared memory (memfd, tmpfs)
     uint64_t swapped = 0; ///< of `own`: the kernel does not count shared memory here
     uint64_t huge = 0;    ///< of hugetlbfs, which is neither of them

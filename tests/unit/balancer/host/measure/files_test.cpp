@@ -166,7 +166,7 @@ TEST(MeasureFiles, ProcessStatus)
 {
     const auto memory = parse_process_status(status);
     ASSERT_TRUE(memory);
-    EXPECT_EQ(memory->own, 150U * 1024);
+    EXPECT_EQ(memory->own, 100U * 1024);
     EXPECT_EQ(memory->shared, 450U * 1024);
     EXPECT_EQ(memory->swapped, 30U * 1024);
     EXPECT_EQ(memory->huge, 2048U * 1024);
