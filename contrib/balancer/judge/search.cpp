@@ -193,6 +193,8 @@ std::vector<Relief> Search::serve(const std::vector<HostId>& order)
 {
     std::vector<Relief> reliefs;
     for (const HostId host : order) {
+        if (moves_left_ == 0)
+            break;
         Way way = cool(host);
         if (way.steps.empty())
             continue;
