@@ -132,7 +132,7 @@ Search::Way Search::together(const std::vector<HostId>& hot, Way start) const
     }
     if (!start.steps.empty())
         start.score = scene_.evaluate(start.steps).score();
-    const Way fresh = polish(beam(options, {}), options);
+    Way fresh = polish(beam(options, {}), options);
     Way old = polish(std::move(start), options);
     return fresh.score < old.score - better ? fresh : old;
 }
@@ -193,6 +193,8 @@ std::vector<Relief> Search::serve(const std::vector<HostId>& order)
 {
     std::vector<Relief> reliefs;
     for (const HostId host : order) {
+        if (moves_left_ == 0)
+            break;
         Way way = cool(host);
         if (way.steps.empty())
             continue;
@@ -222,7 +224,7 @@ Search::Way Search::cool(HostId host) const
 {
     const std::vector<Option> leaving = units(host);
     std::vector<Option> options = single_options(leaving);
-    const Way way = beam(options, {});
+    Way way = beam(options, {});
     // What remains is worth a harder look only if it is more than a swap would disturb.
     if (scene_.host(host).heat + way.score < warm * scene_.rules().horizon)
         return way;
