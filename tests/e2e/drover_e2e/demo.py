@@ -65,7 +65,7 @@ class Scenario:
                 rate = {"web1": 3_500_000, "web2": 3_500_000}.get(name, 100_000)
                 control.tell(f"net {SINK}:{SINK_PORT} {rate}")
             elif hot:
-                control.tell(f"memory {300 * MIB}")
+                control.tell(f"memory {200 * MIB}")
 
 
 SCENARIOS = {
@@ -75,8 +75,8 @@ SCENARIOS = {
                           "web1 was promised 3 MB/s", "vm-bandwidth",
                           Slice(cores=1.5, memory="1GiB", link=5_000_000), expected=3_000_000),
     "swap": Scenario("swap", "both guests of h1 begin to use more memory than its slice has: it swaps out",
-                     "host-swap", Slice(cores=1.5, memory="640MiB", link=20_000_000), memory="512M",
-                     needs_swap=True, other_memory="1400MiB"),
+                     "host-swap", Slice(cores=1.5, memory="460MiB", link=20_000_000), memory="384M",
+                     needs_swap=True, other_memory="1000MiB"),
 }
 
 

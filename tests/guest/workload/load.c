@@ -95,7 +95,7 @@ static void* fill(void* argument)
         }
         for (uint64_t at = 0; at < size && atomic_load(&wanted_memory) == wanted; at += page)
             memset(memory + at, round, 64);
-        sleep_until(now_ns() + (size > 0 ? period_ns : idle_ns));
+        sleep_until(now_ns() + (size > 0 ? 10 : 1) * (uint64_t)idle_ns);
     }
     return NULL;
 }
