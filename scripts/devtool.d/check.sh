@@ -89,10 +89,10 @@ unit_program() {
     find "$1" -type f -name unit-tests -executable | head -n 1
 }
 
-# check_sanitized NAME SANITIZERS GTEST_FILTER: the unit tests once more, in a build of their own.
+# check_sanitized NAME SANITIZERS GTEST_FILTER OPTION…: the unit tests once more, in a build of their own.
 check_sanitized() {
     local directory=build-$1 program
-    if ! (build_programs "$directory" -Db_sanitize="$2" -Db_lundef=false \
+    if ! (build_programs "$directory" "${@:4}" -Db_sanitize="$2" -Db_lundef=false \
         -Dbuildtype=debugoptimized -Doptimization=1 -Dwerror=false) >"$build_dir/check/$1-build.log" 2>&1; then
         tail -n 40 "$build_dir/check/$1-build.log"
         tally 0 1 0
@@ -138,9 +138,10 @@ check_all() {
     section "bench, smoke run" && one_case bench harness bench --json --runs 1 --case 5k-125MB \
         --engine drover --engine qemu
     section "KVM lab" && check_harness lab lab
+    section "KVM lab, a cluster" && check_harness cluster lab cluster
     section "unit tests under ASan and UBSan" && check_sanitized asan address,undefined '*'
     # GLib itself is not built for TSan: only the suites in which our own threads meet.
-    section "unit tests under TSan" && check_sanitized tsan thread "${DROVER_TSAN_FILTER:-*Thread*:*Channel*:*RateLimit*:*Sender*:*Receiver*:*Governor*:*Brake*}"
+    section "unit tests under TSan" && check_sanitized tsan thread "${DROVER_TSAN_FILTER:-*Thread*:*Channel*:*RateLimit*:*Sender*:*Receiver*:*Governor*:*Brake*}" -Dengine-only=true
     section "clang-tidy" && one_case tidy check_tidy
 }
 

@@ -34,9 +34,8 @@ void Fleet::configure(const Config& config)
             continue;
         place = {.config = host, .since = time_.now()};
         links_[host.name] = {};
-        links_[host.name].door = make_link_(host, [this, name = host.name](const Json& event) {
-            on_event(name, event);
-        });
+        links_[host.name].door = make_link_(
+            host, [this, name = host.name](const Json& event) { on_event(name, event); });
     }
     std::erase_if(hosts_, [&](const auto& entry) { return !wanted.contains(entry.first); });
     std::erase_if(links_, [&](const auto& entry) { return !wanted.contains(entry.first); });

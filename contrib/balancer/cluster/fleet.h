@@ -33,10 +33,10 @@ struct FleetVm {
 struct FleetHost {
     HostConfig config;
     bool up = false;
-    double since = 0;               ///< our clock: up, or unreachable, since then
-    Json facts = Json::object();    ///< query-host
+    double since = 0;            ///< our clock: up, or unreachable, since then
+    Json facts = Json::object(); ///< query-host
     HostLoad load;
-    double load_at = -1;            ///< our clock, when it arrived; < 0: never
+    double load_at = -1; ///< our clock, when it arrived; < 0: never
     double vms_at = -1;
     std::map<std::string, FleetVm> vms;
 };

@@ -87,9 +87,8 @@ void HostLink::execute(const std::string& command, Json arguments, Reply reply)
             // The end of the connection looks like a GenericError to us. Whether it has ended is
             // known a moment later, and then it is not known what became of the command.
             loop::post([connection, number, reply, answer = std::move(answer)] {
-                const Json error = answer.is_object() && answer.contains("error")
-                                       ? answer["error"]
-                                       : Json::object();
+                const Json error = answer.is_object() && answer.contains("error") ? answer["error"]
+                                                                                  : Json::object();
                 DoorError why{DoorError::Kind::Refused, json_string(error, "class"),
                               json_string(error, "desc")};
                 if (*connection != number || why.error_class.empty())

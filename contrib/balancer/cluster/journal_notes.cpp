@@ -40,9 +40,8 @@ Status run(std::optional<sql::Database>& database, const char* text, auto... val
 
 Status Journal::note(const HistoryEntry& e)
 {
-    return write([&] {
-        return add_history_.with(e.time, e.what, e.id, e.vm, e.from, e.to, e.text).run();
-    });
+    return write(
+        [&] { return add_history_.with(e.time, e.what, e.id, e.vm, e.from, e.to, e.text).run(); });
 }
 
 Result<std::vector<HistoryEntry>> Journal::history(int limit, const std::string& vm)
@@ -113,9 +112,9 @@ Status Journal::prune()
     const double now = time_.wall();
     return write([&]() -> Status {
         // Open migrations are kept, however old.
-        if (Status done = run(database_,
-                              "DELETE FROM migrations WHERE state = 'closed' AND changed < ?1",
-                              now - keep_moves);
+        if (Status done =
+                run(database_, "DELETE FROM migrations WHERE state = 'closed' AND changed < ?1",
+                    now - keep_moves);
             !done)
             return done;
         for (const char* text :

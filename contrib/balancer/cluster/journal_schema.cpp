@@ -74,8 +74,7 @@ Status make_schema(sql::Database& database)
             return pass(transaction);
         if (Status made = database.execute(versions[version]); !made)
             return made;
-        if (Status marked =
-                database.execute("PRAGMA user_version=" + std::to_string(version + 1));
+        if (Status marked = database.execute("PRAGMA user_version=" + std::to_string(version + 1));
             !marked)
             return marked;
         if (Status done = transaction->commit(); !done)

@@ -90,13 +90,13 @@ private:
     MoveRecord record_;
     const Surroundings& around_;
     std::shared_ptr<int> alive_ = std::make_shared<int>(0);
-    uint64_t round_ = 0;     // answers to an earlier round are not heard any more
-    int outstanding_ = 0;    // commands of this round without an answer
-    double give_up_at_ = 0;  // when the round's answers are too late
-    double due_ = 0;         // of the next action
-    double began_ = 0;       // when its preparation did
+    uint64_t round_ = 0;    // answers to an earlier round are not heard any more
+    int outstanding_ = 0;   // commands of this round without an answer
+    double give_up_at_ = 0; // when the round's answers are too late
+    double due_ = 0;        // of the next action
+    double began_ = 0;      // when its preparation did
     double cancel_told_ = -1e9;
-    int failures_ = 0;       // in a row
+    int failures_ = 0; // in a row
     bool saved_ = true;
     Inquiry inquiry_;
     Word latest_;

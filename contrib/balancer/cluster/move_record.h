@@ -32,9 +32,9 @@ struct MoveRecord {
     std::string uri;     ///< of the target, once it was prepared
     double created = 0;  ///< wall clock, seconds since 1970
     double changed = 0;
-    std::string outcome; ///< once it is decided: "completed", "failed", "cancelled"
-    std::string error;   ///< in words
-    double bytes = 0;    ///< that it was to transfer, by the last answer
+    std::string outcome;              ///< once it is decided: "completed", "failed", "cancelled"
+    std::string error;                ///< in words
+    double bytes = 0;                 ///< that it was to transfer, by the last answer
     std::optional<double> downtime;   ///< seconds, as measured
     std::optional<double> total_time; ///< seconds
 };

@@ -12,8 +12,8 @@ namespace {
 constexpr std::array<std::string_view, move_states> state_names = {
     "planned", "preparing", "starting", "watching", "unknown", "completed", "failed", "closed"};
 constexpr std::array<std::string_view, move_events> event_names = {
-    "begin", "give-up", "prepared", "started", "runs", "lost", "stayed", "moved", "abandoned",
-    "close"};
+    "begin", "give-up", "prepared", "started",   "runs",
+    "lost",  "stayed",  "moved",    "abandoned", "close"};
 
 struct Edge {
     MoveState from;

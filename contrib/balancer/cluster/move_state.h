@@ -75,8 +75,8 @@ struct Word {
     Kind kind = Kind::Silent;
     std::string status;
     std::string error;
-    double total = 0;     ///< bytes
-    double remaining = 0; ///< bytes
+    double total = 0;                 ///< bytes
+    double remaining = 0;             ///< bytes
     std::optional<double> downtime;   ///< seconds
     std::optional<double> total_time; ///< seconds
     std::string complaint;            ///< why the answer makes no sense

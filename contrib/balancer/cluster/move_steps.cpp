@@ -40,8 +40,8 @@ bool Move::ask(const std::string& host, const std::string& command, Json argumen
     const MoveState state = record_.state;
     around_.find_door(host)->execute(
         command, std::move(arguments),
-        [this, alive = std::weak_ptr<int>(alive_), round = round_, state,
-         take = std::move(take), heard = false](const HostDoor::Answer& answer) mutable {
+        [this, alive = std::weak_ptr<int>(alive_), round = round_, state, take = std::move(take),
+         heard = false](const HostDoor::Answer& answer) mutable {
             if (alive.expired() || heard || round != round_ || state != record_.state)
                 return;
             heard = true;

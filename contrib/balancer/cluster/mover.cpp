@@ -23,9 +23,10 @@ double BackOff::left(const std::string& name, double now) const
 Mover::Mover(MoveLog& log, DoorFinder find_door, const TimeSource& time, Config config,
              std::function<void(const MoveRecord&)> changed, std::function<std::string()> make_id)
     : time_(time), find_door_(std::move(find_door)), config_(config), changed_(std::move(changed)),
-      make_id_(std::move(make_id)),
-      around_{log, find_door_, time_, config_.patience,
-              [this](const MoveRecord& record) { on_changed(record); }},
+      make_id_(std::move(make_id)), around_{log, find_door_, time_, config_.patience,
+                                            [this](const MoveRecord& record) {
+                                                on_changed(record);
+                                            }},
       vm_pauses_(config.back_off), host_pauses_(config.back_off)
 {
 }
@@ -161,7 +162,8 @@ void Mover::ended(const MoveRecord& record, double now)
 void Mover::on_changed(const MoveRecord& record)
 {
     // As soon as it is decided; cleaning up may take long.
-    if (!record.outcome.empty() && std::exchange(outcomes_[record.id], record.outcome) != record.outcome)
+    if (!record.outcome.empty() &&
+        std::exchange(outcomes_[record.id], record.outcome) != record.outcome)
         ended(record, time_.now());
     changed_(record);
 }

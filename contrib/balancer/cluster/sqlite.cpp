@@ -123,8 +123,8 @@ void Database::Close::operator()(sqlite3* database) const
 Result<Database> Database::open(const std::string& path)
 {
     sqlite3* raw = nullptr;
-    const int code = sqlite3_open_v2(path.c_str(), &raw,
-                                     SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
+    const int code =
+        sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
     Database database(raw);
     if (code != SQLITE_OK) {
         Error error = failure(raw).error();

@@ -10,8 +10,8 @@
 
 namespace drover::balancer {
 
-/// The QMP connection to one emulator, made again whenever it breaks. Loop thread only. Callbacks may
-/// destroy it.
+/// The QMP connection to one emulator, made again whenever it breaks. Loop thread only. Callbacks
+/// may destroy it.
 class EmulatorLink {
 public:
     struct Callbacks {

@@ -388,8 +388,8 @@ void HostMoves::forecast(const Json& arguments, const Answer& answer)
     if (arguments.contains("uri"))
         asked["uri"] = arguments["uri"];
     if (arguments.contains("bandwidth")) // the emulator takes whole bytes
-        asked["bandwidth"] = static_cast<uint64_t>(
-            std::clamp(arguments["bandwidth"].get<double>(), 1.0, 1e15));
+        asked["bandwidth"] =
+            static_cast<uint64_t>(std::clamp(arguments["bandwidth"].get<double>(), 1.0, 1e15));
     vm->link().execute("query-migrate-forecast", std::move(asked), answer);
 }
 

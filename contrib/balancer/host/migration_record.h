@@ -9,7 +9,16 @@
 namespace drover::balancer {
 
 /// How a migration stands, as one of its hosts sees it: docs/balancer-qmp.md has the table.
-enum class MoveStatus { Preparing, Waiting, Active, Postcopy, Asking, Completed, Failed, Cancelled };
+enum class MoveStatus {
+    Preparing,
+    Waiting,
+    Active,
+    Postcopy,
+    Asking,
+    Completed,
+    Failed,
+    Cancelled
+};
 
 [[nodiscard]] std::string_view to_string(MoveStatus status);
 [[nodiscard]] bool is_over(MoveStatus status);
@@ -20,10 +29,10 @@ struct MigrationRecord {
     std::string vm;
     bool incoming = false; ///< we are the destination
     MoveStatus status = MoveStatus::Preparing;
-    std::string uri;       ///< where the destination waits
-    std::string error;     ///< in words; of Failed
+    std::string uri;         ///< where the destination waits
+    std::string error;       ///< in words; of Failed
     bool guest_here = false; ///< we run the guest, or may have to
-    double changed = 0;    ///< seconds since 1970: when the status last changed
+    double changed = 0;      ///< seconds since 1970: when the status last changed
 
     // Not kept on disk: how far it is.
     double total = 0;     ///< bytes

@@ -20,6 +20,7 @@ struct SliceGroup {
 /// bounds, or takes the one that is there. What cannot be had is a gap and no error: then the
 /// slice is a measure and no bound. `root` is "/" but for tests. The link is bounded by whoever
 /// made the network device (tc's tbf).
-[[nodiscard]] SliceGroup make_slice_group(const DroverdConfig& config, const std::string& root = "/");
+[[nodiscard]] SliceGroup make_slice_group(const DroverdConfig& config,
+                                          const std::string& root = "/");
 
 } // namespace drover::balancer

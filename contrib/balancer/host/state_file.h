@@ -10,8 +10,8 @@
 /// What droverd must not forget when it is killed: one small JSON file a thing.
 namespace drover::balancer {
 
-/// Written to a temporary file, synced, renamed over `path`, and the directory synced: whoever reads
-/// it later finds the old state or the new one, and never half of one.
+/// Written to a temporary file, synced, renamed over `path`, and the directory synced: whoever
+/// reads it later finds the old state or the new one, and never half of one.
 [[nodiscard]] Status save_state(const std::string& path, const Json& state);
 
 [[nodiscard]] Result<Json> load_state(const std::string& path);

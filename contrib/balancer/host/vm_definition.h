@@ -20,7 +20,7 @@ struct VmNic {
     std::string id;                ///< of the netdev
     double expected_bandwidth = 0; ///< bytes/s, each direction; 0: nothing was promised
     std::string ifname;            ///< of the tap; empty: it has none, or QEMU chooses
-    std::string bridge;            ///< droverd makes the tap and joins it to this; empty: it does not
+    std::string bridge; ///< droverd makes the tap and joins it to this; empty: it does not
 };
 
 /// What a VM is, on whichever host it runs: docs/balancer-qmp.md, "A VM's definition".
@@ -38,7 +38,8 @@ struct VmDefinition {
     std::vector<std::string> needs;
 };
 
-/// Letters, digits, '.', '_', '-'; 1 to 64 of them, the first no '.' or '-': it becomes part of paths.
+/// Letters, digits, '.', '_', '-'; 1 to 64 of them, the first no '.' or '-': it becomes part of
+/// paths.
 [[nodiscard]] bool is_vm_name(std::string_view name);
 
 /// All or nothing; the error names the member and says what it may be.

@@ -12,8 +12,8 @@
 #include <termios.h>
 #include <unistd.h>
 
-/// Load as the host wishes it, by lines on a serial port; each is answered by a line. All of it ends
-/// after the seconds that "end" gave.
+/// Load as the host wishes it, by lines on a serial port; each is answered by a line. All of it
+/// ends after the seconds that "end" gave.
 ///   cpu PERCENT             keeps every CPU busy for so much of the time
 ///   net HOST:PORT RATE      sends so many bytes a second there (UDP); rate 0: nothing
 ///   memory BYTES            keeps writing that much memory, over and over
@@ -47,7 +47,8 @@ static void* burn(void* argument)
     return NULL;
 }
 
-/// Sends what is due each five milliseconds; a full queue keeps it waiting, and nothing is made up for.
+/// Sends what is due each five milliseconds; a full queue keeps it waiting, and nothing is made up
+/// for.
 static void* send_all(void* argument)
 {
     (void)argument;
@@ -89,7 +90,8 @@ static void* fill(void* argument)
             memory = NULL;
             size = wanted;
             if (size > 0)
-                memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                memory =
+                    mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
             if (memory == MAP_FAILED)
                 give_up("cannot have %" PRIu64 " bytes of memory", size);
         }

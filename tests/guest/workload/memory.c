@@ -87,8 +87,9 @@ static void work(struct writer* writer, uint32_t writes, uint32_t checks)
         verify_page(own_page(writer, writer->next_verified++));
 }
 
-/// Paced by the tick, a millisecond if nobody says otherwise. What a pause or a slow host made it miss is not made up for, so that
-/// the rate seen from outside is the rate that the guest was able to keep.
+/// Paced by the tick, a millisecond if nobody says otherwise. What a pause or a slow host made it
+/// miss is not made up for, so that the rate seen from outside is the rate that the guest was able
+/// to keep.
 static void* write_pages(void* argument)
 {
     const uint64_t tick = options.tick * 1000000ull;

@@ -18,8 +18,7 @@ public:
     void observe(const Surroundings&) override { ++observed; }
     [[nodiscard]] std::vector<ShownHotspot> hotspots() const override { return spots; }
     [[nodiscard]] ChosenPlan plan() override { return next; }
-    [[nodiscard]] Result<ChosenMove> choose(const std::string& vm,
-                                            const std::string& host) override
+    [[nodiscard]] Result<ChosenMove> choose(const std::string& vm, const std::string& host) override
     {
         if (choice.vm != vm || (!host.empty() && choice.to != host))
             return fail(ErrorKind::Refused, "there is no room for it");
