@@ -76,7 +76,7 @@ def run_host(command: list[str], timeout: float) -> int:
     log = paths.BUILD / "lab" / "console.log"
     tally = None
     panicked = False
-    with open(log, "w", encoding="utf-8") as console:
+    with open(log, "w", encoding="utf-8", buffering=1) as console:
         host = subprocess.Popen(command, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                 errors="replace")
