@@ -44,7 +44,8 @@ def wait_for(what, limit: float = 60):
 
 def up(fleet: Fleet, vms: int) -> None:
     wait_for(lambda: len(fleet.qmp.execute("query-vms")) == vms
-             and all(host["state"] == "up" for host in fleet.qmp.execute("query-hosts")))
+             and all(host["state"] == "up" and host.get("load", {}).get("cores")
+                     for host in fleet.qmp.execute("query-hosts")))
 
 
 def runs_on(fleet: Fleet, name: str, host: str, limit: float = 60) -> None:
@@ -64,7 +65,7 @@ def test_a_hotspot_is_resolved(case, hotspot):
         story, failed = demo.run(scenario, 2, out)
         print(out.getvalue())
         assert not failed, out.getvalue()
-        assert story.kind == scenario.kind, story
+        assert scenario.kind in story.kinds, story
         assert story.source == "h1" and story.target == "h2", story
         assert story.cooled < 60, story  # 20 are wanted, and reached on a quiet machine: docs/balancer.md
         assert story.cause and story.why

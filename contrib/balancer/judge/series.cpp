@@ -38,12 +38,14 @@ void Series::add(float value, float seconds)
     const auto side = static_cast<int8_t>(residual > 0 ? 1 : -1);
     run_ = static_cast<int8_t>(!is_far ? 0 : run_ * side > 0 ? run_ + side : side);
     if (std::abs(run_) >= believed) {
+        // What it jumps to may be an edge of the jump: it begins anew, as the mean of what follows.
         level_ = value;
         run_ = 0;
+        count_ = 1;
         return;
     }
     const float taken = is_far ? std::clamp(residual, -limit, limit) : residual;
-    level_ += (1 - std::exp(-seconds / level_s)) * taken;
+    level_ += std::max(1 - std::exp(-seconds / level_s), 1.0F / float(count_ + 1)) * taken;
     // Early on the error is the mean of what was seen, not of what is long gone. A clipped residual
     // counts a little more than its limit, so that the error can grow.
     const float weight = std::max(1 - std::exp(-seconds / error_s), 1.0F / float(count_));

@@ -26,7 +26,7 @@ private:
     float level_ = 0;
     float error_ = 0;
     int8_t run_ = 0;    ///< far samples in a row; the sign tells the side
-    uint8_t count_ = 0; ///< saturates
+    uint8_t count_ = 0; ///< of samples since it began or jumped; saturates
 };
 
 /// A straight line through the last buckets, by medians: one wild sample does not turn it.

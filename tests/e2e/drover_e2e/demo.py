@@ -16,6 +16,7 @@ from .fleet import SINK, SINK_PORT, Control, Fleet, Guest, Slice
 
 LIMIT = 90.0  # seconds until the hotspot is over; 20 are wanted
 WANTED = 20.0
+CALM = 45.0  # seconds that the balancer watches before the load comes: booting guests are busy
 MIB = 1 << 20
 
 _COLOUR = sys.stdout.isatty()
@@ -30,9 +31,10 @@ class Story:
     """What happened, in seconds since the load began; absent: it did not."""
 
     hotspot: str
-    kind: str = ""
+    kinds: set = field(default_factory=set)
     found: float | None = None
     cause: str = ""
+    of_kind: bool = False  # `cause` is of the kind that was to come
     began: float | None = None
     moved: float | None = None
     cooled: float | None = None
@@ -40,6 +42,7 @@ class Story:
     source: str = ""
     target: str = ""
     why: str = ""
+    against: list = field(default_factory=list)  # what spoke against a move for a while
     downtime: float = 0
     samples: list = field(default_factory=list)  # (seconds, {host: parts of one})
 
@@ -70,12 +73,12 @@ class Scenario:
 
 SCENARIOS = {
     "cpu": Scenario("cpu", "both guests of h1 begin to compute, more than its slice of the processor has",
-                    "host-cpu", Slice(cores=0.9, memory="1GiB", link=20_000_000)),
+                    "host-cpu", Slice(cores=1.2, memory="1GiB", link=20_000_000)),
     "bandwidth": Scenario("bandwidth", "both guests of h1 begin to send, more than its uplink carries; "
                           "web1 was promised 3 MB/s", "vm-bandwidth",
                           Slice(cores=1.5, memory="1GiB", link=5_000_000), expected=3_000_000),
     "swap": Scenario("swap", "both guests of h1 begin to use more memory than its slice has: it swaps out",
-                     "host-swap", Slice(cores=1.5, memory="460MiB", link=20_000_000), memory="384M",
+                     "host-swap", Slice(cores=2.0, memory="460MiB", link=20_000_000), memory="384M",
                      needs_swap=True, other_memory="1000MiB"),
 }
 
@@ -144,15 +147,24 @@ def follow(fleet: Fleet, scenario: Scenario, story: Story, show: Show, start: fl
         hotspots = [h for h in fleet.qmp.execute("query-hotspots") if h["host"] == "h1"]
         moves = fleet.qmp.execute("query-migrations")
         story.samples.append((now, {host["name"]: level(scenario, host) for host in hosts}))
-        if hotspots and story.found is None:
-            story.found, story.kind, story.cause = now, hotspots[0]["kind"], hotspots[0]["cause"]
+        note_hotspots(story, scenario, hotspots, now)
         for move in moves:
             note_move(story, move, now)
         note_end(fleet, story, now)
         if story.moved is not None and not hotspots and not open_moves(moves):
             story.cooled = now
+        if story.began is None:
+            story.against = [entry["why"] for entry in fleet.qmp.execute("query-plan")["rejected"]][:3] or story.against
         show.draw((len(hotspots), tuple((m["id"], m["state"]) for m in moves)))
         time.sleep(max(0, 0.5 - (time.monotonic() - start - now)))  # the pace of the picture
+
+
+def note_hotspots(story: Story, scenario: Scenario, hotspots: list[dict], now: float) -> None:
+    for spot in hotspots:
+        story.kinds.add(spot["kind"])
+        if story.found is None or (spot["kind"] == scenario.kind and not story.of_kind):
+            story.found = now if story.found is None else story.found
+            story.cause, story.of_kind = spot["cause"], spot["kind"] == scenario.kind
 
 
 def open_moves(moves: list[dict]) -> list[dict]:
@@ -171,7 +183,7 @@ def note_end(fleet: Fleet, story: Story, now: float) -> None:
     if story.moved is not None:
         return
     done = [entry for entry in fleet.qmp.execute("query-history", limit=100)
-            if entry["what"] == "migration" and entry["text"] == "completed"]
+            if entry["what"] == "migration" and entry["text"] == "completed" and entry["from"] == "h1"]
     if done:
         first = done[-1]  # the newest come first
         story.moved = now
@@ -200,9 +212,18 @@ def seconds(value: float | None) -> str:
     return "never" if value is None else f"{value:.1f} s"
 
 
+def tell_why(fleet: Fleet, out) -> None:
+    """It took long, or did not come: what the balancer says to that."""
+    for entry in reversed(fleet.qmp.execute("query-history", limit=30)):
+        print(f"  {entry['what']} {entry['id']}: {entry['text'][:200]}", file=out)
+    for entry in fleet.qmp.execute("query-plan")["rejected"]:
+        print(f"  not {entry['vm']}: {entry['why']}", file=out)
+
+
 def report(story: Story, out) -> None:
-    print(f"""  hotspot    {story.kind or 'none'} on h1, found after {seconds(story.found)}: {story.cause}
+    print(f"""  hotspot    {', '.join(sorted(story.kinds)) or 'none'} on h1, found after {seconds(story.found)}: {story.cause}
   decision   {story.vm} from {story.source} to {story.target}, after {seconds(story.began)}: {story.why}
+  before     {'; '.join(story.against) or 'nothing spoke against it'}
   moved      after {seconds(story.moved)}, downtime {story.downtime * 1e3:.0f} ms
   resolved   {paint('1', 'after ' + seconds(story.cooled))} (wanted: {WANTED:.0f} s)""", file=out)
 
@@ -229,6 +250,8 @@ def run(scenario: Scenario, hosts: int, out) -> tuple[Story, int]:
         step(f"{len(guests)} guests boot", out)
         controls = boot(fleet, guests)
         fleet.start_balancer()
+        step(f"the balancer watches the calm fleet for {CALM:.0f} s", out)
+        time.sleep(CALM)
         step(scenario.words, out)
         story = Story(scenario.name)
         start = time.monotonic()
@@ -236,6 +259,8 @@ def run(scenario: Scenario, hosts: int, out) -> tuple[Story, int]:
         follow(fleet, scenario, story, Show(fleet, out), start)
         step("report", out)
         report(story, out)
+        if story.cooled is None or story.cooled > WANTED:
+            tell_why(fleet, out)
         for control in controls.values():
             control.close()
         step("verified", out)
@@ -263,6 +288,7 @@ def main() -> int:
             return 1
         story, failed = run(scenario, options.hosts, out)
     if options.json:
+        story.kinds = sorted(story.kinds)
         print(json.dumps({key: value for key, value in vars(story).items() if key != "samples"}))
     return 1 if failed else 0
 

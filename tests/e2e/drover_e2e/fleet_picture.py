@@ -41,7 +41,7 @@ def draw(story) -> str:
     names = sorted({name for _, hosts in story.samples for name in hosts})
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
              'font-family="sans-serif">', f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
-             _text(_LEFT, 28, f"A hotspot ({story.kind}) comes, and is resolved", 16),
+             _text(_LEFT, 28, f"A hotspot ({', '.join(sorted(story.kinds))}) comes, and is resolved", 16),
              _text(_LEFT, 48, _TITLES.get(story.hotspot, ""), 12)]
     for value in (0, 0.5, 1.0):
         parts.append(f'<line x1="{_LEFT}" y1="{y(value):.1f}" x2="{_WIDTH - _RIGHT}" y2="{y(value):.1f}" '

@@ -29,13 +29,11 @@ def file_if(needed: bool):
     if os.geteuid() != 0:
         yield "it has no swap, and only root may add some"
         return
-    path = paths.BUILD / "swapfile"
+    path = paths.BUILD / f"swapfile-{os.getpid()}"
     with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         os.posix_fallocate(file.fileno(), 0, SIZE)
     try:
-        why = _run("mkswap", str(path)) or _run("swapon", str(path))
-        yield why
-        if why is None:
-            _run("swapoff", str(path))
+        yield _run("mkswap", str(path)) or _run("swapon", str(path))
     finally:
+        _run("swapoff", str(path))  # fails if it never was on, and no harm is done
         path.unlink()

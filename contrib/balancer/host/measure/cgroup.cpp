@@ -65,6 +65,8 @@ void parse_memory_stat(std::string_view text, CgroupUsage& usage)
             usage.swapped_in = value;
         if (name == "pswpout")
             usage.swapped_out = value;
+        if (name == "pgmajfault")
+            usage.major_faults = value;
     });
 }
 
@@ -75,6 +77,8 @@ void parse_memory_stat_v1(std::string_view text, CgroupUsage& usage)
             add(usage.memory, value);
         if (name == "total_swap")
             usage.swap = value;
+        if (name == "total_pgmajfault")
+            usage.major_faults = value;
     });
 }
 

@@ -21,6 +21,7 @@ struct CgroupUsage {
     std::optional<uint64_t> swap;         ///< bytes
     std::optional<uint64_t> swapped_in;   ///< pages since it was made
     std::optional<uint64_t> swapped_out;
+    std::optional<uint64_t> major_faults; ///< pages read from swap or from files
 };
 
 /// Version 2's cpu.stat.

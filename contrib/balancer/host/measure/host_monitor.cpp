@@ -185,10 +185,15 @@ void HostMonitor::slice_swap_rates(const CgroupUsage& group)
         load_.swap_out = group_pages_.out.rate(*group.swapped_out, elapsed_) * page_;
         return;
     }
-    const double growth = load_.swap_used - slice_swapped_.value_or(load_.swap_used);
+    const double grown = load_.swap_used - slice_swapped_.value_or(load_.swap_used);
     slice_swapped_ = load_.swap_used;
-    load_.swap_in = elapsed_ > 0 ? std::max(0.0, -growth) / elapsed_ : 0;
-    load_.swap_out = elapsed_ > 0 ? std::max(0.0, growth) / elapsed_ : 0;
+    const double growth = elapsed_ > 0 ? grown / elapsed_ : 0;
+    // Where as much comes in as goes out nothing grows. What comes in is seen by faults, which may
+    // be of files too, and is no more than the machine reads from swap.
+    const double faults = group_faults_.rate(group.major_faults.value_or(0), elapsed_) * page_;
+    const double in = std::min(faults, load_.swap_in);
+    load_.swap_in = std::max(in, -growth);
+    load_.swap_out = std::max(growth + in, 0.0);
 }
 
 void HostMonitor::slice_pressure(Surroundings& around)

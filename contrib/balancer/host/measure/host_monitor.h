@@ -90,6 +90,7 @@ private:
     measure::Counter group_cpu_;
     measure::Counter group_throttled_;
     Swap group_pages_;
+    measure::Counter group_faults_;
     std::optional<double> slice_swapped_; // bytes, in the sample before
 };
 
