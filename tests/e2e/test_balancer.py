@@ -48,6 +48,17 @@ def up(fleet: Fleet, vms: int) -> None:
                      for host in fleet.qmp.execute("query-hosts")))
 
 
+def migrate(fleet: Fleet, vm: str, host: str) -> None:
+    """As soon as the balancer has heard enough of the hosts to dare it."""
+    def begun():
+        try:
+            return fleet.drover("migrate", vm, host)
+        except RuntimeError as error:
+            assert "nothing was heard" in str(error), error
+            return None
+    wait_for(begun, 10)
+
+
 def runs_on(fleet: Fleet, name: str, host: str, limit: float = 60) -> None:
     wait_for(lambda: fleet.where(name) == [host], limit)
     path = fleet.hosts[host].directory / "run" / name / "control.sock"
@@ -90,7 +101,7 @@ def test_recommended_moves_wait_for_approval(case):
 def test_a_move_by_hand_and_its_history(case):
     fleet = fleet_with(case, [("web1", "h1")], mode="off")
     up(fleet, 1)
-    fleet.drover("migrate", "web1", "h2")
+    migrate(fleet, "web1", "h2")
     runs_on(fleet, "web1", "h2")
     wait_for(lambda: not fleet.qmp.execute("query-migrations")
              or all(m["state"] == "closed" for m in fleet.qmp.execute("query-migrations")))
@@ -114,7 +125,7 @@ def test_evacuation(case):
 def test_a_death_in_mid_migration(case, victim):
     fleet = fleet_with(case, [("web1", "h1")], mode="off", more='[limits]\nmigration-bandwidth = "8MB/s"')
     up(fleet, 1)
-    fleet.qmp.execute("migrate", vm="web1", host="h2")
+    migrate(fleet, "web1", "h2")
     wait_for(lambda: any(m.get("status") == "active" for m in fleet.qmp.execute("query-migrations")))
     if victim in ("balancer", "all"):
         fleet.balancer.kill()

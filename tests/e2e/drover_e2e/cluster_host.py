@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What runs on an emulated host of the cluster lab, as process 1: network, swap, droverd; on host 1 the
-tests, on the others one guest that idles.
+"""What runs on an emulated host of the cluster lab, as process 1: network, swap, droverd and, on host 1, the
+tests.
 
 python3 -m drover_e2e.cluster_host NUMBER [ARGUMENT OF THE RUNNER…]"""
 
@@ -78,7 +78,6 @@ def run_host(number: int, arguments: list[str]) -> None:
     if number == 1:
         sh("python3", "-m", "drover_e2e.runner", "/drover/tests/cluster", *arguments)
         return
-    create(Guest("idle", "10.80.2.1", memory="96M", accel="kvm"))
     while True:  # until the lab ends us
         time.sleep(3600)
 

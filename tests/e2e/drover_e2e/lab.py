@@ -19,11 +19,11 @@ _TALLY = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
 
 
 def host_command(test_filter: str, repeat: int, memory: int = 3072, words: str = "",
-                 devices: tuple[str, ...] = ()) -> list[str]:
+                 devices: tuple[str, ...] = (), smp: int = 2) -> list[str]:
     words = f"console=ttyS0 quiet panic=-1 lab.repeat={repeat} {words}"
     words += f" lab.filter={test_filter}" if test_filter else ""
     return [paths.QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "max,+svm,+npt", "-smp", "2",
+            "-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "max,+svm,+npt", "-smp", str(smp),
             "-m", str(memory), "-kernel", paths.guest_file("vmlinuz"),
             "-initrd", str(paths.BUILD / "lab" / "initrd"), "-append", words, "-serial", "stdio",
             *devices]
@@ -46,8 +46,9 @@ def cluster_command(number: int, directory: Path, test_filter: str, repeat: int)
         devices += ["-netdev", f"dgram,id={net},local.type=unix,local.path={here},"
                     f"remote.type=unix,remote.path={there}",
                     "-device", f"virtio-net-pci,netdev={net},mac={mac},romfile="]
+    # One vCPU each: this machine has two cores, and QEMU's emulation of SVM is sounder so.
     return host_command(test_filter, repeat, MEMORY_OF[number], f"lab.cluster={number}",
-                        tuple(devices))
+                        tuple(devices), smp=1)
 
 
 BOOT_S = 240.0  # usually 40
@@ -65,14 +66,20 @@ def run_cluster(test_filter: str, repeat: int, timeout: float) -> int:
                                       stdin=subprocess.DEVNULL, stdout=console,
                                       stderr=subprocess.STDOUT)
             try:
-                return run_host(cluster_command(1, Path(directory), test_filter, repeat), timeout)
+                return run_host(cluster_command(1, Path(directory), test_filter, repeat), timeout,
+                                second)
             finally:
                 second.kill()
                 second.wait()
 
 
-def run_host(command: list[str], timeout: float) -> int:
-    """Shows the results as they come; 0 if no test failed."""
+def die_together(companion: subprocess.Popen, host: subprocess.Popen) -> None:
+    companion.wait()
+    host.kill()
+
+
+def run_host(command: list[str], timeout: float, companion: subprocess.Popen | None = None) -> int:
+    """Shows the results as they come; 0 if no test failed. Without its companion it is of no use."""
     log = paths.BUILD / "lab" / "console.log"
     tally = None
     panicked = False
@@ -80,6 +87,8 @@ def run_host(command: list[str], timeout: float) -> int:
         host = subprocess.Popen(command, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                 errors="replace")
+        if companion:
+            threading.Thread(target=die_together, args=(companion, host), daemon=True).start()
         limit = threading.Timer(timeout, host.kill)
         limit.start()
         boot_limit = threading.Timer(BOOT_S, host.kill)
@@ -101,6 +110,7 @@ def run_host(command: list[str], timeout: float) -> int:
         boot_limit.cancel()
     if tally is None:
         how = ("its kernel panicked" if panicked else
+               "the other host died" if companion and companion.poll() is not None else
                f"it was not up within {BOOT_S:.0f} s" if code < 0 and not up else
                f"it did not come to its end in {timeout:.0f} s" if code < 0 else
                f"it reset by itself (QEMU's exit code: {code})")
