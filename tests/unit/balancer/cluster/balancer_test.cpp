@@ -132,6 +132,30 @@ TEST_F(BalancerTest, recommends_and_waits_for_approval)
     EXPECT_EQ(judge_.over[0].outcome, "completed");
 }
 
+TEST_F(BalancerTest, bounds_what_a_migration_may_use)
+{
+    config_.mode = Mode::Automatic;
+    for (HostConfig& host : config_.hosts) // the tighter of two ends counts
+        host.limits.bandwidth = host.name == "b" ? 25e6 : 80e6;
+    const std::pair<const char*, const char*> cases[] = {
+        {"", "bandwidth=25000000"},
+        {"downtime=50ms,bandwidth=0", "downtime=50ms,bandwidth=0,bandwidth=25000000"},
+        {"bandwidth=10MB/s", "bandwidth=10MB/s"},
+        {"bandwidth=1G", "bandwidth=1G,bandwidth=25000000"}};
+    for (const auto& [own, asked] : cases) {
+        fleet_.policy_asked.clear();
+        start();
+        judge_.next.moves = {move("web", fleet_.host_of("web"), "b")};
+        judge_.next.moves[0].policy = own;
+        if (fleet_.host_of("web") == "b")
+            judge_.next.moves[0].to = "a";
+        live(5);
+        judge_.next = {};
+        live(60);
+        EXPECT_EQ(fleet_.policy_asked, asked);
+    }
+}
+
 TEST_F(BalancerTest, refuses_to_approve_what_the_world_no_longer_wants)
 {
     judge_.next.moves = {move("web", "a", "b")};

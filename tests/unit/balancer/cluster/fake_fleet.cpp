@@ -197,6 +197,7 @@ HostDoor::Answer FakeFleet::migrate(const std::string& name, const Json& argumen
         return refused("no VM " + vm + " runs here", "DeviceNotFound");
     if (!emulator->second.migration.empty())
         return refused(vm + " is being moved");
+    policy_asked = json_string(arguments, "policy");
     host.records[id] = {"source"};
     Transfer& transfer = transfers_[id];
     transfer.vm = vm;

@@ -64,6 +64,7 @@ public:
     /// Puts a second emulator in the list, as a host would whose records are wrong.
     void claim(const std::string& vm, const std::string& host);
     int forecasts_asked = 0;
+    std::string policy_asked; ///< by the last vm-migrate
     /// Cores that each guest uses; each host has 4.
     void set_vm_cpu(double cores) { vm_cpu_ = cores; }
 
