@@ -123,7 +123,7 @@ def test_evacuation(case):
 
 @test(timeout=240, victim=["balancer", "source", "target", "all"])
 def test_a_death_in_mid_migration(case, victim):
-    fleet = fleet_with(case, [("web1", "h1")], mode="off", more='[limits]\nmigration-bandwidth = "4MB/s"')
+    fleet = fleet_with(case, [("web1", "h1")], mode="off", more='[limits]\nmigration-bandwidth = "8MB/s"')
     up(fleet, 1)
     migrate(fleet, "web1", "h2")
     wait_for(lambda: any(m.get("status") == "active" for m in fleet.qmp.execute("query-migrations")))
