@@ -6,6 +6,7 @@ python3 -m drover_e2e.lab [cluster] [--filter TEXT] [--repeat N] [--timeout SECO
 
 import argparse
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ import threading
 from pathlib import Path
 
 from . import paths
+from .fleet import SINK
 
 _RESULT = re.compile(r"^(PASS|FAIL|SKIP) |^    ")
 _TALLY = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
@@ -33,22 +35,23 @@ MEMORY_OF = {1: 1250, 2: 2600}  # MiB: host 1 is to run out of it
 SWAP_BYTES = 512 << 20
 
 
-def cluster_command(number: int, directory: Path, test_filter: str, repeat: int) -> list[str]:
-    """Host `number` of two. Datagrams over UNIX sockets need no order of starting."""
+def cluster_command(number: int, directory: Path, sink: int, test_filter: str, repeat: int) -> list[str]:
+    """Host `number` of two. They see each other by datagrams over UNIX sockets, which need no order of
+    starting; what their guests send goes out by another link, to this machine's UDP port `sink`."""
     swap = directory / f"swap{number}"
     with open(swap, "wb") as file:
         file.truncate(SWAP_BYTES)
     devices = ["-drive", f"file={swap},if=none,id=swap,format=raw,cache=unsafe",
                "-device", "virtio-blk-pci,drive=swap"]
-    for net in ("moves", "guests"):
-        here, there = directory / f"{net}{number}", directory / f"{net}{3 - number}"
-        mac = f"52:54:00:81:{0 if net == 'moves' else 1:02x}:{number:02x}"
-        devices += ["-netdev", f"dgram,id={net},local.type=unix,local.path={here},"
-                    f"remote.type=unix,remote.path={there}",
-                    "-device", f"virtio-net-pci,netdev={net},mac={mac},romfile="]
+    here, there = directory / f"moves{number}", directory / f"moves{3 - number}"
+    links = {"moves": f"dgram,local.type=unix,local.path={here},remote.type=unix,remote.path={there}",
+             "guests": f"user,net=10.80.0.0/16,host={SINK},restrict=off"}
+    for index, (net, backend) in enumerate(links.items()):
+        devices += ["-netdev", f"{backend},id={net}", "-device",
+                    f"virtio-net-pci,netdev={net},mac=52:54:00:81:{index:02x}:{number:02x},romfile="]
     # One vCPU each: this machine has two cores, and QEMU's emulation of SVM is sounder so.
-    return host_command(test_filter, repeat, MEMORY_OF[number], f"lab.cluster={number}",
-                        tuple(devices), smp=1)
+    words = f"lab.cluster={number} lab.sink={sink}"
+    return host_command(test_filter, repeat, MEMORY_OF[number], words, tuple(devices), smp=1)
 
 
 BOOT_S = 240.0  # usually 40
@@ -60,17 +63,19 @@ class HostDied(Exception):
 
 def run_cluster(test_filter: str, repeat: int, timeout: float) -> int:
     """As run_host(), of host 1, while host 2 is there."""
-    with tempfile.TemporaryDirectory(prefix="drover-lab-") as directory:
-        with open(paths.BUILD / "lab" / "console2.log", "wb") as console:
-            second = subprocess.Popen(cluster_command(2, Path(directory), "", 1),
-                                      stdin=subprocess.DEVNULL, stdout=console,
-                                      stderr=subprocess.STDOUT)
-            try:
-                return run_host(cluster_command(1, Path(directory), test_filter, repeat), timeout,
-                                second)
-            finally:
-                second.kill()
-                second.wait()
+    with tempfile.TemporaryDirectory(prefix="drover-lab-") as directory, \
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink, \
+            open(paths.BUILD / "lab" / "console2.log", "wb") as console:
+        sink.bind(("127.0.0.1", 0))  # nobody reads: what overflows is dropped, and nobody is told
+        first, second = (cluster_command(number, Path(directory), sink.getsockname()[1], words, times)
+                         for number, words, times in ((1, test_filter, repeat), (2, "", 1)))
+        companion = subprocess.Popen(second, stdin=subprocess.DEVNULL, stdout=console,
+                                     stderr=subprocess.STDOUT)
+        try:
+            return run_host(first, timeout, companion)
+        finally:
+            companion.kill()
+            companion.wait()
 
 
 def die_together(companion: subprocess.Popen, host: subprocess.Popen) -> None:

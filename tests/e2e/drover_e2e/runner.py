@@ -142,6 +142,9 @@ def show(outcome: Outcome, options) -> None:
     line = f"{word} {outcome.job.shown} {outcome.seconds:.1f}s"
     if outcome.result == "SKIP":
         line += " " + outcome.text.splitlines()[-1].removeprefix("SKIP: ")
+    if outcome.result == "PASS":  # what a test tells of what it measured
+        line += "".join("\n    " + text.removeprefix("TOLD ") for text in outcome.text.splitlines()
+                        if text.startswith("TOLD "))
     if outcome.result == "FAIL":
         line += "\n" + "\n".join("    " + text for text in outcome.text.splitlines()[-40:])
     print(line, flush=True)
