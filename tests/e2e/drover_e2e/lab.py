@@ -31,7 +31,7 @@ def host_command(test_filter: str, repeat: int, memory: int = 3072, words: str =
             *devices]
 
 
-MEMORY_OF = {1: 1250, 2: 2600}  # MiB: host 1 is to run out of it
+MEMORY_OF = {1: 640, 2: 1200}  # MiB: host 1 is to run out of it
 SWAP_BYTES = 512 << 20
 
 

@@ -16,7 +16,7 @@
 /// ends after the seconds that "end" gave.
 ///   cpu PERCENT             keeps every CPU busy for so much of the time
 ///   net HOST:PORT RATE      sends so many bytes a second there (UDP); rate 0: nothing
-///   memory BYTES            keeps writing that much memory, over and over
+///   memory BYTES [RATE]     keeps writing that much memory, over and over; so many bytes a second
 ///   end SECONDS             so long from now; 0: never
 ///   status                  "alive SECONDS errors N": the guest runs, and its memory is as it was
 
@@ -25,6 +25,7 @@ enum { period_ns = 20000000, idle_ns = 100000000, datagram = 1400, page = 4096 }
 static atomic_uint_fast32_t busy_percent;
 static atomic_uint_fast64_t net_rate;
 static atomic_uint_fast64_t wanted_memory;
+static atomic_uint_fast64_t memory_rate; ///< bytes/s; 0: as fast as it can, with pauses
 static char net_target[64];
 static atomic_uint_fast64_t end_ns; ///< when all load ends; 0: never
 
@@ -102,9 +103,15 @@ static void* fill(void* argument)
             if (memory == MAP_FAILED)
                 give_up("cannot have %" PRIu64 " bytes of memory", size);
         }
-        for (uint64_t at = 0; at < size && atomic_load(&wanted_memory) == wanted; at += page)
+        const uint64_t rate = atomic_load(&memory_rate);
+        const uint64_t start = now_ns();
+        for (uint64_t at = 0; at < size && atomic_load(&wanted_memory) == wanted; at += page) {
             memset(memory + at, round, 64);
-        sleep_until(now_ns() + (size > 0 ? 10 : 1) * (uint64_t)idle_ns);
+            if (rate > 0 && at % (256 * page) == 0)
+                sleep_until(start + (uint64_t)((double)at / (double)rate * 1e9));
+        }
+        if (size == 0 || rate == 0)
+            sleep_until(now_ns() + (size > 0 ? 10 : 1) * (uint64_t)idle_ns);
     }
     return NULL;
 }
@@ -112,13 +119,15 @@ static void* fill(void* argument)
 static void carry_out(const char* line, FILE* answers)
 {
     uint64_t number;
+    uint64_t rate = 0;
     char target[sizeof(net_target)];
     if (sscanf(line, "cpu %" SCNu64, &number) == 1 && number <= 100) {
         atomic_store(&busy_percent, (uint_fast32_t)number);
     } else if (sscanf(line, "net %63s %" SCNu64, target, &number) == 2) {
         memcpy(net_target, target, sizeof(target));
         atomic_store(&net_rate, number);
-    } else if (sscanf(line, "memory %" SCNu64, &number) == 1) {
+    } else if (sscanf(line, "memory %" SCNu64 " %" SCNu64, &number, &rate) >= 1) {
+        atomic_store(&memory_rate, rate);
         atomic_store(&wanted_memory, number);
     } else if (sscanf(line, "end %" SCNu64, &number) == 1) {
         atomic_store(&end_ns, number > 0 ? now_ns() + number * 1000000000 : 0);
