@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A real fleet under faults: guests are moved to and fro while daemons are killed, links are cut and
-sockets are fed with garbage. No guest may be lost, doubled or stuck.
+"""A real fleet under faults: guests are moved to and fro while daemons are killed, links are cut, disks are
+full, clocks jump and sockets are fed with garbage. No guest may be lost, doubled or stuck.
 
 python3 -m drover_e2e.faults [--faults N] [--seed S] [--json]"""
 
@@ -59,6 +59,21 @@ class Ordeal:
             except OSError:
                 pass  # it was thrown out: good
 
+    def fill_disk(self) -> None:
+        disk = self.random.choice(list(self.fleet.disks.values()))
+        disk.fill()
+        self.ask_for_a_move()
+        self._pause(self.random.uniform(0.1, 1.0))
+        disk.free()
+
+    def move_clock(self) -> None:
+        """There and back: far away a host's word does not count, and no guest would be moved."""
+        clock = self.random.choice(list(self.fleet.clocks.values()))
+        clock.move(self.random.choice([-86400, -3600, -10, 10, 3600, 86400]))
+        self.ask_for_a_move()
+        self._pause(self.random.uniform(0.1, 1.5))
+        clock.move(0)
+
     def ask_for_a_move(self) -> None:
         name = self.random.choice(GUESTS)
         try:
@@ -98,7 +113,11 @@ class Ordeal:
         return f"where: {wrong}" if wrong else ""
 
     def run(self, faults: int, out) -> None:
-        kinds = [self.kill_droverd, self.kill_balancer, self.cut_link, self.send_garbage]
+        kinds = [self.kill_droverd, self.kill_balancer, self.cut_link, self.send_garbage, self.move_clock]
+        if self.fleet.disks:
+            kinds.append(self.fill_disk)
+        else:
+            print("  no disk is filled: we may mount none", file=out)
         for number in range(faults):
             if self.random.random() < 0.7:
                 self.ask_for_a_move()
@@ -129,7 +148,7 @@ class Ordeal:
 
 def ordeal(faults: int, seed: int, out) -> dict:
     fleet = Fleet(2, Slice(cores=1.0, link=50_000_000), mode="recommend",
-                  more="[limits]\nmigration-bandwidth = \"20MB/s\"")
+                  more="[limits]\nmigration-bandwidth = \"20MB/s\"", faulty=True)
     try:
         for number, name in enumerate(GUESTS):
             host = fleet.hosts["h2" if name.startswith("db") else "h1"]
@@ -141,7 +160,7 @@ def ordeal(faults: int, seed: int, out) -> dict:
         run.run(faults, out)
         settled = run.wait_until_settled()
         history = fleet.qmp.execute("query-history", limit=100000)
-        done = sum(entry["what"] == "completed" for entry in history)
+        done = sum((entry["what"], entry["text"]) == ("migration", "completed") for entry in history)
         return {"faults": faults, "seed": seed, **run.counts, "moves-asked": run.moves,
                 "moves-completed": done, "lost": 0, "doubled": 0, "settled-after": round(settled, 1),
                 "seconds": round(time.monotonic() - start, 1)}

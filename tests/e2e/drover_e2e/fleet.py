@@ -16,6 +16,7 @@ from pathlib import Path
 
 from . import paths
 from .emulator import _die_with_parent
+from .faulty import Clock, SmallDisk
 from .net import Namespace
 from .qmp import Qmp
 
@@ -33,11 +34,15 @@ class Slice:
 
 
 class Fleet:
-    """Everything is gone when it is closed. `limits` are lines for the balancer's file."""
+    """Everything is gone when it is closed. `more` are lines for the balancer's file. With `faulty`, each
+    daemon has a disk that can be filled (where we may mount one) and a wall clock that can be moved."""
 
     def __init__(self, hosts: int = 2, slices: Slice = Slice(), mode: str = "automatic",
-                 more: str = "", own_slices: dict[str, Slice] | None = None):
+                 more: str = "", own_slices: dict[str, Slice] | None = None, faulty: bool = False):
         self.directory = Path(tempfile.mkdtemp(prefix="drover-fleet-"))
+        self.faulty = faulty
+        self.disks: dict[str, SmallDisk] = {}
+        self.clocks: dict[str, Clock] = {}
         self.core = Namespace()
         self.hosts: dict[str, Host] = {}
         self.balancer: Daemon | None = None
@@ -52,6 +57,17 @@ class Fleet:
         except BaseException:
             self.close()
             raise
+
+    def part(self, name: str) -> tuple[Path, dict[str, str]]:
+        """The directory of a daemon, and what it needs in its environment."""
+        directory = self.directory / name
+        if not directory.exists():
+            directory.mkdir()
+            if self.faulty:
+                self.clocks[name] = Clock(self.directory / f"{name}.clock")
+                if disk := SmallDisk.mount(directory):
+                    self.disks[name] = disk
+        return directory, self.clocks[name].environment if self.faulty else {}
 
     def _make_core(self) -> None:
         run = self.core.run
@@ -79,10 +95,10 @@ class Fleet:
         self.config.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def start_balancer(self) -> None:
-        (self.directory / "balancer").mkdir(exist_ok=True)
+        _, environment = self.part("balancer")
         self.balancer = Daemon("drover-balancer", ["--config", str(self.config)],
                                self.directory / "balancer.log", Namespace.host(),
-                               self.directory / "balancer.sock")
+                               self.directory / "balancer.sock", environment)
         self._qmp = None
 
     @property
@@ -112,20 +128,24 @@ class Fleet:
             host.close()
         self._sink.close()
         self.core.close()
+        for disk in self.disks.values():
+            disk.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class Daemon:
     """A program of ours that opens a UNIX socket when it is ready."""
 
-    def __init__(self, program: str, words: list[str], log: Path, namespace: Namespace, sock: Path):
+    def __init__(self, program: str, words: list[str], log: Path, namespace: Namespace, sock: Path,
+                 environment: dict[str, str] | None = None):
         self.program = program
         self.log = log
         sock.unlink(missing_ok=True)
         with open(log, "ab") as out:
             self.process = subprocess.Popen(
                 namespace.prefix() + [str(BIN / program), *words], stdin=subprocess.DEVNULL,
-                stdout=out, stderr=out, preexec_fn=_die_with_parent)
+                stdout=out, stderr=out, preexec_fn=_die_with_parent,
+                env={**os.environ, **(environment or {})})
         self._wait_for(sock)
 
     def _wait_for(self, sock: Path) -> None:
@@ -163,8 +183,7 @@ class Host:
         self.name = name
         self.slice = part
         self.namespace = Namespace()
-        self.directory = fleet.directory / name
-        self.directory.mkdir()
+        self.directory, self._environment = fleet.part(name)
         self.socket = self.directory / "droverd.sock"
         self._qmp: Qmp | None = None
         self._connect(number)
@@ -206,7 +225,8 @@ capacity = {self.slice.link}
 
     def start(self) -> None:
         self.daemon = Daemon("droverd", ["--config", str(self.config)],
-                             self.directory / "droverd.log", self.namespace, self.socket)
+                             self.directory / "droverd.log", self.namespace, self.socket,
+                             self._environment)
         self._qmp = None
 
     def kill(self) -> None:

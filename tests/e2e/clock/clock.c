@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Preloaded into a program under test: moves its wall clock by the seconds (a double) in the file
+// that DROVER_TEST_CLOCK names, which may change at any time. The monotonic clock stays.
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+static const volatile double* offset;
+
+__attribute__((constructor)) static void map_offset(void)
+{
+    const char* name = getenv("DROVER_TEST_CLOCK");
+    const int fd = name ? open(name, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return;
+    const void* mapped = mmap(NULL, sizeof(*offset), PROT_READ, MAP_SHARED, fd, 0);
+    close(fd);
+    if (mapped != MAP_FAILED)
+        offset = mapped;
+}
+
+__attribute__((visibility("default"))) int clock_gettime(clockid_t clock, struct timespec* now)
+{
+    const int result = (int)syscall(SYS_clock_gettime, clock, now);
+    if (result == 0 && offset && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+        now->tv_sec += (time_t)floor(*offset);
+    return result;
+}
+
+__attribute__((visibility("default"))) int gettimeofday(struct timeval* restrict now,
+                                                        void* restrict zone)
+{
+    (void)zone;
+    struct timespec exact;
+    const int result = clock_gettime(CLOCK_REALTIME, &exact);
+    now->tv_sec = exact.tv_sec;
+    now->tv_usec = exact.tv_nsec / 1000;
+    return result;
+}
+
+__attribute__((visibility("default"))) time_t time(time_t* now)
+{
+    struct timespec exact;
+    clock_gettime(CLOCK_REALTIME, &exact);
+    if (now)
+        *now = exact.tv_sec;
+    return exact.tv_sec;
+}
