@@ -62,13 +62,14 @@ build_guest() {
     tests/guest/build-guest "$build_dir/guest"
 }
 
-# build_programs DIRECTORY MESON_OPTION…: everything, quietly unless it fails.
+# build_programs DIRECTORY MESON_OPTION…: everything, quietly unless it fails. With -g1, which is enough for
+# backtraces, GCC takes two thirds of the time; `meson configure build -Dcpp_args= -Dc_args=` for a debugger.
 build_programs() {
     local directory=$1
     shift
     if [ ! -e "$directory/build.ninja" ]; then
         mkdir -p "$directory"
-        meson setup "$directory" "$@" >"$directory/setup.log" 2>&1 </dev/null || {
+        meson setup "$directory" -Dcpp_args=-g1 -Dc_args=-g1 "$@" >"$directory/setup.log" 2>&1 </dev/null || {
             cat "$directory/setup.log" >&2
             die "meson setup $directory failed"
         }
@@ -87,6 +88,13 @@ own_files() {
     git ls-files --cached --others --exclude-standard -- "$@" | while read -r file; do
         [ -e "$file" ] && echo "$file"
     done
+}
+
+# tidy OPTION…: clang-tidy over all sources. Clang 16 has all of C++23 that we use but a macro that GCC's <expected> asks for.
+tidy() {
+    own_files '*.cpp' ':!tests/' | xargs -r -P "$jobs" -n 4 clang-tidy-16 --quiet -p "$build_dir" "$@" \
+        --extra-arg=-std=c++2b --extra-arg=-U__cpp_concepts --extra-arg=-D__cpp_concepts=202002L \
+        --extra-arg=-Wno-builtin-macro-redefined
 }
 
 # harness MODULE ARGUMENT…: runs a module of the end-to-end harness. Without root it gets a user

@@ -65,7 +65,7 @@ def runs_on(fleet: Fleet, name: str, host: str, limit: float = 60) -> None:
     assert fleet.hosts[host].control(name).tell("status").endswith("errors 0"), path
 
 
-@test(timeout=240, hotspot=["cpu", "bandwidth", "swap"])
+@test(timeout=240, alone=True, hotspot=["cpu", "bandwidth", "swap"])
 def test_a_hotspot_is_resolved(case, hotspot):
     need_namespaces()
     scenario = demo.SCENARIOS[hotspot]

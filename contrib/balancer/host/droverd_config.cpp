@@ -134,6 +134,9 @@ Status read_slice(const Json& table, SliceConfig& slice)
     reader.number("cores", 0.01, 4096, slice.cores);
     reader.bytes("memory", slice.memory);
     reader.bytes("link", slice.link);
+    reader.text("cgroup", slice.cgroup);
+    if (slice.cgroup.find('/') != std::string::npos || slice.cgroup.starts_with("."))
+        reader.wrong("cgroup", "must be one name, without \"/\"");
     return reader.end();
 }
 

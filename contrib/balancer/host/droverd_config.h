@@ -12,8 +12,9 @@ namespace drover::balancer {
 struct SliceConfig {
     bool given = false;
     double cores = 0;
-    double memory = 0; ///< bytes
-    double link = 0;   ///< bytes/s, each direction
+    double memory = 0;  ///< bytes
+    double link = 0;    ///< bytes/s, each direction
+    std::string cgroup; ///< its control group, a name without "/"; default: drover-NAME
 };
 
 struct NicConfig {

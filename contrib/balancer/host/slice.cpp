@@ -74,7 +74,7 @@ SliceGroup make_slice_group(const DroverdConfig& config, const std::string& root
     SliceGroup slice;
     if (!config.slice.given)
         return slice;
-    slice.cgroup = "drover-" + config.name;
+    slice.cgroup = config.slice.cgroup.empty() ? "drover-" + config.name : config.slice.cgroup;
     const std::string base = root + "sys/fs/cgroup";
     const bool v2 = exists(base + "/cgroup.controllers");
     if (v2) // the root group's children may use these controllers only if it says so

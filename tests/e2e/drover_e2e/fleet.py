@@ -2,6 +2,7 @@
 """Hosts on this machine: each a network namespace with a droverd that has a slice of the machine, and
 one drover-balancer over them. Guests hang on a bridge of their host; its uplink is limited."""
 
+import contextlib
 import json
 import os
 import select
@@ -23,6 +24,7 @@ from .qmp import Qmp
 BIN = paths.BUILD / "bin"
 SINK = "10.80.0.1"  # where guests send to
 SINK_PORT = 9
+CGROUPS = Path("/sys/fs/cgroup")
 GUEST_LOAD = "drover.mem=16M drover.dirty=20 drover.verify=50 drover.tick=100"
 
 
@@ -185,6 +187,7 @@ class Host:
         self.namespace = Namespace()
         self.directory, self._environment = fleet.part(name)
         self.socket = self.directory / "droverd.sock"
+        self.cgroup = f"{fleet.directory.name}-{name}"  # other fleets may run beside this one
         self._qmp: Qmp | None = None
         self._connect(number)
         self._write_config(number)
@@ -216,6 +219,7 @@ socket = "{self.socket}"
 [slice]
 cores = {self.slice.cores}
 memory = "{self.slice.memory}"
+cgroup = "{self.cgroup}"
 [migration]
 address = "10.81.0.{10 + number}"
 [[nic]]
@@ -256,6 +260,18 @@ capacity = {self.slice.link}
             print(f"closing {self.name}: {error}")
         self.daemon.stop()
         self.namespace.close()
+        self._remove_cgroups()
+
+    def _remove_cgroups(self) -> None:
+        """Which a droverd leaves to its guests. A guest that was killed is gone a moment later."""
+        for group in (*CGROUPS.glob(self.cgroup), *CGROUPS.glob(f"*/{self.cgroup}")):
+            deadline = time.monotonic() + 5
+            while (group / "cgroup.procs").read_text(encoding="ascii") and time.monotonic() < deadline:
+                select.select([], [], [], 0.02)  # a control group tells nobody that it is empty
+            with contextlib.suppress(OSError):
+                for slowed in group.glob("drover-*"):  # of a Drover that was killed while it slowed its guest
+                    slowed.rmdir()
+                group.rmdir()
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,13 @@ _MAX_SECOND_CHANCES = 4
 _COLOURS = {"PASS": "32", "FAIL": "31", "SKIP": "33"}
 
 
-def test(timeout: float = 120, **axes):
+def test(timeout: float = 120, alone: bool = False, **axes):
     """Marks a test's time limit and its variants: @test(smp=[1, 4]) runs it twice, with smp=1 and
-    smp=4 as arguments."""
+    smp=4 as arguments. `alone`: beside no other, because it needs the whole machine."""
 
     def mark(function):
         function.timeout = timeout
+        function.alone = alone
         function.axes = axes
         return function
 
@@ -46,6 +47,7 @@ class Job:
     name: str
     arguments: tuple
     timeout: float
+    alone: bool = False
     label: str = ""  # the name as shown, if it is run several times
 
     @property
@@ -79,7 +81,8 @@ def discover(directory: Path) -> list[Job]:
                 label = "-".join(str(value) for value in values)
                 full = f"{file.stem}.{name}" + (f"[{label}]" if label else "")
                 jobs.append(Job(file, name, full, tuple(zip(axes, values)),
-                                getattr(function, "timeout", 120)))
+                                getattr(function, "timeout", 120),
+                                getattr(function, "alone", False)))
     return jobs
 
 
@@ -166,10 +169,12 @@ def once_more(outcomes: list[Outcome], options) -> list[Outcome]:
 
 def run_all(jobs: list[Job], options) -> int:
     outcomes = []
-    with ThreadPoolExecutor(options.parallel) as pool:
-        for future in as_completed([pool.submit(run_job, job, options) for job in jobs]):
-            outcomes.append(future.result())
-            show(outcomes[-1], options)
+    for alone, lanes in ((False, options.parallel), (True, 1)):
+        with ThreadPoolExecutor(lanes) as pool:
+            runs = [pool.submit(run_job, job, options) for job in jobs if job.alone == alone]
+            for future in as_completed(runs):
+                outcomes.append(future.result())
+                show(outcomes[-1], options)
     outcomes = once_more(outcomes, options)
     counts = [sum(outcome.result == word for outcome in outcomes) for word in _COLOURS]
     print(f"{counts[0]} passed, {counts[1]} failed, {counts[2]} skipped", flush=True)

@@ -59,6 +59,7 @@ TEST(DroverdConfig, NamesWhatIsWrong)
         {"listen = \"tls:0.0.0.0:1\"", "certificate"},
         {"[slice]\ncores = -1", "cores"},
         {"[slice]\nmemory = \"lots\"", "memory"},
+        {"[slice]\ncgroup = \"../init\"", "cgroup"},
         {"[migration]\nfirst-port = 60000\nlast-port = 50000", "last-port"},
         {"[[nic]]\ncapacity = 1", "name"},
         {"name = \"h1\"\nname = \"h2\"", "droverd.toml:2"},
@@ -102,13 +103,14 @@ TEST_F(SliceTest, BoundsByVersionOne)
 
 TEST_F(SliceTest, BoundsByVersionTwo)
 {
-    for (const char* file : {"cgroup.controllers", "cgroup.subtree_control", "drover-h1/cpu.max",
-                             "drover-h1/memory.max"})
+    config.slice.cgroup = "mine";
+    for (const char* file :
+         {"cgroup.controllers", "cgroup.subtree_control", "mine/cpu.max", "mine/memory.max"})
         make(std::string("sys/fs/cgroup/") + file);
     const SliceGroup slice = make_slice_group(config, root);
     EXPECT_EQ(slice.enforced, (std::vector<std::string>{"cores", "memory"}));
-    EXPECT_EQ(slice.procs, std::vector{root + "sys/fs/cgroup/drover-h1/cgroup.procs"});
-    EXPECT_EQ(*read_file(root + "sys/fs/cgroup/drover-h1/cpu.max"), "150000 100000");
+    EXPECT_EQ(slice.procs, std::vector{root + "sys/fs/cgroup/mine/cgroup.procs"});
+    EXPECT_EQ(*read_file(root + "sys/fs/cgroup/mine/cpu.max"), "150000 100000");
 }
 
 TEST_F(SliceTest, SaysWhatItOnlyMeasures)
