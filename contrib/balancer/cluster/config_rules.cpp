@@ -69,6 +69,7 @@ void RuleReader::check_one(TomlSection& section, const VmRule& rule)
         section.fault(rule.name + " asks for nothing",
                       "add together, apart, pinned, groups or policy");
     std::vector<std::string> names;
+    names.reserve(config_.policies.size());
     for (const auto& [name, words] : config_.policies)
         names.push_back(name);
     if (!rule.policy.empty() && !has(names, rule.policy)) {

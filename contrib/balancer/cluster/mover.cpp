@@ -100,6 +100,7 @@ Status Mover::cancel(const std::string& id)
 void Mover::tick()
 {
     std::vector<std::string> ids; // what is called may begin others
+    ids.reserve(moves_.size());
     for (const auto& [id, move] : moves_)
         ids.push_back(id);
     for (const std::string& id : ids)
@@ -119,6 +120,7 @@ void Mover::host_changed(const std::string& host)
 std::vector<const Move*> Mover::moves() const
 {
     std::vector<const Move*> all;
+    all.reserve(moves_.size());
     for (const auto& [id, move] : moves_)
         all.push_back(move.get());
     return all;
@@ -141,6 +143,7 @@ const Move* Mover::of_vm(const std::string& vm) const
 std::vector<MoveRecord> Mover::records() const
 {
     std::vector<MoveRecord> records;
+    records.reserve(moves_.size());
     for (const auto& [id, move] : moves_)
         records.push_back(move->record());
     return records;

@@ -274,6 +274,7 @@ Json HostVms::list() const
 std::vector<Vm*> HostVms::all()
 {
     std::vector<Vm*> result;
+    result.reserve(vms_.size());
     for (const auto& [name, entry] : vms_)
         result.push_back(&entry->vm);
     return result;

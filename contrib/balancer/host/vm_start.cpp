@@ -21,7 +21,7 @@ std::string resolve(const std::string& name)
         return name;
     std::error_code error;
     const auto own = std::filesystem::read_symlink("/proc/self/exe", error);
-    const std::string beside = (own.parent_path() / name).string();
+    std::string beside = (own.parent_path() / name).string();
     if (!error && access(beside.c_str(), X_OK) == 0)
         return beside;
     char* found = g_find_program_in_path(name.c_str());

@@ -16,7 +16,6 @@ constexpr double excess_weight =
 constexpr double far = 4;      ///< standard deviations below which the heat is nothing
 constexpr double drain_s = 60; ///< a host that swaps needs room for what it swaps out in so long
 constexpr double most_drain = 0.2; ///< … but for no more than this part of its memory
-constexpr double move_cores = 0.5; ///< that a migration takes at either end
 constexpr double setup_s = 1;      ///< a migration's beginning and end
 constexpr double hopeless = 0.9;   ///< of the link's rate written: rounds do not end
 constexpr double fallback_link = 125e6;

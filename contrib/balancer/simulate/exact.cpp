@@ -158,6 +158,7 @@ Outcome judge_moves(const Snapshot& snapshot, const std::vector<Move>& moves)
 {
     const Scene scene(snapshot);
     std::vector<Step> steps;
+    steps.reserve(moves.size());
     for (const Move& move : moves)
         steps.push_back({move.vm, move.from, move.to});
     return steps.empty() ? Outcome{} : scene.evaluate(steps);

@@ -5,6 +5,7 @@ full, clocks jump and sockets are fed with garbage. No guest may be lost, double
 python3 -m drover_e2e.faults [--faults N] [--seed S] [--json]"""
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -112,6 +113,20 @@ class Ordeal:
         wrong = {name: hosts for name, hosts in where.items() if len(hosts) != 1}
         return f"where: {wrong}" if wrong else ""
 
+    def tell(self, out) -> None:
+        """What there is to say when it went wrong."""
+        with contextlib.suppress(QmpError, QmpClosed, TimeoutError, OSError):
+            for host in self.fleet.hosts.values():
+                print(f"{host.name}: {json.dumps(host.qmp.execute('query-vms'))}", file=out)
+                print(f"  {json.dumps(host.qmp.execute('query-migrations'))}", file=out)
+            moves = self.fleet.qmp.execute("query-migrations")
+            print(f"balancer: {json.dumps(moves)}", file=out)
+            for entry in reversed(self.fleet.qmp.execute("query-history", limit=60)):
+                print(f"  {json.dumps(entry)}", file=out)
+        for log in sorted(self.fleet.directory.rglob("*.log")):
+            if "console" not in log.name:
+                print(f"== {log}\n{log.read_text(errors='replace')[-3000:]}", file=out)
+
     def run(self, faults: int, out) -> None:
         kinds = [self.kill_droverd, self.kill_balancer, self.cut_link, self.send_garbage, self.move_clock]
         if self.fleet.disks:
@@ -149,13 +164,13 @@ class Ordeal:
 def ordeal(faults: int, seed: int, out) -> dict:
     fleet = Fleet(2, Slice(cores=1.0, link=50_000_000), mode="recommend",
                   more="[limits]\nmigration-bandwidth = \"20MB/s\"", faulty=True)
+    run = Ordeal(fleet, seed)
     try:
         for number, name in enumerate(GUESTS):
             host = fleet.hosts["h2" if name.startswith("db") else "h1"]
             host.create(Guest(name, f"10.80.1.{10 + number}", memory="96M"))
             host.control(name).ready(120).close()
         fleet.start_balancer()
-        run = Ordeal(fleet, seed)
         start = time.monotonic()
         run.run(faults, out)
         settled = run.wait_until_settled()
@@ -164,6 +179,9 @@ def ordeal(faults: int, seed: int, out) -> dict:
         return {"faults": faults, "seed": seed, **run.counts, "moves-asked": run.moves,
                 "moves-completed": done, "lost": 0, "doubled": 0, "settled-after": round(settled, 1),
                 "seconds": round(time.monotonic() - start, 1)}
+    except BaseException:
+        run.tell(sys.stderr)
+        raise
     finally:
         fleet.close()
 
