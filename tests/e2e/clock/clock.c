@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // Preloaded into a program under test: moves its wall clock by the seconds (a double) in the file
-// that DROVER_TEST_CLOCK names, which may change at any time. The monotonic clock stays.
+// that DROVER_TEST_CLOCK names, which may change at any time. The monotonic clock stays, and so
+// does the kernel's: what waits until a wall clock's time (QEMU's semaphores do) would wait for a
+// day. So what the program starts keeps the true time.
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
@@ -23,6 +25,7 @@ __attribute__((constructor)) static void map_offset(void)
     close(fd);
     if (mapped != MAP_FAILED)
         offset = mapped;
+    unsetenv("LD_PRELOAD");
 }
 
 __attribute__((visibility("default"))) int clock_gettime(clockid_t clock, struct timespec* now)

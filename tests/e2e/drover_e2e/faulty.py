@@ -41,7 +41,7 @@ class SmallDisk:
 
 
 class Clock:
-    """The wall clock of one daemon (tests/e2e/clock), and of what it starts."""
+    """The wall clock of one daemon (tests/e2e/clock), not of what it starts."""
 
     def __init__(self, file: Path):
         self._file = file

@@ -143,11 +143,12 @@ class Daemon:
         self.program = program
         self.log = log
         sock.unlink(missing_ok=True)
+        # For the daemon alone: what would be preloaded into nsenter is no concern of the latter's.
+        given = [f"{key}={value}" for key, value in (environment or {}).items()]
         with open(log, "ab") as out:
             self.process = subprocess.Popen(
-                namespace.prefix() + [str(BIN / program), *words], stdin=subprocess.DEVNULL,
-                stdout=out, stderr=out, preexec_fn=_die_with_parent,
-                env={**os.environ, **(environment or {})})
+                namespace.prefix() + ["env", *given, str(BIN / program), *words],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=_die_with_parent)
         self._wait_for(sock)
 
     def _wait_for(self, sock: Path) -> None:
