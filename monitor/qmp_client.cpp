@@ -45,6 +45,8 @@ public:
                  std::vector<UniqueFd> fds);
     void forward(Json request, RawReply reply, std::vector<UniqueFd> fds);
 
+    void break_off(Error why);
+
 private:
     struct Pending {
         /// One of the two. `failed` keeps the kind of a connection's error for execute().
@@ -58,7 +60,6 @@ private:
     void take(Json message);
     void take_response(Json message);
     void greet();
-    void break_off(Error why);
     void fail_later(Pending pending, Error why);
 
     Callbacks callbacks_;
@@ -263,6 +264,12 @@ void QmpClient::execute(const std::string& command, Json arguments, Reply reply,
 void QmpClient::forward(Json request, RawReply reply, std::vector<UniqueFd> fds)
 {
     impl_->forward(std::move(request), std::move(reply), std::move(fds));
+}
+
+void QmpClient::give_up(Error why)
+{
+    const auto impl = impl_; // callbacks may destroy us
+    impl->break_off(std::move(why));
 }
 
 } // namespace drover

@@ -47,6 +47,9 @@ public:
     /// Passes another client's request on unchanged but for its "id" ({"execute"|"exec-oob":…}).
     void forward(Json request, RawReply reply, std::vector<UniqueFd> fds = {});
 
+    /// As if the connection had broken for this reason: what is pending fails, `closed` is called.
+    void give_up(Error why);
+
 private:
     class Impl;
     std::shared_ptr<Impl> impl_; // its callbacks may outlive us by a moment

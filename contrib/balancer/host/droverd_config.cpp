@@ -243,6 +243,7 @@ Result<DroverdConfig> read_droverd_config(const std::string& path)
     top.words("emulators", config.emulators);
     top.words("offers", config.offers);
     top.words("adopt", config.adopt);
+    top.integer("end-limit", 1, 3600, config.end_limit_s);
     Status good = read_tables(top, config);
     if (good)
         good = top.end();

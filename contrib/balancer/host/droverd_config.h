@@ -41,6 +41,7 @@ struct DroverdConfig {
     unsigned first_port = 49152;    ///< of migrations; libvirt's range
     unsigned last_port = 49215;
     unsigned waiting_limit_s = 600; ///< for a source that does not come
+    unsigned end_limit_s = 15;      ///< for an emulator that was told to end, before it is killed
     SliceConfig slice;
 };
 

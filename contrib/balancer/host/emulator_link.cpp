@@ -8,7 +8,12 @@ constexpr std::chrono::milliseconds retry_after{1000};
 }
 
 EmulatorLink::EmulatorLink(std::string socket_path, Callbacks callbacks)
-    : path_(std::move(socket_path)), callbacks_(std::move(callbacks))
+    : EmulatorLink(std::move(socket_path), std::move(callbacks), Patience{})
+{
+}
+
+EmulatorLink::EmulatorLink(std::string socket_path, Callbacks callbacks, Patience patience)
+    : path_(std::move(socket_path)), callbacks_(std::move(callbacks)), patience_(patience)
 {
     connect();
 }
@@ -45,13 +50,27 @@ void EmulatorLink::negotiate(UniqueFd fd)
         if (!greeting)
             return; // `closed` follows, or has come
         up_ = true;
+        unanswered_ = 0;
+        pulse_ = loop::every(patience_.period, [this] { feel_pulse(); });
         callbacks_.up();
     });
+}
+
+void EmulatorLink::feel_pulse()
+{
+    if (unanswered_ >= patience_.most_unanswered)
+        return client_->give_up({ErrorKind::Connection,
+                                 "the emulator's monitor at " + path_ + " is silent",
+                                 "the process may be stuck: on a dead network disk, or stopped"});
+    if (unanswered_++ == 0)
+        client_->execute("query-status", Json::object(),
+                         [this](const Result<Json>&) { unanswered_ = 0; });
 }
 
 void EmulatorLink::lost()
 {
     const bool was_up = std::exchange(up_, false);
+    pulse_.reset();
     connect_later();
     if (was_up)
         callbacks_.down();

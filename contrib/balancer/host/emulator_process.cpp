@@ -126,12 +126,12 @@ Result<ProcessId> start_emulator(const EmulatorStart& start)
     return *id;
 }
 
-void terminate_process(ProcessId process)
+void end_process(ProcessId process, int signal)
 {
     // The descriptor first: what it names cannot become another process after the look.
     const UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, process.pid, 0)));
     if (pidfd && process_id(process.pid) == process)
-        syscall(SYS_pidfd_send_signal, pidfd.get(), SIGTERM, nullptr, 0);
+        syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0);
 }
 
 std::string last_words(const std::string& log)

@@ -49,8 +49,8 @@ struct EmulatorStart {
 /// Starts an emulator that outlives us: in a session of its own, with its words in a file.
 [[nodiscard]] Result<ProcessId> start_emulator(const EmulatorStart& start);
 
-/// Sends SIGTERM, if it is still that process.
-void terminate_process(ProcessId process);
+/// Sends SIGTERM or SIGKILL, if it is still that process.
+void end_process(ProcessId process, int signal);
 
 /// The last two lines of what it said, as one, for an error's text; at most 500 bytes.
 [[nodiscard]] std::string last_words(const std::string& log);

@@ -13,6 +13,8 @@ namespace drover::balancer {
 
 namespace {
 
+constexpr int most_samples = 20'000; ///< in one answer: some 10 MB of text
+
 using Arguments = std::vector<std::pair<std::string, std::string>>;
 using Member = void (*)(const HostParts&, const Json&, const Answer&);
 
@@ -92,6 +94,11 @@ void query_vm_load(const HostParts& parts, const Json& arguments, const Answer& 
     const std::string wanted = json_string(arguments, "name");
     if (!wanted.empty() && parts.service.vms().find(wanted) == nullptr)
         return answer(fail(ErrorKind::Invalid, "there is no VM " + wanted + " on this host"));
+    const size_t vms = wanted.empty() ? parts.meters.loads().vms().size() : 1;
+    if (static_cast<double>(vms) * seconds_of(arguments) > most_samples)
+        return answer(fail(ErrorKind::Refused,
+                           "that would be more than " + std::to_string(most_samples) + " samples",
+                           "ask for one VM by its \"name\", or for fewer \"seconds\""));
     for (const VmLoad& vm : parts.meters.loads().vms()) {
         if (!wanted.empty() && vm.name != wanted)
             continue;

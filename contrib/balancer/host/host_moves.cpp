@@ -14,6 +14,7 @@ namespace drover::balancer {
 namespace {
 
 constexpr std::chrono::milliseconds ask_period{500}; // besides the emulator's own events
+constexpr std::chrono::seconds answer_limit{15};     // an emulator's, for who waits for it
 constexpr double kept_s = 24 * 3600.0;
 
 double wall_clock()
@@ -21,6 +22,26 @@ double wall_clock()
     timespec now = {};
     clock_gettime(CLOCK_REALTIME, &now);
     return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+/// Who asks through a host's one connection must not wait for one emulator that is stuck: others
+/// wait behind.
+Answer in_time(const Answer& answer)
+{
+    struct Open {
+        Answer answer;
+        loop::Source limit;
+    };
+    const auto open = std::make_shared<Open>(answer);
+    const auto settle = [open](const Result<Json>& result) {
+        open->limit.reset();
+        if (const auto waiting = std::exchange(open->answer, nullptr))
+            waiting(result);
+    };
+    open->limit = loop::after(answer_limit, [settle] {
+        settle(fail(ErrorKind::Connection, "the emulator did not answer in time"));
+    });
+    return settle;
 }
 
 Error not_found(const std::string& id)
@@ -37,7 +58,7 @@ struct HostMoves::Move {
     bool door_opening = false;    ///< at the destination: migrate-incoming is on its way
     bool begun = true;            ///< at the source: `migrate` was sent and not refused
     std::vector<Answer> waiting;  ///< of vm-prepare
-    loop::Source limit;           ///< for a source that does not come
+    loop::Source limit;           ///< for an emulator or a source that does not come
 };
 
 HostMoves::HostMoves(const DroverdConfig& config, HostVms& vms,
@@ -101,10 +122,14 @@ void HostMoves::restore()
         }
         Move* move = new_move(id, record->vm, record->incoming);
         move->record = std::move(*record);
-        if (is_over(move->record.status))
-            continue;
         Vm* vm = vms_.find(move->record.vm);
-        if (vm == nullptr || vm->record().migration != id) {
+        const bool in_it = vm != nullptr && vm->record().migration == id;
+        if (is_over(move->record.status)) {
+            if (in_it) // we were ended before it was tidied up
+                finish(*move, move->record.status, move->record.error);
+            continue;
+        }
+        if (!in_it) {
             finish(*move, MoveStatus::Failed, "its emulator ended while droverd was not running");
             continue;
         }
@@ -246,7 +271,7 @@ void HostMoves::cancel(const Json& arguments, const Answer& answer)
     if (move->record.incoming)
         return answer(fail(ErrorKind::Refused, "a migration is cancelled at its source",
                            "vm-abandon ends an emulator whose source has given up"));
-    vm->link().execute("migrate_cancel", Json::object(), answer);
+    vm->link().execute("migrate_cancel", Json::object(), in_time(answer));
 }
 
 // The destination
@@ -278,7 +303,8 @@ void HostMoves::prepare(const Json& arguments, const Answer& answer)
     move->waiting.push_back(answer);
     const auto vm = vms_.start_incoming(std::move(*definition), *id);
     if (!vm)
-        finish(*move, MoveStatus::Failed, vm.error().text());
+        return finish(*move, MoveStatus::Failed, vm.error().text());
+    limit(*move);
 }
 
 /// Ports are tried in turn; a door that opens tells its address to who waits.
@@ -309,6 +335,9 @@ void HostMoves::open_door(const std::string& id, unsigned port)
 void HostMoves::door_opened(Move& move, const std::string& uri)
 {
     move.record.uri = uri;
+    // A droverd after us must know that a source may have come.
+    if (const Status saved = save(move); !saved)
+        return finish(move, MoveStatus::Failed, saved.error().text());
     set_status(move, MoveStatus::Waiting);
     for (const Answer& answer : std::exchange(move.waiting, {}))
         answer(Json{{"uri", uri}});
@@ -330,13 +359,14 @@ void HostMoves::abandon(const Json& arguments, const Answer& answer)
         return answer(Json::object());
     // Its word now, not what we heard last: the guest may just have come.
     const bool at_source = json_bool(arguments, "guest-at-source");
-    vm->link().execute("query-migrate", Json::object(),
-                       [this, id = *id, answer, at_source](const Result<Json>& info) {
-                           if (info)
-                               abandon_if_empty(id, *info, at_source, answer);
-                           else
-                               answer(info);
-                       });
+    vm->link().execute(
+        "query-migrate", Json::object(),
+        [this, id = *id, reply = in_time(answer), at_source](const Result<Json>& info) {
+            if (info)
+                abandon_if_empty(id, *info, at_source, reply);
+            else
+                reply(info);
+        });
 }
 
 void HostMoves::abandon_if_empty(const std::string& id, const Json& info, bool at_source,
@@ -390,19 +420,42 @@ void HostMoves::forecast(const Json& arguments, const Answer& answer)
     if (arguments.contains("bandwidth")) // the emulator takes whole bytes
         asked["bandwidth"] =
             static_cast<uint64_t>(std::clamp(arguments["bandwidth"].get<double>(), 1.0, 1e15));
-    vm->link().execute("query-migrate-forecast", std::move(asked), answer);
+    vm->link().execute("query-migrate-forecast", std::move(asked), in_time(answer));
 }
 
 void HostMoves::watch(Move& move)
 {
     move.timer = loop::every(ask_period, [this, id = move.record.id] { ask(id); });
-    if (move.record.incoming && move.record.status == MoveStatus::Waiting)
-        move.limit =
-            loop::after(std::chrono::seconds(config_.waiting_limit_s), [this, id = move.record.id] {
-                Move* late = find(id);
-                if (late != nullptr && late->record.status == MoveStatus::Waiting)
-                    finish(*late, MoveStatus::Failed, "no source came in time");
-            });
+    if (move.record.incoming && move.record.status <= MoveStatus::Waiting)
+        limit(move);
+}
+
+void HostMoves::limit(Move& move)
+{
+    move.limit = loop::after(std::chrono::seconds(config_.waiting_limit_s),
+                             [this, id = move.record.id] { limit_reached(id); });
+}
+
+/// Of a destination that nobody came to, for all that is known.
+void HostMoves::limit_reached(const std::string& id)
+{
+    Move* move = find(id);
+    Vm* vm = move != nullptr ? vms_.find(move->record.vm) : nullptr;
+    if (vm == nullptr || move->record.status > MoveStatus::Waiting)
+        return;
+    if (move->record.uri.empty()) // nobody was told where it is
+        return finish(*move, MoveStatus::Failed, "the emulator did not get ready in time");
+    // Its word now: a source may have come while its monitor was silent.
+    vm->link().execute("query-migrate", Json::object(), [this, id](const Result<Json>& info) {
+        Move* late = find(id);
+        if (late == nullptr || late->record.status > MoveStatus::Waiting)
+            return;
+        if (!info)
+            return limit(*late);
+        take_info(*late, *info);
+        if (late->record.status <= MoveStatus::Waiting)
+            finish(*late, MoveStatus::Failed, "no source came in time");
+    });
 }
 
 void HostMoves::ask(const std::string& id)
@@ -450,10 +503,11 @@ void HostMoves::migration_news(Vm& vm)
     if (move == nullptr)
         return;
     // A destination that has just started, or that a droverd before us did not finish preparing.
-    if (move->record.incoming && move->record.uri.empty())
-        return vm.knows_state() && !std::exchange(move->door_opening, true)
-                   ? open_door(move->record.id, config_.first_port)
-                   : void();
+    if (move->record.incoming && move->record.uri.empty() && vm.waits_for_guest()) {
+        if (!std::exchange(move->door_opening, true))
+            open_door(move->record.id, config_.first_port);
+        return;
+    }
     ask(move->record.id);
 }
 

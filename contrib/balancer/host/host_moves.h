@@ -54,6 +54,8 @@ private:
     void abandon_if_empty(const std::string& id, const Json& info, bool at_source,
                           const Answer& answer);
     void watch(Move& move);
+    void limit(Move& move);
+    void limit_reached(const std::string& id);
     void forget_old();
 
     const DroverdConfig& config_;

@@ -8,6 +8,7 @@
 #include "util/log.h"
 
 #include <algorithm>
+#include <csignal>
 #include <glob.h>
 #include <unistd.h>
 
@@ -29,6 +30,7 @@ struct HostVms::Entry {
     std::string shown; ///< the state that was announced last
     Answer waiting;    ///< of vm-create or vm-adopt, for its monitor
     loop::Source limit;
+    loop::Source grace;  ///< it was told to end
     bool ending = false; ///< gone, and about to be destroyed
 };
 
@@ -205,11 +207,24 @@ void HostVms::end(const Json& arguments, const Answer& answer)
                            *name + " is in the migration " + vm->record().migration,
                            "cancel that first (vm-cancel)"));
     const bool force = json_bool(arguments, "force");
-    if (force && !vm->link().is_up()) {
-        terminate_process(vm->record().process);
-        return answer(Json::object());
-    }
-    vm->link().execute(force ? "quit" : "system_powerdown", Json::object(), answer);
+    if (!force)
+        return vm->link().execute("system_powerdown", Json::object(), answer);
+    stop(*vm);
+    answer(Json::object());
+}
+
+/// At once, in words where it listens; by force if it is still there when its time is over.
+void HostVms::stop(Vm& vm)
+{
+    if (vm.link().is_up())
+        vm.link().execute("quit", Json::object(), [](const Result<Json>&) {});
+    else
+        end_process(vm.record().process, SIGTERM);
+    vms_.at(vm.name())->grace =
+        loop::after(std::chrono::seconds(config_.end_limit_s), [process = vm.record().process] {
+            log::warning("process " + std::to_string(process.pid) + " does not end: killed");
+            end_process(process, SIGKILL);
+        });
 }
 
 void HostVms::execute(const Json& arguments, const Answer& answer)
@@ -239,22 +254,19 @@ Status HostVms::set_migration(Vm& vm, const std::string& id, bool incoming)
 {
     VmRecord record = vm.record();
     record.migration = id;
-    if (const Status saved = save_state(state_of(vm.name()), vm_state_json(record)); !saved)
+    const Status saved = save_state(state_of(vm.name()), vm_state_json(record));
+    if (!saved && !id.empty())
         return saved;
-    vm.set_migration(id, incoming, false);
+    vm.set_migration(id, incoming, false); // what is over is over, whatever the disk says
     changed(vm);
-    return {};
+    return saved;
 }
 
 void HostVms::retire(Vm& vm, bool guest_is_away)
 {
     vm.set_migration(vm.record().migration, !guest_is_away, guest_is_away);
     changed(vm);
-    if (!vm.link().is_up()) {
-        terminate_process(vm.record().process);
-        return;
-    }
-    vm.link().execute("quit", Json::object(), [](const Result<Json>&) {});
+    stop(vm);
 }
 
 Vm* HostVms::find(const std::string& name)

@@ -55,6 +55,7 @@ public:
     [[nodiscard]] std::vector<Vm*> all();
 
 private:
+    void stop(Vm& vm);
     struct Entry;
 
     [[nodiscard]] std::string directory_of(const std::string& name) const;

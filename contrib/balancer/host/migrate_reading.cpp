@@ -55,12 +55,21 @@ MoveStatus refine(MoveStatus status, std::string_view word, const Json& drover, 
     return status;
 }
 
+/// Until its first migration away an emulator goes on telling how its guest came to it. Stock QEMU
+/// tells of RAM at the source only.
+bool tells_how_the_guest_came(const Json& info)
+{
+    if (const Json& drover = member(info, "drover"); !drover.empty())
+        return json_string(drover, "side") == "destination";
+    return json_string(info, "status") == "completed" && member(info, "ram").empty();
+}
+
 } // namespace
 
 MigrateReading read_migrate_info(const Json& info, bool incoming)
 {
     MigrateReading reading;
-    if (!info.is_object())
+    if (!info.is_object() || (!incoming && tells_how_the_guest_came(info)))
         return reading;
     const std::string word = json_string(info, "status");
     for (const auto& [name, status] : statuses)

@@ -43,13 +43,15 @@ Json policy_members(const std::string& policy)
 std::vector<EmulatorCommand> for_qemu(const MigrationWish& wish)
 {
     const bool slow = wish.max_slowdown > 0;
-    const Json capability = {{"capability", "auto-converge"}, {"state", slow}};
+    // Without a return path a source calls completed what the destination could not load.
+    const Json capabilities = Json::array({{{"capability", "return-path"}, {"state", true}},
+                                           {{"capability", "auto-converge"}, {"state", slow}}});
     Json parameters = {{"downtime-limit", std::llround(wish.downtime_s * 1e3)},
                        {"max-bandwidth", wish.bandwidth}};
     if (slow) // QEMU takes 1 to 99
         parameters["max-cpu-throttle"] =
             std::clamp(static_cast<int>(std::lround(wish.max_slowdown * 100)), 1, 99);
-    return {{"migrate-set-capabilities", {{"capabilities", Json::array({capability})}}},
+    return {{"migrate-set-capabilities", {{"capabilities", capabilities}}},
             {"migrate-set-parameters", std::move(parameters)}};
 }
 

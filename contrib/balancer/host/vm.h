@@ -42,6 +42,8 @@ public:
     /// Thread ids of its vCPUs; empty until QEMU has said them.
     [[nodiscard]] const std::vector<pid_t>& vcpu_threads() const { return vcpu_threads_; }
     [[nodiscard]] bool knows_state() const { return !run_state_.empty(); }
+    /// Its emulator was started to take a guest, and has none yet.
+    [[nodiscard]] bool waits_for_guest() const { return run_state_ == "inmigrate"; }
     [[nodiscard]] EmulatorLink& link() { return link_; }
 
     /// In a migration (an ID) or not (empty); `away`: the guest is elsewhere for good.

@@ -50,6 +50,7 @@ protected:
             host->config.name = host == &one ? "h1" : "h2";
             host->config.state_directory = root + "/" + host->config.name;
             host->config.migrate_address = "127.0.0.1";
+            host->config.end_limit_s = 1;
             start(*host);
         }
     }
@@ -192,6 +193,89 @@ TEST_F(HostServiceTest, GoesOnWithAMigrationAfterItWasKilled)
     const bool moved = status(one, "m-2") == "completed";
     EXPECT_TRUE(run_until([&] { return runs(moved ? two : one, "web1"); }));
     EXPECT_FALSE(runs(moved ? one : two, "web1"));
+}
+
+TEST_F(HostServiceTest, AGuestThatCameIsNotEndedWhenItsNextMigrationWasNotBegun)
+{
+    create(one, "web1");
+    migrate(one, "m-1", "web1", prepare(two, "m-1", "web1"));
+    ASSERT_TRUE(becomes(two, "m-1", "completed"));
+    ASSERT_TRUE(run_until([this] { return runs(two, "web1"); }));
+    ASSERT_TRUE(run_until([this] { return one.service->vms().find("web1") == nullptr; }));
+    migrate(two, "m-2", "web1", prepare(one, "m-2", "web1"));
+    restart(two); // before its emulator got the command
+    EXPECT_TRUE(becomes(two, "m-2", "failed")) << status(two, "m-2");
+    EXPECT_TRUE(run_until([this] { return runs(two, "web1"); }));
+}
+
+TEST_F(HostServiceTest, TidiesUpWhatAKilledDroverdLeft)
+{
+    create(one, "web1");
+    migrate(one, "m-1", "web1", prepare(two, "m-1", "web1"));
+    ASSERT_TRUE(run_until([this] { return runs(two, "web1"); }));
+    two.service.reset(); // as if it had been killed between the two files
+    const std::string file = two.config.state_directory + "/vms/web1.json";
+    Json state = *load_state(file);
+    state["migration"] = "m-1";
+    ASSERT_TRUE(save_state(file, state));
+    start(two);
+    EXPECT_TRUE(run_until([this] { return runs(two, "web1"); })) << "it rests, and may move again";
+    EXPECT_EQ(json_string(*load_state(file), "migration"), "");
+
+    prepare(one, "m-2", "web2");
+    one.service.reset();
+    const std::string move = one.config.state_directory + "/migrations/m-2.json";
+    state = *load_state(move);
+    state["status"] = "failed";
+    ASSERT_TRUE(save_state(move, state));
+    start(one);
+    EXPECT_TRUE(run_until([this] { return one.service->vms().find("web2") == nullptr; }));
+}
+
+TEST_F(HostServiceTest, NoSourceIsLetInThatARestartWouldNotKnowOf)
+{
+    Reply reply;
+    two.service->moves().prepare({{"migration", "m-1"}, {"definition", definition("web1")}},
+                                 reply.take());
+    const std::string directory = two.config.state_directory + "/migrations";
+    std::filesystem::rename(directory, directory + "-away"); // as if the disk were full
+    ASSERT_TRUE(settled(reply));
+    EXPECT_FALSE(reply.good);
+    EXPECT_TRUE(run_until([this] { return two.service->vms().find("web1") == nullptr; }));
+    std::filesystem::rename(directory + "-away", directory);
+}
+
+TEST_F(HostServiceTest, EndsAnEmulatorThatIsStuck)
+{
+    create(one, "web1");
+    kill(one.service->vms().find("web1")->record().process.pid, SIGSTOP);
+    Reply reply;
+    one.service->vms().end({{"name", "web1"}, {"force", true}}, reply.take());
+    ASSERT_TRUE(settled(reply) && reply.good) << reply.error;
+    EXPECT_TRUE(run_until([this] { return one.service->vms().find("web1") == nullptr; }));
+}
+
+TEST_F(HostServiceTest, NoticesAnEmulatorThatIsStuck)
+{
+    create(one, "web1");
+    const VmRecord record = one.service->vms().find("web1")->record();
+    one.service.reset(); // its monitor has one client at a time
+    bool up = false;
+    bool down = false;
+    EmulatorLink link(
+        record.socket,
+        {.up = [&] { up = true; }, .down = [&] { down = true; }, .event = [](const Json&) {}},
+        {.period = std::chrono::milliseconds(50), .most_unanswered = 3});
+    ASSERT_TRUE(run_until([&] { return up; }));
+    kill(record.process.pid, SIGSTOP);
+    Reply reply;
+    link.execute("query-name", Json::object(), reply.take());
+    EXPECT_TRUE(run_until([&] { return down; }));
+    EXPECT_TRUE(reply.done && !reply.good) << "who waits is told";
+    up = false;
+    kill(record.process.pid, SIGCONT);
+    EXPECT_TRUE(run_until([&] { return up; })) << "it is found again";
+    start(one);
 }
 
 TEST_F(HostServiceTest, AMigrationThatFailsLeavesTheGuestWhereItWas)

@@ -60,6 +60,15 @@ TEST(MigrateReading, TakesStockQemusAnswerToo)
     EXPECT_EQ(read_migrate_info({{"status", "setup"}}, true).status, MoveStatus::Waiting);
 }
 
+TEST(MigrateReading, DoesNotTakeAGuestsComingForItsGoing)
+{
+    const Json drover = {{"status", "completed"}, {"drover", {{"side", "destination"}}}};
+    EXPECT_FALSE(read_migrate_info(drover, false).status);
+    EXPECT_EQ(read_migrate_info(drover, true).status, MoveStatus::Completed);
+    EXPECT_FALSE(read_migrate_info({{"status", "completed"}}, false).status);
+    EXPECT_EQ(read_migrate_info({{"status", "failed"}}, false).status, MoveStatus::Failed);
+}
+
 TEST(MigrateReading, BelievesNoNonsense)
 {
     for (const Json& info :
