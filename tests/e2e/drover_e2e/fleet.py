@@ -145,9 +145,10 @@ class Daemon:
         sock.unlink(missing_ok=True)
         # For the daemon alone: what would be preloaded into nsenter is no concern of the latter's.
         given = [f"{key}={value}" for key, value in (environment or {}).items()]
+        given = ["env", *given] if given else []
         with open(log, "ab") as out:
             self.process = subprocess.Popen(
-                namespace.prefix() + ["env", *given, str(BIN / program), *words],
+                namespace.prefix() + [*given, str(BIN / program), *words],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=_die_with_parent)
         self._wait_for(sock)
 
