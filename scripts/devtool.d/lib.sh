@@ -62,7 +62,7 @@ build_guest() {
     tests/guest/build-guest "$build_dir/guest"
 }
 
-# build_programs DIRECTORY MESON_OPTION…: everything, quietly unless it fails. With -g1, which is enough for
+# build_programs DIRECTORY MESON_OPTION…: everything (or $targets), quietly unless it fails. With -g1, which is enough for
 # backtraces, GCC takes two thirds of the time; `meson configure build -Dcpp_args= -Dc_args=` for a debugger.
 build_programs() {
     local directory=$1
@@ -74,7 +74,8 @@ build_programs() {
             die "meson setup $directory failed"
         }
     fi
-    ninja -C "$directory" -j "$jobs" --quiet || die "the build in $directory failed"
+    # shellcheck disable=SC2086 # several words
+    ninja -C "$directory" -j "$jobs" --quiet ${targets:-} || die "the build in $directory failed"
 }
 
 prepare() {
