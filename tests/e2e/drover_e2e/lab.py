@@ -36,7 +36,8 @@ MEMORY_OF = {1: 640, 2: 1200}  # MiB: host 1 is to run out of it
 SWAP_BYTES = 512 << 20
 
 
-def cluster_command(number: int, directory: Path, sink: int, test_filter: str, repeat: int) -> list[str]:
+def cluster_command(number: int, directory: Path, sink: int, test_filter: str, repeat: int,
+                    words: str = "") -> list[str]:
     """Host `number` of two. They see each other by datagrams over UNIX sockets, which need no order of
     starting; what their guests send goes out by another link, to this machine's UDP port `sink`."""
     swap = directory / f"swap{number}"
@@ -50,90 +51,130 @@ def cluster_command(number: int, directory: Path, sink: int, test_filter: str, r
     for index, (net, backend) in enumerate(links.items()):
         devices += ["-netdev", f"{backend},id={net}", "-device",
                     f"virtio-net-pci,netdev={net},mac=52:54:00:81:{index:02x}:{number:02x},romfile="]
-    words = f"lab.cluster={number} lab.sink={sink}"
+    words = f"lab.cluster={number} lab.sink={sink} {words}"
     return host_command(test_filter, repeat, MEMORY_OF[number], words, tuple(devices))
 
 
-BOOT_S = 240.0  # usually 40
+SILENT_S = 180.0  # a host says each ten seconds that it lives; its boot usually takes 40
 
 
 class HostDied(Exception):
     """The emulated host came to no end of its own."""
 
 
-def run_cluster(test_filter: str, repeat: int, timeout: float) -> int:
-    """As run_host(), of host 1, while host 2 is there."""
-    with tempfile.TemporaryDirectory(prefix="drover-lab-") as directory, \
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink, \
-            open(paths.BUILD / "lab" / "console2.log", "wb") as console:
-        sink.bind(("127.0.0.1", 0))  # nobody reads: what overflows is dropped, and nobody is told
-        first, second = (cluster_command(number, Path(directory), sink.getsockname()[1], words, times)
-                         for number, words, times in ((1, test_filter, repeat), (2, "", 1)))
-        companion = subprocess.Popen(second, stdin=subprocess.DEVNULL, stdout=console,
-                                     stderr=subprocess.STDOUT)
-        try:
-            return run_host(first, timeout, companion)
-        finally:
-            companion.kill()
-            companion.wait()
+class EmulatedHost:
+    """Its console, line by line. QEMU's emulation of nested SVM now and then corrupts the host's kernel,
+    or loses its timer, and then it sleeps for ever: a host that is silent is killed."""
+
+    def __init__(self, command: list[str], log: Path):
+        self.log = log
+        self.panicked = self.was_silent = False
+        self._limit = threading.Timer(0, lambda: None)
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, text=True, errors="replace")
+
+    def lines(self):
+        with open(self.log, "w", encoding="utf-8", buffering=1) as console:
+            self._wait()
+            for line in self.process.stdout:
+                self._wait()
+                self.panicked = self.panicked or "Kernel panic" in line
+                if line.startswith("LAB HOST ALIVE"):
+                    continue
+                console.write(line)
+                yield line.rstrip()
+        self._limit.cancel()
+        self.process.wait()
+
+    def _wait(self) -> None:
+        self._limit.cancel()
+        self._limit = threading.Timer(SILENT_S, self._give_up)
+        self._limit.daemon = True
+        self._limit.start()
+
+    def _give_up(self) -> None:
+        self.was_silent = True
+        self.process.kill()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._limit.cancel()
+
+    def how_it_died(self) -> str:
+        if self.panicked:
+            return "its kernel panicked"
+        if self.was_silent:
+            return f"it was silent for {SILENT_S:.0f} s"
+        return f"it reset by itself, or was killed (QEMU's exit code: {self.process.returncode})"
 
 
-def die_together(companion: subprocess.Popen, host: subprocess.Popen) -> None:
-    companion.wait()
-    host.kill()
+class Lab:
+    """The tests, on as many hosts as it takes: what has passed on one that died stays passed."""
 
+    def __init__(self, options):
+        self._options = options
+        self._done: dict[str, str] = {}  # PASS or SKIP, by the test's name
 
-def run_host(command: list[str], timeout: float, companion: subprocess.Popen | None = None) -> int:
-    """Shows the results as they come; 0 if no test failed. Without its companion it is of no use."""
-    log = paths.BUILD / "lab" / "console.log"
-    tally = None
-    panicked = False
-    with open(log, "w", encoding="utf-8", buffering=1) as console:
-        host = subprocess.Popen(command, stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                errors="replace")
+    def words(self) -> str:
+        return f"lab.done={','.join(self._done)}" if self._done else ""
+
+    def run_cluster(self) -> tuple[int, int, int]:
+        """As run_host(), of host 1, while host 2 is there."""
+        options = self._options
+        with tempfile.TemporaryDirectory(prefix="drover-lab-") as directory, \
+                socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
+            sink.bind(("127.0.0.1", 0))  # nobody reads: what overflows is dropped, and nobody is told
+            port = sink.getsockname()[1]
+            second = EmulatedHost(cluster_command(2, Path(directory), port, "", 1),
+                                  paths.BUILD / "lab" / "console2.log")
+            try:
+                return self._watch(cluster_command(1, Path(directory), port, options.filter,
+                                                   options.repeat, self.words()), second)
+            finally:
+                second.end()
+
+    def run_host(self) -> tuple[int, int, int]:
+        return self._watch(host_command(self._options.filter, self._options.repeat,
+                                        words=self.words()))
+
+    def _watch(self, command: list[str], companion: EmulatedHost | None = None) -> tuple[int, int, int]:
+        """Shows the results as they come. Without its companion a host is of no use."""
+        tally = None
+        host = EmulatedHost(command, paths.BUILD / "lab" / "console.log")
         if companion:
-            threading.Thread(target=die_together, args=(companion, host), daemon=True).start()
-        limit = threading.Timer(timeout, host.kill)
+            def drain() -> None:
+                for _ in companion.lines():
+                    pass
+                host.process.kill()
+
+            threading.Thread(target=drain, daemon=True).start()
+        before = list(self._done.values())
+        limit = threading.Timer(self._options.timeout, host.process.kill)
         limit.start()
-        boot_limit = threading.Timer(BOOT_S, host.kill)
-        boot_limit.start()
-        up = False
-        for line in host.stdout:
-            line = line.rstrip()
-            console.write(line + "\n")
-            panicked = panicked or "Kernel panic" in line
-            if line.startswith("LAB HOST UP"):
-                boot_limit.cancel()
-                up = True
+        for line in host.lines():
             if found := _TALLY.match(line):
-                tally = found
-            elif _RESULT.match(line):
+                tally = tuple(int(number) for number in found.groups())
+            elif found := _RESULT.match(line):
                 print(line, flush=True)
-        code = host.wait()
+                if found.group(1) in ("PASS", "SKIP"):
+                    self._done[line.split()[1]] = found.group(1)
         limit.cancel()
-        boot_limit.cancel()
-    if tally is None:
-        how = ("its kernel panicked" if panicked else
-               "the other host died" if companion and companion.poll() is not None else
-               f"it was not up within {BOOT_S:.0f} s" if code < 0 and not up else
-               f"it did not come to its end in {timeout:.0f} s" if code < 0 else
-               f"it reset by itself (QEMU's exit code: {code})")
-        raise HostDied(f"lab host: {how}; its console: {log}")
-    print(tally.group(0), flush=True)
-    return 1 if int(tally.group(2)) else 0
+        if tally is None:
+            died = companion if companion and companion.process.poll() is not None else host
+            raise HostDied(f"lab host: {died.how_it_died()}; its console: {died.log}")
+        return tally[0] + before.count("PASS"), tally[1], tally[2] + before.count("SKIP")
 
 
-def run_hosts(run) -> int:
-    """QEMU's emulation of nested SVM corrupts the host's kernel now and then: that is nobody's
-    failure but the emulation's, and another host gets a chance. A test that fails does not."""
-    for last in (False, False, True):
+def run_hosts(run) -> tuple[int, int, int]:
+    """A host that dies is nobody's failure but the emulation's, and another one gets a chance. A test
+    that fails does not."""
+    for last in (False, False, False, True):
         try:
             return run()
         except HostDied as died:
             print(f"FAIL {died}" if last else f"AGAIN {died}; another one is tried", flush=True)
-    print("0 passed, 1 failed, 0 skipped")
-    return 1
+    return 0, 1, 0
 
 
 def main() -> int:
@@ -144,10 +185,10 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=1500)
     options = parser.parse_args()
     subprocess.run([str(paths.ROOT / "tests/lab/build-host"), str(paths.BUILD)], check=True)
-    if options.what == "cluster":
-        return run_hosts(lambda: run_cluster(options.filter, options.repeat, options.timeout))
-    command = host_command(options.filter, options.repeat)
-    return run_hosts(lambda: run_host(command, options.timeout))
+    lab = Lab(options)
+    passed, failed, skipped = run_hosts(lab.run_cluster if options.what == "cluster" else lab.run_host)
+    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -185,6 +185,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(prog="drover_e2e.runner", description="Runs tests.")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--filter", default="", help="only tests whose name contains this")
+    parser.add_argument("--without", default="", help="names of tests to be left out: A,B")
     parser.add_argument("--repeat", type=int, default=1, help="runs each test so many times")
     parser.add_argument("--parallel", type=int, default=1)
     parser.add_argument("--emulator", default=paths.DROVER)
@@ -205,7 +206,8 @@ def main() -> int:
     if options.inside:
         job = next(job for job in jobs if job.name == options.inside)
         return run_inside(job, options.logs, options.emulator)
-    jobs = [job for job in jobs if options.filter in job.name]
+    without = options.without.split(",")
+    jobs = [job for job in jobs if options.filter in job.name and job.name not in without]
     if options.repeat > 1:
         jobs = [replace(job, label=f"{job.name}#{n}") for job in jobs
                 for n in range(options.repeat)]
