@@ -10,7 +10,7 @@ namespace drover::balancer {
 
 namespace {
 
-constexpr double climb_sure = 1.64; ///< standard errors that a climb must be above: 95 % sure
+constexpr double climb_sure = 2.58; ///< standard errors that a climb must be above: 99.5 % sure
 constexpr double climb_holds = 10;  ///< s for which a climb must be seen
 constexpr double material = 0.03;   ///< of the capacity: a climb must have risen so far already
 constexpr double material_memory = 0.005; ///< memory is not noisy, and grows slowly

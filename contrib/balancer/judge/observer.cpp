@@ -272,10 +272,10 @@ void Observer::fill(Snapshot& snapshot, double now) const
             // Climbs end: half of what the line says is believed, for the plan.
             const double ahead = steady ? host.series[r].level() : (climb.now + climb.ahead) / 2;
             view.predicted.part[r] = std::max(0.0, ahead);
-            // What climbs slowly is taken to go on for half of the horizon.
+            // What climbs slowly is taken to go on for a quarter of the horizon.
             if (const Climb& slow = host.slow_climb[r]; slow.strength >= well_founded)
                 view.later.part[r] =
-                    std::max(view.later.part[r], slow.slope * snapshot.rules.horizon / 2);
+                    std::max(view.later.part[r], slow.slope * snapshot.rules.horizon / 4);
             view.sigma.part[r] = std::max<double>(host.series[r].sigma(), steady ? 0 : climb.sigma);
         }
     }

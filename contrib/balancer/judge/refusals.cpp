@@ -20,6 +20,12 @@ std::string_view to_string(Reason reason)
     return names[static_cast<size_t>(reason)];
 }
 
+bool is_no_room(Reason reason)
+{
+    return reason == Reason::NoRoomCpu || reason == Reason::NoRoomMemory ||
+           reason == Reason::NoRoomBandwidth;
+}
+
 Reason Scene::vm_refusal(VmId vm, Purpose purpose) const
 {
     if (!fleet().has_vm(vm) || vm >= snapshot_.vms.size() || fleet().host_of(vm) == no_host)

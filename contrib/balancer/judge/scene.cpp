@@ -207,6 +207,7 @@ Reason Scene::room_refusal(HostId id, const Amount& final) const
     return Reason::None;
 }
 
+/// What steps do to one host.
 struct Scene::Touch {
     HostId host = no_host;
     Amount in;
@@ -214,60 +215,112 @@ struct Scene::Touch {
     Amount later;
     unsigned ins = 0;
     unsigned outs = 0;
+    double seconds = 0; ///< from now until the last of them is over
 };
+
+namespace {
+
+constexpr size_t most_steps = 16;
+
+/// Without allocating: plans are made of millions of these.
+template <typename Touch> class Touches {
+public:
+    Touch& at(HostId id)
+    {
+        for (size_t i = 0; i < count_; ++i)
+            if (all_[i].host == id)
+                return all_[i];
+        all_[count_].host = id;
+        return all_[count_++];
+    }
+    [[nodiscard]] const Touch* begin() const { return all_.data(); }
+    [[nodiscard]] const Touch* end() const { return all_.data() + count_; }
+
+private:
+    std::array<Touch, 2 * most_steps> all_;
+    size_t count_ = 0;
+};
+
+} // namespace
 
 Outcome Scene::evaluate(std::span<const Step> steps) const
 {
-    constexpr size_t most = 16;
-    std::array<Touch, 2 * most> touches;
-    size_t count = 0;
-    const auto touch = [&](HostId id) -> Touch& {
-        for (size_t i = 0; i < count; ++i)
-            if (touches[i].host == id)
-                return touches[i];
-        touches[count] = {};
-        touches[count].host = id;
-        return touches[count++];
-    };
-    Outcome outcome;
-    if (steps.size() > most)
+    if (steps.size() > most_steps)
         return {Reason::TooManyOut, steps[0].from};
     for (size_t i = 0; i < steps.size(); ++i)
         for (size_t j = 0; j < i; ++j)
             if (steps[i].to == steps[j].to && must_part(steps[i].vm, steps[j].vm))
                 return {Reason::Apart, steps[i].to};
-    double seconds = 0;
-    for (const Step& step : steps) {
-        Touch& from = touch(step.from);
+    Touches<Touch> touches;
+    std::array<double, most_steps> ends{};
+    Outcome outcome;
+    for (size_t i = 0; i < steps.size(); ++i) {
+        const Step& step = steps[i];
+        Touch& from = touches.at(step.from);
         from.out += load_of(step.vm), from.later -= snapshot_.vms[step.vm].later, ++from.outs;
-        Touch& to = touch(step.to);
+        Touch& to = touches.at(step.to);
         to.in += load_of(step.vm), to.later += snapshot_.vms[step.vm].later, ++to.ins;
         const MoveCost price = cost(step);
         outcome.disturbance += price.disturbance;
-        seconds = std::max(seconds, price.seconds);
+        ends[i] = price.seconds;
     }
-    const double part_left = std::max(0.0, 1 - seconds / rules().horizon);
-    bool exchanged = false;
-    for (size_t i = 0; i < count; ++i) {
-        const Touch& at = touches[i];
-        const HostState& host = hosts_[at.host];
-        Reason refusal = numbers_refusal(at.host, at.ins, at.outs);
-        if (refusal == Reason::None && at.ins > 0)
-            refusal = room_refusal(at.host, host.peak + at.in - at.out);
-        if (refusal != Reason::None)
+    for (const Touch& at : touches)
+        if (const Reason refusal = touch_refusal(at); refusal != Reason::None)
             return {refusal, at.host};
-        exchanged |= at.ins > 0 && at.outs > 0;
-        const double now = heat(at.host, host.after + at.in - at.out, host.later + at.later);
-        // Of a host that is well, only what is made worse counts: nobody asked for more. One that
-        // is hot stays so until the moves are over.
-        outcome.heat += !host.hot         ? std::max(0.0, now - host.heat)
-                        : now < host.heat ? (now - host.heat) * part_left
-                                          : now - host.heat;
-    }
-    std::vector<size_t> sequence;
-    if (exchanged && !order(steps, sequence))
-        return {Reason::NoRoomMemory, steps[0].to};
+    const bool exchange = std::any_of(touches.begin(), touches.end(),
+                                      [](const Touch& at) { return at.ins > 0 && at.outs > 0; });
+    if (exchange && !wait_for_others(steps, ends))
+        return {Reason::NoRoomMemory, no_host};
+    for (size_t i = 0; i < steps.size(); ++i)
+        for (const HostId id : {steps[i].from, steps[i].to})
+            touches.at(id).seconds = std::max(touches.at(id).seconds, ends[i]);
+    for (const Touch& at : touches)
+        outcome.heat += heat_change(at);
     return outcome;
+}
+
+Reason Scene::touch_refusal(const Touch& at) const
+{
+    const Reason refusal = numbers_refusal(at.host, at.ins, at.outs);
+    return refusal == Reason::None && at.ins > 0
+               ? room_refusal(at.host, hosts_[at.host].peak + at.in - at.out)
+               : refusal;
+}
+
+/// What is saved of a host's heat if that takes so long. It is surely hot until then; how hot it
+/// will be later is a guess, and what is wrong then can be moved then. So what is quick counts more
+/// than what is thorough.
+double Scene::part_gained(double seconds) const
+{
+    return 1 / (1 + seconds / rules().patience);
+}
+
+/// Of a host that is well, only what is made worse counts: nobody asked for more.
+double Scene::heat_change(const Touch& at) const
+{
+    const HostState& host = hosts_[at.host];
+    const double change =
+        heat(at.host, host.after + at.in - at.out, host.later + at.later) - host.heat;
+    if (!host.hot)
+        return std::max(0.0, change);
+    return change < 0 ? change * part_gained(at.seconds) : change;
+}
+
+/// `ends` are how long the steps take (s), and become when they are over, each after those that
+/// must have ended before it. False if no order will do.
+bool Scene::wait_for_others(std::span<const Step> steps, std::span<double> ends) const
+{
+    std::vector<size_t> sequence;
+    const auto waits = order(steps, sequence);
+    if (!waits)
+        return false;
+    for (const size_t i : sequence) {
+        double begin = 0;
+        for (const size_t other : (*waits)[i])
+            begin = std::max(begin, ends[other]);
+        ends[i] += begin;
+    }
+    return true;
 }
 
 /// While others have yet to leave: a host that is hot anyway may be hotter for a moment, but its

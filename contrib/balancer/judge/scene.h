@@ -32,7 +32,7 @@ struct HostState {
 /// What steps do together.
 struct Outcome {
     Reason refusal = Reason::None; ///< None: they can be made
-    HostId where = no_host;        ///< at which host not
+    HostId where = no_host;        ///< at which host not; none: there is no order for the steps
     double heat = 0;               ///< change in hot-seconds; below 0 is good
     double disturbance = 0;        ///< s
 
@@ -69,6 +69,8 @@ public:
 
     /// Steps on top of those planned; room, numbers of migrations, and whether they can be ordered.
     [[nodiscard]] Outcome evaluate(std::span<const Step> steps) const;
+    /// Of the heat that moves take from a hot host, what counts if they are over in `seconds`.
+    [[nodiscard]] double part_gained(double seconds) const;
     /// For each step, which of the steps must have ended before it; nothing if no order will do.
     [[nodiscard]] std::optional<std::vector<std::vector<size_t>>>
     order(std::span<const Step> steps, std::vector<size_t>& sequence) const;
@@ -82,6 +84,9 @@ private:
     void read_past();
     void read_hotspots();
     void apply(const Step& step, int sign);
+    [[nodiscard]] Reason touch_refusal(const Touch& at) const;
+    [[nodiscard]] double heat_change(const Touch& at) const;
+    [[nodiscard]] bool wait_for_others(std::span<const Step> steps, std::span<double> ends) const;
     [[nodiscard]] Reason numbers_refusal(HostId host, unsigned in, unsigned out) const;
     [[nodiscard]] Reason room_refusal(HostId host, const Amount& final) const;
     [[nodiscard]] Reason company_refusal(VmId vm, HostId to, std::span<const VmId> along) const;
@@ -95,6 +100,9 @@ private:
     std::unordered_map<VmId, HostId> going_; ///< in flight or planned
     std::unordered_map<VmId, std::vector<const PastMove*>> past_;
 };
+
+/// Another VM's going would mend it.
+[[nodiscard]] bool is_no_room(Reason reason);
 
 /// Why, in words with numbers.
 [[nodiscard]] std::string refusal_text(const Scene& scene, Reason reason, VmId vm, HostId to);

@@ -2,8 +2,11 @@
 //
 // Hot hosts are served one after another, the hottest first. For each, options are collected (a VM
 // to a host; VMs that belong together; a swap; room made by moving a third), and a beam search
-// combines them. Small fleets are served in several orders, and each host once more after all.
+// combines them. Small fleets are served in several orders, and each host once more after all; the
+// smallest are then searched to the end.
 #include "contrib/balancer/judge/search.h"
+
+#include "contrib/balancer/judge/exact.h"
 
 #include <algorithm>
 
@@ -11,8 +14,11 @@ namespace drover::balancer {
 
 namespace {
 
-constexpr double warm = 0.02;   ///< of the horizon: a cooler host needs nothing
-constexpr double better = 1e-6; ///< s: less is rounding
+constexpr double warm = 0.02;     ///< of the horizon: a cooler host needs nothing
+constexpr double better = 1e-6;   ///< s: less is rounding
+constexpr size_t exact_hosts = 8; ///< and fewer: what is best is looked for, not what is likely
+constexpr size_t exact_vms = 30;
+constexpr size_t exact_nodes = 200'000; ///< a fifth of a second
 constexpr size_t tiny_hosts = 16;
 constexpr size_t small_hosts = 128;
 constexpr size_t scanned = 400; ///< hosts that are asked for one VM in a large fleet
@@ -31,18 +37,22 @@ bool precedes(const Step& a, const Step& b)
 
 } // namespace
 
-Effort Effort::of(size_t hosts, size_t hot)
+Effort Effort::of(size_t hosts, size_t vms, size_t hot)
 {
-    if (hosts <= tiny_hosts)
-        return {40, tiny_hosts, 64, 6, 40, tiny_hosts, 160, hot <= 2 ? 2U : 3U};
-    if (hosts <= small_hosts && hot <= 4)
-        return {10, 12, 6, 3, 4, 6, 24, 2};
-    return {};
+    Effort effort;
+    if (hosts <= exact_hosts && vms <= exact_vms)
+        effort = {10, exact_hosts, 6, 3, 4, 6, 24, 2};
+    else if (hosts <= tiny_hosts)
+        effort = {40, tiny_hosts, 64, 6, 40, tiny_hosts, 160, hot <= 2 ? 2U : 3U};
+    else if (hosts <= small_hosts && hot <= 4)
+        effort = {10, 12, 6, 3, 4, 6, 24, 2};
+    effort.exact = hosts <= exact_hosts && vms <= exact_vms;
+    return effort;
 }
 
 Search::Search(Scene& scene) : scene_(scene), moves_left_(scene.rules().max_moves)
 {
-    effort_ = Effort::of(scene.host_count(), hot_hosts().size());
+    effort_ = Effort::of(scene.host_count(), scene.fleet().vm_ids(), hot_hosts().size());
     std::vector<std::pair<double, HostId>> ranked;
     for (HostId id = 0; id < scene.host_count(); ++id) {
         // Cool-downs are asked for later: an evacuation does not mind them.
@@ -90,7 +100,17 @@ std::vector<HostId> Search::hot_hosts() const
 
 std::vector<Relief> Search::relieve()
 {
-    std::vector<HostId> order = hot_hosts();
+    const std::vector<HostId> hot = hot_hosts();
+    std::vector<Relief> best = one_after_another(hot);
+    if (!hot.empty() && scene_.host_count() <= tiny_hosts)
+        best = all_at_once(hot, std::move(best));
+    for (const Relief& relief : best)
+        commit(relief.steps);
+    return best;
+}
+
+std::vector<Relief> Search::one_after_another(std::vector<HostId> order)
+{
     std::vector<Relief> best;
     double best_score = 0;
     for (size_t turn = 0; turn < effort_.orders && !order.empty(); ++turn) {
@@ -108,19 +128,35 @@ std::vector<Relief> Search::relieve()
         }
         std::next_permutation(order.begin(), order.end(), std::greater<>());
     }
-    if (scene_.host_count() <= tiny_hosts && order.size() > 1) {
-        Way all{{}, best_score};
-        for (const Relief& relief : best)
-            all.steps.insert(all.steps.end(), relief.steps.begin(), relief.steps.end());
-        if (all.steps.empty() || scene_.evaluate(all.steps).possible())
-            best = split(together(order, std::move(all)), order);
-    }
-    for (const Relief& relief : best)
-        commit(relief.steps);
     return best;
 }
 
-/// All hot hosts at once: what one of them leaves free another may need.
+/// What is likely to be best, and then, in fleets that are small enough, what is.
+std::vector<Relief> Search::all_at_once(const std::vector<HostId>& hot,
+                                        std::vector<Relief> known) const
+{
+    Way way;
+    for (const Relief& relief : known)
+        way.steps.insert(way.steps.end(), relief.steps.begin(), relief.steps.end());
+    if (!way.steps.empty()) {
+        const Outcome outcome = scene_.evaluate(way.steps);
+        if (!outcome.possible())
+            return known;
+        way.score = outcome.score();
+    }
+    const double before = way.score;
+    if (effort_.exact) {
+        ExactResult exact =
+            solve_exactly(scene_, {.known = way.score, .nodes = exact_nodes, .steps = moves_left_});
+        if (!exact.steps.empty())
+            way = {std::move(exact.steps), exact.score};
+    } else if (hot.size() > 1) {
+        way = together(hot, std::move(way));
+    }
+    return way.score < before - better ? split(way, hot) : known;
+}
+
+/// What one hot host leaves free another may need.
 Search::Way Search::together(const std::vector<HostId>& hot, Way start) const
 {
     std::vector<Option> options;
@@ -130,8 +166,6 @@ Search::Way Search::together(const std::vector<HostId>& hot, Way start) const
         add_exchanges(host, leaving, own);
         options.insert(options.end(), own.begin(), own.end());
     }
-    if (!start.steps.empty())
-        start.score = scene_.evaluate(start.steps).score();
     Way fresh = polish(beam(options, {}), options);
     Way old = polish(std::move(start), options);
     return fresh.score < old.score - better ? fresh : old;

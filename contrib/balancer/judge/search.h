@@ -22,8 +22,9 @@ struct Effort {
     size_t exchange_targets = 4;
     size_t exchanges = 16; ///< that are followed
     size_t orders = 1;     ///< in which hot hosts are served
+    bool exact = false;    ///< then all other plans are looked at, too
 
-    [[nodiscard]] static Effort of(size_t hosts, size_t hot);
+    [[nodiscard]] static Effort of(size_t hosts, size_t vms, size_t hot);
 };
 
 /// Looks for the steps with the lowest score. Whatever it returns is committed to the scene.
@@ -46,6 +47,9 @@ private:
     };
 
     [[nodiscard]] std::vector<HostId> hot_hosts() const;
+    [[nodiscard]] std::vector<Relief> one_after_another(std::vector<HostId> order);
+    [[nodiscard]] std::vector<Relief> all_at_once(const std::vector<HostId>& hot,
+                                                  std::vector<Relief> known) const;
     [[nodiscard]] std::vector<Relief> serve(const std::vector<HostId>& order);
     void improve(std::vector<Relief>& reliefs);
     [[nodiscard]] Way cool(HostId host) const;

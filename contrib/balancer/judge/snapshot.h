@@ -43,6 +43,7 @@ struct PastMove {
 
 struct Rules {
     double horizon = 1800;        ///< s: gains and losses are counted so far ahead
+    double patience = 90;         ///< s: what moves that take so long gain counts half
     double vm_cool_down = 300;    ///< s after a move before the VM moves again
     double host_cool_down = 30;   ///< s after a move before its hosts take part in another
     double no_return = 1800;      ///< s: a VM does not go back to a host that it left
@@ -51,7 +52,7 @@ struct Rules {
     unsigned max_moves = 64;      ///< of one plan
     unsigned kept_rejections = 8; ///< of each hotspot
     double move_fee =
-        120; ///< s of disturbance that any move counts for: it may fail, and cost others
+        200; ///< s of disturbance that any move counts for: it may fail, and cost others
     double downtime_weight = 20;    ///< a second of downtime disturbs as much as so many others
     double default_slowdown = 0.05; ///< of a guest that moves, where no forecast says it
     double broken_wish = 60;   ///< s that a move counts for more if the guest's wish is not kept

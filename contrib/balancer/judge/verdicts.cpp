@@ -146,7 +146,8 @@ void PlanWriter::look_around(const Hotspot& spot, Rejection& rejection) const
                                                  : Reason::NoGain;
         rejection.why = refusal_text(scene_, rejection.reason, step.vm, id);
         if (outcome.possible())
-            rejection.why += ": to " + scene_.fleet().host(id).name + " it would now avoid " +
+            rejection.why += ": to " + scene_.fleet().host(id).name +
+                             " it would now avoid what counts as " +
                              seconds_text(std::max(0.0, -outcome.heat)) +
                              " of overload and disturb like " + seconds_text(outcome.disturbance);
     }

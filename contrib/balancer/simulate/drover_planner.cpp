@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include "contrib/balancer/judge/exact.h"
 #include "contrib/balancer/judge/observer.h"
 #include "contrib/balancer/judge/plan.h"
-#include "contrib/balancer/simulate/exact.h"
 #include "contrib/balancer/simulate/rival_planners.h"
 
 #include <algorithm>
@@ -62,7 +62,7 @@ private:
     void hold_against_exact(const Plan& plan)
     {
         const Outcome ours = judge_moves(snapshot_, plan.moves);
-        const ExactResult best = solve_exactly(snapshot_, ours.score());
+        const ExactResult best = solve_exactly(Scene(snapshot_), {.known = ours.score()});
         if (!best.complete || (plan.moves.empty() && best.steps.empty()))
             return;
         ++compared_;

@@ -39,6 +39,23 @@ TEST(Plan, OneMoveCoolsAHotHost)
     EXPECT_LT(plan.heat_after, plan.heat_before);
 }
 
+/// What is left of the heat can be moved later, if it does not go by itself.
+TEST(Plan, WhatIsQuickGoesBeforeWhatIsThorough)
+{
+    FleetMaker fleet;
+    const HostId hot = fleet.host("hot");
+    const HostId cold = fleet.host("cold");
+    VmSpec rest{.name = "rest", .pinned = true};
+    fleet.add(rest, hot, Amount::of(5.3, 2 * test_gib, 0, 0));
+    fleet.vm("thorough", hot, 2.5, 48);
+    const VmId quick = fleet.vm("quick", hot, 1.4, 4);
+    fleet.hotspot(hot);
+    const Plan plan = fleet.plan();
+    ASSERT_EQ(plan.moves.size(), 1U);
+    EXPECT_EQ(plan.moves[0].vm, quick);
+    EXPECT_EQ(plan.moves[0].to, cold);
+}
+
 TEST(Plan, NothingWithoutAHotspot)
 {
     HotAndCold fleet;
