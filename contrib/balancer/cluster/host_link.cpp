@@ -23,9 +23,9 @@ DoorError lost(std::string why)
 } // namespace
 
 HostLink::HostLink(std::string name, std::string address, std::shared_ptr<TlsIdentity> identity,
-                   std::function<void(const Json& event)> event)
+                   std::function<void(const Json& event)> event, Pulse::Patience patience)
     : name_(std::move(name)), address_(std::move(address)), identity_(std::move(identity)),
-      event_(std::move(event))
+      event_(std::move(event)), patience_(patience)
 {
     timer_ = loop::after(milliseconds(0), [this] { dial(); });
 }
@@ -53,6 +53,10 @@ void HostLink::on_dialled(Result<UniqueFd> socket)
         failures_ = 0;
         up_ = true;
         trouble_.clear();
+        pulse_.emplace(*client_, "query-version",
+                       Error{ErrorKind::Connection, "its droverd is silent",
+                             "it may be stuck, or the host or its network be dead"},
+                       patience_);
         log::info("host " + name_ + " is there (" + address_ + ")");
     });
 }
@@ -63,6 +67,7 @@ void HostLink::on_closed(const std::string& why)
         log::warning("host " + name_ + " (" + address_ + "): " + why);
     trouble_ = why;
     up_ = false;
+    pulse_.reset();
     ++*connection_;
     // Not here: we may be called by one of them.
     loop::post([client = std::shared_ptr<QmpClient>(std::move(client_)),

@@ -4,22 +4,23 @@
 #include "contrib/balancer/cluster/config.h"
 #include "contrib/balancer/cluster/host_door.h"
 #include "contrib/balancer/doors/dial.h"
-#include "monitor/qmp_client.h"
-#include "util/loop.h"
+#include "contrib/balancer/doors/pulse.h"
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 
 namespace drover::balancer::cluster {
 
 /// The connection with one host's droverd: made, negotiated, and made again when it ends, with
-/// pauses that grow (and differ a little, so that a fleet does not call in step). Loop thread only.
+/// pauses that grow (and differ a little, so that a fleet does not call in step). One that is
+/// silent ends, too. Loop thread only.
 class HostLink : public HostDoor {
 public:
     HostLink(std::string name, std::string address, std::shared_ptr<TlsIdentity> identity,
-             std::function<void(const Json& event)> event);
+             std::function<void(const Json& event)> event, Pulse::Patience patience = {});
 
     [[nodiscard]] bool is_up() const override { return up_; }
     void execute(const std::string& command, Json arguments, Reply reply) override;
@@ -38,6 +39,8 @@ private:
     std::function<void(const Json& event)> event_;
     std::unique_ptr<Dialling> dialling_;
     std::unique_ptr<QmpClient> client_;
+    std::optional<Pulse> pulse_;
+    Pulse::Patience patience_;
     std::shared_ptr<uint64_t> connection_ = std::make_shared<uint64_t>(0);
     loop::Source timer_; // to dial again, or the limit of the negotiation
     std::minstd_rand random_{std::random_device{}()};

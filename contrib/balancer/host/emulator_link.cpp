@@ -7,12 +7,7 @@ namespace {
 constexpr std::chrono::milliseconds retry_after{1000};
 }
 
-EmulatorLink::EmulatorLink(std::string socket_path, Callbacks callbacks)
-    : EmulatorLink(std::move(socket_path), std::move(callbacks), Patience{})
-{
-}
-
-EmulatorLink::EmulatorLink(std::string socket_path, Callbacks callbacks, Patience patience)
+EmulatorLink::EmulatorLink(std::string socket_path, Callbacks callbacks, Pulse::Patience patience)
     : path_(std::move(socket_path)), callbacks_(std::move(callbacks)), patience_(patience)
 {
     connect();
@@ -50,21 +45,13 @@ void EmulatorLink::negotiate(UniqueFd fd)
         if (!greeting)
             return; // `closed` follows, or has come
         up_ = true;
-        unanswered_ = 0;
-        pulse_ = loop::every(patience_.period, [this] { feel_pulse(); });
+        pulse_.emplace(*client_, "query-status",
+                       Error{ErrorKind::Connection,
+                             "the emulator's monitor at " + path_ + " is silent",
+                             "the process may be stuck: on a dead network disk, or stopped"},
+                       patience_);
         callbacks_.up();
     });
-}
-
-void EmulatorLink::feel_pulse()
-{
-    if (unanswered_ >= patience_.most_unanswered)
-        return client_->give_up({ErrorKind::Connection,
-                                 "the emulator's monitor at " + path_ + " is silent",
-                                 "the process may be stuck: on a dead network disk, or stopped"});
-    if (unanswered_++ == 0)
-        client_->execute("query-status", Json::object(),
-                         [this](const Result<Json>&) { unanswered_ = 0; });
 }
 
 void EmulatorLink::lost()

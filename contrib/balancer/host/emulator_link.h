@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include "contrib/balancer/doors/pulse.h"
 #include "monitor/endpoint_socket.h"
-#include "monitor/qmp_client.h"
-#include "util/loop.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace drover::balancer {
@@ -20,15 +20,7 @@ public:
         std::function<void(const Json& event)> event;
     };
 
-    /// It is asked for a sign of life each `period`, and given up after the limit: a stuck process
-    /// keeps its sockets open.
-    struct Patience {
-        std::chrono::milliseconds period{10'000};
-        int most_unanswered = 3;
-    };
-
-    EmulatorLink(std::string socket_path, Callbacks callbacks, Patience patience);
-    EmulatorLink(std::string socket_path, Callbacks callbacks);
+    EmulatorLink(std::string socket_path, Callbacks callbacks, Pulse::Patience patience = {});
 
     /// Fails at once where the link is down.
     void execute(const std::string& command, Json arguments, QmpClient::Reply reply);
@@ -41,16 +33,14 @@ private:
     void connect_later();
     void negotiate(UniqueFd fd);
     void lost();
-    void feel_pulse();
 
     std::string path_;
     Callbacks callbacks_;
     std::unique_ptr<EndpointConnecting> connecting_;
     std::unique_ptr<QmpClient> client_;
     loop::Source retry_;
-    loop::Source pulse_;
-    Patience patience_;
-    int unanswered_ = 0; ///< periods
+    std::optional<Pulse> pulse_;
+    Pulse::Patience patience_;
     bool up_ = false;
 };
 

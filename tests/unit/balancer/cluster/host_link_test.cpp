@@ -5,6 +5,9 @@
 #include "tests/unit/balancer/cluster/temporary_directory.h"
 #include "tests/unit/monitor/loop_testing.h"
 
+#include <sys/socket.h>
+#include <sys/un.h>
+
 namespace drover::balancer::cluster::testing {
 namespace {
 
@@ -60,8 +63,11 @@ protected:
     std::unique_ptr<DoorServer> server_;
     std::vector<QmpResponder> unanswered_;
     std::vector<Json> events_;
-    HostLink link_{"a", address(), nullptr,
-                   [this](const Json& event) { events_.push_back(event); }};
+    HostLink link_{"a",
+                   address(),
+                   nullptr,
+                   [this](const Json& event) { events_.push_back(event); },
+                   {.period = std::chrono::milliseconds(50), .most_unanswered = 3}};
 };
 
 TEST_F(HostLinkTest, tells_answers_refusals_and_events)
@@ -99,6 +105,34 @@ TEST_F(HostLinkTest, a_broken_connection_is_no_refusal_and_is_made_again)
     open();
     EXPECT_TRUE(run_until([&] { return link_.is_up(); }));
     EXPECT_TRUE(ask(link_, "query-vms"));
+}
+
+/// As where a host has lost its power: the connection stands, and nobody is there.
+TEST_F(HostLinkTest, a_silent_connection_is_given_up)
+{
+    sockaddr_un name{.sun_family = AF_UNIX, .sun_path = {}};
+    const std::string path = directory_.path() + "/door";
+    path.copy(static_cast<char*>(name.sun_path), sizeof name.sun_path - 1);
+    const UniqueFd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0));
+    ASSERT_EQ(bind(listener.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name), 0);
+    ASSERT_EQ(listen(listener.get(), 1), 0);
+    UniqueFd peer;
+    ASSERT_TRUE(run_until([&] {
+        if (peer.get() < 0)
+            peer = UniqueFd(accept(listener.get(), nullptr, nullptr));
+        return peer.get() >= 0;
+    }));
+    const std::string words = "{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n"
+                              "{\"return\": {}, \"id\": 1}\r\n";
+    ASSERT_EQ(write(peer.get(), words.data(), words.size()), ssize_t(words.size()));
+    ASSERT_TRUE(run_until([&] { return link_.is_up(); }));
+    std::optional<HostDoor::Answer> got;
+    link_.execute("query-vms", Json::object(),
+                  [&](const HostDoor::Answer& answer) { got = answer; });
+    ASSERT_TRUE(run_until([&] { return !link_.is_up(); }));
+    EXPECT_NE(link_.trouble().find("silent"), std::string::npos) << link_.trouble();
+    ASSERT_TRUE(run_until([&] { return got.has_value(); }));
+    EXPECT_EQ(got->error().kind, DoorError::Kind::Lost);
 }
 
 } // namespace
