@@ -146,23 +146,30 @@ void Balancer::observe()
 void Balancer::take_hotspots()
 {
     std::vector<ShownHotspot> now = parts_.judgement.hotspots();
-    const auto has = [](const std::vector<ShownHotspot>& list, const std::string& id) {
-        return std::any_of(list.begin(), list.end(),
-                           [&](const ShownHotspot& spot) { return spot.id == id; });
+    const auto ids_of = [](const std::vector<ShownHotspot>& list) {
+        std::set<std::string> ids;
+        for (const ShownHotspot& spot : list)
+            ids.insert(spot.id);
+        return ids;
     };
-    const auto tell = [this](const ShownHotspot& spot, const char* state) {
+    std::vector<KeptHotspot> news;
+    const auto tell = [&](const ShownHotspot& spot, const std::string& state) {
         Json data = spot.shown;
         data["state"] = state;
-        (void)parts_.journal.keep_hotspot(spot.id, data);
-        note("hotspot", spot.id, std::string(state) + ": " + spot.text, spot.vm, spot.host);
-        parts_.event("HOTSPOT", std::move(data));
+        parts_.event("HOTSPOT", data);
+        news.push_back({std::move(data),
+                        {parts_.time.wall(), "hotspot", spot.id, spot.vm, spot.host, "",
+                         state + ": " + spot.text}});
     };
+    const auto [known, current] = std::pair(ids_of(hotspots_), ids_of(now));
     for (const ShownHotspot& spot : now)
-        if (!has(hotspots_, spot.id))
+        if (!known.contains(spot.id))
             tell(spot, "begun");
     for (const ShownHotspot& spot : hotspots_)
-        if (!has(now, spot.id))
+        if (!current.contains(spot.id))
             tell(spot, "over");
+    if (!news.empty())
+        (void)parts_.journal.keep_hotspots(news); // mend_journal() says aloud what is wrong
     hotspots_ = std::move(now);
 }
 

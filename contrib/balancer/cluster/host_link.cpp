@@ -13,11 +13,20 @@ namespace {
 using std::chrono::milliseconds;
 constexpr milliseconds first_pause{250};
 constexpr milliseconds longest_pause{15'000};
-constexpr milliseconds negotiation_limit{10'000};
+constexpr size_t most_unanswered = 500; // polls that it swallows, while it answers others
+constexpr size_t longest_text = 1024;   // it goes into the journal, and to users
 
 DoorError lost(std::string why)
 {
     return {DoorError::Kind::Lost, {}, std::move(why)};
+}
+
+DoorError refused(const Json& answer)
+{
+    const Json error =
+        answer.is_object() && answer.contains("error") ? answer["error"] : Json::object();
+    return {DoorError::Kind::Refused, json_string(error, "class").substr(0, longest_text),
+            json_string(error, "desc").substr(0, longest_text)};
 }
 
 } // namespace
@@ -28,6 +37,11 @@ HostLink::HostLink(std::string name, std::string address, std::shared_ptr<TlsIde
       event_(std::move(event)), patience_(patience)
 {
     timer_ = loop::after(milliseconds(0), [this] { dial(); });
+}
+
+HostLink::~HostLink()
+{
+    ++*connection_; // what is still on its way to us is too late
 }
 
 void HostLink::dial()
@@ -45,8 +59,12 @@ void HostLink::on_dialled(Result<UniqueFd> socket)
                                 .event = event_,
                                 .closed = [this](const Error& why) { on_closed(why.text()); },
                             });
-    timer_ = loop::after(negotiation_limit, [this] { on_closed("it does not speak QMP"); });
-    client_->negotiate(false, [this](const Result<Json>& greeting) {
+    timer_ = loop::after(patience_.period, [this] { on_closed("it does not speak QMP"); });
+    unanswered_ = std::make_shared<size_t>(0);
+    client_->negotiate(false, [this, connection = connection_,
+                               number = *connection_](const Result<Json>& greeting) {
+        if (*connection != number)
+            return; // given up a moment ago
         if (!greeting)
             return on_closed(greeting.error().text());
         timer_.reset();
@@ -84,23 +102,31 @@ void HostLink::execute(const std::string& command, Json arguments, Reply reply)
         loop::post([reply = std::move(reply)] { reply(std::unexpected(lost("not connected"))); });
         return;
     }
-    client_->forward(
-        {{"execute", command}, {"arguments", std::move(arguments)}},
-        [connection = connection_, number = *connection_, reply = std::move(reply)](Json answer) {
-            if (answer.is_object() && answer.contains("return"))
-                return reply(std::move(answer["return"]));
-            // The end of the connection looks like a GenericError to us. Whether it has ended is
-            // known a moment later, and then it is not known what became of the command.
-            loop::post([connection, number, reply, answer = std::move(answer)] {
-                const Json error = answer.is_object() && answer.contains("error") ? answer["error"]
-                                                                                  : Json::object();
-                DoorError why{DoorError::Kind::Refused, json_string(error, "class"),
-                              json_string(error, "desc")};
-                if (*connection != number || why.error_class.empty())
-                    why.kind = DoorError::Kind::Lost;
-                reply(std::unexpected(std::move(why)));
-            });
+    if (*unanswered_ >= most_unanswered)
+        loop::post([this, connection = connection_, number = *connection_] {
+            if (*connection == number && client_)
+                client_->give_up({ErrorKind::Connection,
+                                  "its droverd leaves " + std::to_string(most_unanswered) +
+                                      " commands without an answer",
+                                  "look at its log"});
         });
+    ++*unanswered_;
+    client_->forward({{"execute", command}, {"arguments", std::move(arguments)}},
+                     [connection = connection_, number = *connection_, unanswered = unanswered_,
+                      reply = std::move(reply)](Json answer) {
+                         --*unanswered;
+                         if (answer.is_object() && answer.contains("return"))
+                             return reply(std::move(answer["return"]));
+                         // The end of the connection looks like a GenericError to us. Whether it
+                         // has ended is known a moment later, and then it is not known what became
+                         // of the command.
+                         loop::post([connection, number, reply, answer = std::move(answer)] {
+                             DoorError why = refused(answer);
+                             if (*connection != number || why.error_class.empty())
+                                 why.kind = DoorError::Kind::Lost;
+                             reply(std::unexpected(std::move(why)));
+                         });
+                     });
 }
 
 } // namespace drover::balancer::cluster

@@ -21,6 +21,9 @@ class HostLink : public HostDoor {
 public:
     HostLink(std::string name, std::string address, std::shared_ptr<TlsIdentity> identity,
              std::function<void(const Json& event)> event, Pulse::Patience patience = {});
+    ~HostLink() override;
+    HostLink(const HostLink&) = delete;
+    HostLink& operator=(const HostLink&) = delete;
 
     [[nodiscard]] bool is_up() const override { return up_; }
     void execute(const std::string& command, Json arguments, Reply reply) override;
@@ -41,8 +44,9 @@ private:
     std::unique_ptr<QmpClient> client_;
     std::optional<Pulse> pulse_;
     Pulse::Patience patience_;
-    std::shared_ptr<uint64_t> connection_ = std::make_shared<uint64_t>(0);
-    loop::Source timer_; // to dial again, or the limit of the negotiation
+    std::shared_ptr<uint64_t> connection_ = std::make_shared<uint64_t>(0); ///< its number
+    std::shared_ptr<size_t> unanswered_; ///< commands of this connection
+    loop::Source timer_;                 // to dial again, or the limit of the negotiation
     std::minstd_rand random_{std::random_device{}()};
     int failures_ = 0;
     bool up_ = false;

@@ -22,6 +22,11 @@ struct HistoryEntry {
     std::string text;
 };
 
+struct KeptHotspot {
+    Json body;
+    HistoryEntry entry; ///< its ID is the hotspot's
+};
+
 /// What the balancer must not forget, in a SQLite database (WAL; each step is on the disk before
 /// the call returns). One process has it at a time. A write that fails changes nothing and says
 /// why; the next one tries again. Loop thread only.
@@ -60,7 +65,8 @@ public:
 
     /// A plan as people are shown it, or a hotspot; replaces what was kept under its ID.
     [[nodiscard]] Status keep_plan(const std::string& id, const Json& plan);
-    [[nodiscard]] Status keep_hotspot(const std::string& id, const Json& hotspot);
+    /// All or none of them, each with its line in the history.
+    [[nodiscard]] Status keep_hotspots(const std::vector<KeptHotspot>& hotspots);
     /// Null if there is none of that ID.
     [[nodiscard]] Result<Json> plan(const std::string& id);
     [[nodiscard]] Result<Json> hotspot(const std::string& id);

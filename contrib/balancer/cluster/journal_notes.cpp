@@ -69,11 +69,20 @@ Status Journal::keep_plan(const std::string& id, const Json& body)
     });
 }
 
-Status Journal::keep_hotspot(const std::string& id, const Json& body)
+Status Journal::keep_hotspots(const std::vector<KeptHotspot>& hotspots)
 {
-    return write([&] {
-        return run(database_, "INSERT OR REPLACE INTO hotspots VALUES (?1, ?2, ?3)", id,
-                   time_.wall(), dump_json(body));
+    return write([&]() -> Status {
+        for (const auto& [body, e] : hotspots) {
+            if (Status kept = run(database_, "INSERT OR REPLACE INTO hotspots VALUES (?1, ?2, ?3)",
+                                  e.id, e.time, dump_json(body));
+                !kept)
+                return kept;
+            if (Status noted =
+                    add_history_.with(e.time, e.what, e.id, e.vm, e.from, e.to, e.text).run();
+                !noted)
+                return noted;
+        }
+        return {};
     });
 }
 

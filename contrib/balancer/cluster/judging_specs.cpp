@@ -11,6 +11,9 @@ namespace drover::balancer::cluster {
 namespace {
 
 constexpr size_t most_words = 256; // of one list that a host sends
+constexpr size_t longest_word = 128;
+constexpr std::string_view no_group = " no host's group"; // a space: no configuration can have it
+constexpr size_t most_known_words = 20'000; // of the whole fleet: what is known is never forgotten
 
 double number_of(const Json& object, const char* key)
 {
@@ -30,6 +33,33 @@ std::vector<std::string> list_of(const Json& object, const char* key)
             list.push_back(word.get<std::string>());
     return list;
 }
+
+/// The numbers of words that hosts send; not more than a fleet may have.
+class SentWords {
+public:
+    explicit SentWords(Words& words) : words_(words) {}
+
+    std::vector<WordId> of(const Json& object, const char* key)
+    {
+        std::vector<WordId> ids;
+        const auto member = object.find(key);
+        all_ &= member == object.end() || member->size() <= most_words;
+        for (const std::string& word : list_of(object, key)) {
+            const bool fits = words_.knows(word) ||
+                              (word.size() <= longest_word && words_.size() < most_known_words);
+            all_ &= fits;
+            if (fits)
+                ids.push_back(words_.id(word));
+        }
+        return ids;
+    }
+    /// None was left out.
+    [[nodiscard]] bool all() const { return all_; }
+
+private:
+    Words& words_;
+    bool all_ = true;
+};
 
 double nic_capacity(const FleetHost& host)
 {
@@ -87,8 +117,8 @@ HostSpec host_spec(const FleetHost& host, Words& words)
     spec.swap_out_threshold = t.swap_out;
     const Reserve& r = config.reserve;
     spec.reserve = Amount::of(r.cpu, r.memory, r.bandwidth, r.bandwidth);
-    for (const std::string& word : list_of(host.facts, "offers"))
-        spec.offers.add(words.id(word));
+    for (const WordId word : SentWords(words).of(host.facts, "offers"))
+        spec.offers.add(word);
     for (const std::string& word : config.offers)
         spec.offers.add(words.id(word));
     spec.max_in = config.limits.migrations_in;
@@ -115,12 +145,12 @@ VmSpec Judging::spec_of(const Surroundings& around, const Fleet::Place& place)
     spec.reachable = vm.state != "unreachable" && !place.twice && !strange;
     spec.policy = policy_words(around.config, json_string(vm.definition, "policy"));
     std::vector<std::string> groups = list_of(vm.definition, "groups");
-    for (const std::string& word : list_of(vm.definition, "needs"))
-        spec.needs.add(words.id(word));
-    for (const std::string& label : list_of(vm.definition, "together"))
-        spec.together.push_back(words.id(label));
-    for (const std::string& label : list_of(vm.definition, "apart"))
-        spec.apart.push_back(words.id(label));
+    SentWords sent(words);
+    for (const WordId word : sent.of(vm.definition, "needs"))
+        spec.needs.add(word);
+    spec.together = sent.of(vm.definition, "together");
+    spec.apart = sent.of(vm.definition, "apart");
+    spec.reachable &= sent.all(); // whose wishes are not all known is not moved
     for (size_t i = 0; i < around.config.rules.size(); ++i) {
         const VmRule& rule = around.config.rules[i];
         if (!has(rule.vms, vm.name))
@@ -139,8 +169,9 @@ VmSpec Judging::spec_of(const Surroundings& around, const Fleet::Place& place)
         else if (!rule.groups.empty())
             std::erase_if(groups, [&](const std::string& g) { return !has(rule.groups, g); });
     }
+    // Of groups only those that a host is in matter; one that nobody is in must still hinder it.
     for (const std::string& group : groups)
-        spec.groups.add(words.id(group));
+        spec.groups.add(words.id(words.knows(group) ? group : std::string(no_group)));
     // After failures it rests; a user may move it all the same.
     spec.pinned |= around.mover.vm_pauses().left(vm.name, time_.now()) > 0;
     return spec;

@@ -12,15 +12,24 @@ constexpr double forget_after_s = 600;
 constexpr double tell_again_s = 30;
 constexpr double look_twice_s = 5;      // how long one that was given up is watched first
 constexpr double stranger_after_s = 90; // one that the journal does not know
+constexpr double sweep_every_s = 10;
+constexpr size_t longest_id = 64;
+constexpr size_t most_sights = 10'000;
 
 } // namespace
 
 void Leftovers::seen(const std::string& host, const std::string& migration)
 {
-    if (!migration.starts_with("m-"))
+    if (!migration.starts_with("m-") || migration.size() > longest_id)
         return;
     const double now = time_.now();
-    std::erase_if(sights_, [now](const auto& e) { return now - e.second.latest > forget_after_s; });
+    if (now - swept_ >= sweep_every_s) {
+        swept_ = now;
+        std::erase_if(sights_,
+                      [now](const auto& e) { return now - e.second.latest > forget_after_s; });
+    }
+    if (sights_.size() >= most_sights && !sights_.contains(migration))
+        return;
     Sight& sight = sights_.try_emplace(migration, Sight{now, now}).first->second;
     sight.latest = now;
     if (now - sight.first < look_twice_s || now - sight.told < tell_again_s ||

@@ -34,6 +34,7 @@ private:
     const DoorFinder& find_door_;
     const TimeSource& time_;
     std::map<std::string, Sight> sights_;
+    double swept_ = 0;
 };
 
 /// "m-" and 16 hexadecimal digits, of the kernel's random numbers.

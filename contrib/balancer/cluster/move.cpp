@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "contrib/balancer/cluster/move.h"
 
+#include "contrib/balancer/doors/address.h"
 #include "util/log.h"
 
 #include <algorithm>
@@ -11,7 +12,6 @@ namespace {
 
 /// What a former run prepared for a younger plan than this is still wanted.
 constexpr double still_wanted_s = 60;
-constexpr size_t longest_uri = 4096;
 constexpr int doubtful_answers = 3; // in a row, before the source counts as silent
 
 std::string why_silent(const HostDoor::Answer& answer)
@@ -119,7 +119,7 @@ void Move::on_prepared(const HostDoor::Answer& answer)
     if (!answer && answer.error().kind == DoorError::Kind::Refused)
         return finish(MoveEvent::GiveUp, {}, record_.to + " refused: " + answer.error().text);
     const std::string uri = answer && answer->is_object() ? json_string(*answer, "uri") : "";
-    if (uri.empty() || uri.size() > longest_uri)
+    if (!is_migration_uri(uri)) // the source's emulator would take "exec:…", too
         return again(record_.to + ": " + why_silent(answer));
     if (record_.cancel)
         return finish(MoveEvent::GiveUp, {}, "it was cancelled");
@@ -190,6 +190,9 @@ void Move::inquire()
                       record_.from + " is not configured any more, and it was cancelled");
     if (record_.cancel)
         tell_cancel();
+    // The same of the target: it cannot have the guest any more for all that anybody will know.
+    if (record_.cancel && around_.find_door(record_.to) == nullptr)
+        inquiry_.target.kind = Word::Kind::Never;
     bool asked =
         ask(record_.from, "query-vm-migration", only_id(), [this](const HostDoor::Answer& answer) {
             inquiry_.source = read_word(answer, record_.id, record_.vm, "source");

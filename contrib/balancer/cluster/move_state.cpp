@@ -15,6 +15,8 @@ constexpr std::array<std::string_view, move_events> event_names = {
     "begin", "give-up", "prepared", "started",   "runs",
     "lost",  "stayed",  "moved",    "abandoned", "close"};
 
+constexpr size_t longest_error = 1024; // it goes into the journal
+
 struct Edge {
     MoveState from;
     MoveEvent event;
@@ -115,7 +117,7 @@ Word read_word(const HostDoor::Answer& answer, const std::string& migration, con
     if (role == "source" && word.status == "completed" && guest_here)
         return nonsense("it says that the guest went, and that it is there");
     word.kind = Word::Kind::Says;
-    word.error = json_string(value, "error");
+    word.error = json_string(value, "error").substr(0, longest_error);
     word.total = number_of(value, "total").value_or(0);
     word.remaining = number_of(value, "remaining").value_or(0);
     word.downtime = number_of(value, "downtime");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "contrib/balancer/host/host_moves.h"
 
+#include "contrib/balancer/doors/address.h"
 #include "contrib/balancer/host/move_commands.h"
 #include "contrib/balancer/host/state_file.h"
 #include "monitor/qmp_server.h"
@@ -202,6 +203,9 @@ void HostMoves::migrate(const Json& arguments, const Answer& answer)
         return answer(std::unexpected(id ? uri.error() : id.error()));
     if (!is_migration_id(*id))
         return answer(fail(ErrorKind::Invalid, "Parameter 'migration' must be like a VM's name"));
+    if (!is_migration_uri(*uri))
+        return answer(fail(ErrorKind::Invalid, "Parameter 'uri' must be like tcp:HOST:PORT",
+                           "vm-prepare of the target's droverd gives it"));
     if (find(*id) != nullptr)
         return answer(Json::object()); // it was asked before: query-vm-migration says the rest
     const auto vm = vm_for_migration(arguments, *id);

@@ -9,12 +9,12 @@ namespace {
 
 constexpr double rounding = 1e-6;
 constexpr double none = 1e18;
-constexpr size_t most_steps = 8;
+constexpr size_t deepest = 8;
 
 class BranchAndBound {
 public:
     BranchAndBound(const Scene& scene, const ExactLimits& limits)
-        : scene_(scene), nodes_left_(limits.nodes), most_steps_(std::min(limits.steps, most_steps)),
+        : scene_(scene), nodes_left_(limits.nodes), most_steps_(std::min(limits.steps, deepest)),
           last_of_(scene.host_count())
     {
         result_.score = limits.known;

@@ -220,8 +220,6 @@ struct Scene::Touch {
 
 namespace {
 
-constexpr size_t most_steps = 16;
-
 /// Without allocating: plans are made of millions of these.
 template <typename Touch> class Touches {
 public:

@@ -7,6 +7,8 @@
 
 namespace drover::balancer {
 
+constexpr size_t most_steps = 16; ///< that are evaluated together
+
 /// One VM from one host to another.
 struct Step {
     VmId vm = no_vm;

@@ -281,14 +281,14 @@ std::vector<Search::Option> Search::units(HostId host) const
         if (std::find(taken.begin(), taken.end(), vm) != taken.end())
             continue;
         Option unit{{vm, host, no_host}};
-        for (size_t i = 0; i < unit.size(); ++i)
+        for (size_t i = 0; i < unit.size() && unit.size() <= most_steps; ++i)
             for (const WordId label : fleet.vm(unit[i].vm).together)
                 for (const VmId other : fleet.vms_labelled(label))
                     if (fleet.host_of(other) == host && !shares_vm(unit, {{other, host, no_host}}))
                         unit.push_back({other, host, no_host});
         Amount load;
         Amount later;
-        bool may = true;
+        bool may = unit.size() <= most_steps; // else no plan has room for all of them
         for (const Step& step : unit) {
             taken.push_back(step.vm);
             load += scene_.load_of(step.vm);

@@ -20,6 +20,7 @@ public:
     WordId id(std::string_view word);
     /// Valid as long as this object.
     [[nodiscard]] std::string_view text(WordId id) const { return texts_[id]; }
+    [[nodiscard]] bool knows(std::string_view word) const { return ids_.contains(word); }
     [[nodiscard]] size_t size() const { return texts_.size(); }
 
 private:

@@ -107,24 +107,40 @@ TEST_F(HostLinkTest, a_broken_connection_is_no_refusal_and_is_made_again)
     EXPECT_TRUE(ask(link_, "query-vms"));
 }
 
+const std::string greeting_words = "{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n";
+const std::string negotiated_words = "{\"return\": {}, \"id\": 1}\r\n";
+
+/// A peer of which the test is the mind.
+class HostLinkWithPeer : public HostLinkTest {
+protected:
+    void SetUp() override
+    {
+        sockaddr_un name{.sun_family = AF_UNIX, .sun_path = {}};
+        const std::string path = directory_.path() + "/door";
+        path.copy(static_cast<char*>(name.sun_path), sizeof name.sun_path - 1);
+        listener_ = UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0));
+        ASSERT_EQ(bind(listener_.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name), 0);
+        ASSERT_EQ(listen(listener_.get(), 1), 0);
+        ASSERT_TRUE(run_until([&] {
+            if (peer_.get() < 0)
+                peer_ = UniqueFd(accept(listener_.get(), nullptr, nullptr));
+            return peer_.get() >= 0;
+        }));
+    }
+
+    void say(const std::string& words)
+    {
+        ASSERT_EQ(write(peer_.get(), words.data(), words.size()), ssize_t(words.size()));
+    }
+
+    UniqueFd listener_;
+    UniqueFd peer_;
+};
+
 /// As where a host has lost its power: the connection stands, and nobody is there.
-TEST_F(HostLinkTest, a_silent_connection_is_given_up)
+TEST_F(HostLinkWithPeer, a_silent_connection_is_given_up)
 {
-    sockaddr_un name{.sun_family = AF_UNIX, .sun_path = {}};
-    const std::string path = directory_.path() + "/door";
-    path.copy(static_cast<char*>(name.sun_path), sizeof name.sun_path - 1);
-    const UniqueFd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0));
-    ASSERT_EQ(bind(listener.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name), 0);
-    ASSERT_EQ(listen(listener.get(), 1), 0);
-    UniqueFd peer;
-    ASSERT_TRUE(run_until([&] {
-        if (peer.get() < 0)
-            peer = UniqueFd(accept(listener.get(), nullptr, nullptr));
-        return peer.get() >= 0;
-    }));
-    const std::string words = "{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n"
-                              "{\"return\": {}, \"id\": 1}\r\n";
-    ASSERT_EQ(write(peer.get(), words.data(), words.size()), ssize_t(words.size()));
+    say(greeting_words + negotiated_words);
     ASSERT_TRUE(run_until([&] { return link_.is_up(); }));
     std::optional<HostDoor::Answer> got;
     link_.execute("query-vms", Json::object(),
@@ -133,6 +149,26 @@ TEST_F(HostLinkTest, a_silent_connection_is_given_up)
     EXPECT_NE(link_.trouble().find("silent"), std::string::npos) << link_.trouble();
     ASSERT_TRUE(run_until([&] { return got.has_value(); }));
     EXPECT_EQ(got->error().kind, DoorError::Kind::Lost);
+}
+
+/// In the moment between the giving up and the connection's end.
+TEST_F(HostLinkWithPeer, a_greeting_that_comes_too_late_changes_nothing)
+{
+    say(greeting_words);
+    ASSERT_TRUE(run_until([&] { return !link_.trouble().empty(); }));
+    say(negotiated_words);
+    drover::testing::run_pending();
+    EXPECT_FALSE(link_.is_up());
+}
+
+TEST_F(HostLinkWithPeer, who_swallows_commands_is_given_up)
+{
+    say(greeting_words + negotiated_words);
+    ASSERT_TRUE(run_until([&] { return link_.is_up(); }));
+    for (int i = 0; i < 501; ++i)
+        link_.execute("query-vms", Json::object(), [](const HostDoor::Answer&) {});
+    ASSERT_TRUE(run_until([&] { return !link_.is_up(); }));
+    EXPECT_NE(link_.trouble().find("500 commands"), std::string::npos) << link_.trouble();
 }
 
 } // namespace

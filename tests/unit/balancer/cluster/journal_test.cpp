@@ -177,7 +177,7 @@ TEST_F(JournalTest, keeps_plans_hotspots_and_settings)
 {
     const auto journal = open();
     ASSERT_TRUE(journal->keep_plan("p-1", {{"moves", Json::array()}}));
-    ASSERT_TRUE(journal->keep_hotspot("h-1", {{"kind", "cpu"}}));
+    ASSERT_TRUE(journal->keep_hotspots({{{{"kind", "cpu"}}, {.what = "hotspot", .id = "h-1"}}}));
     ASSERT_TRUE(journal->set("mode", "automatic"));
     EXPECT_EQ(*journal->plan("p-1"), Json({{"moves", Json::array()}}));
     EXPECT_EQ((*journal->hotspot("h-1"))["kind"], "cpu");

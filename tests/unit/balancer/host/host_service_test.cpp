@@ -309,6 +309,13 @@ TEST_F(HostServiceTest, RefusesWhatItCannotKnow)
     one.service->moves().migrate({{"migration", "m-9"}, {"name", "nobody"}, {"uri", "tcp:x:1"}},
                                  unknown.take());
     EXPECT_FALSE(unknown.good);
+    create(one, "web1");
+    for (const char* uri : {"exec:touch /tmp/x", "file:/tmp/x", "tcp:a:1,b", "tcp:"}) {
+        Reply odd_uri;
+        one.service->moves().migrate({{"migration", "m-9"}, {"name", "web1"}, {"uri", uri}},
+                                     odd_uri.take());
+        EXPECT_NE(odd_uri.error.find("tcp:HOST:PORT"), std::string::npos) << uri;
+    }
     Reply path;
     one.service->moves().prepare({{"migration", "../../x"}, {"definition", definition("a")}},
                                  path.take());

@@ -191,6 +191,24 @@ TEST(Plan, TogetherMovesTogether)
 }
 
 /// Neither host can take a VM of the other's on top; one of each can change places.
+TEST(Plan, MoreThanAPlanHasRoomForStayTogether)
+{
+    FleetMaker fleet;
+    const HostId hot = fleet.host("hot", 400);
+    fleet.host("cold", 400);
+    const WordId label = fleet.fleet.words().id("crowd");
+    for (int i = 0; i < 3000; ++i) {
+        VmSpec member{.name = "member" + std::to_string(i)};
+        member.together = {label};
+        fleet.add(member, hot, Amount::of(0.1, 1e6, 0, 0));
+    }
+    const VmId loner = fleet.vm("loner", hot, 90);
+    fleet.hotspot(hot);
+    const Plan plan = fleet.plan();
+    ASSERT_EQ(plan.moves.size(), 1U);
+    EXPECT_EQ(plan.moves[0].vm, loner);
+}
+
 TEST(Plan, TwoVmsSwap)
 {
     FleetMaker fleet;
