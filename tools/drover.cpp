@@ -44,6 +44,7 @@ constexpr Verb verbs[] = {
      run_explain},
     {"approve", approve_usage, "  Lets a plan, or one of its moves, be carried out.\n",
      run_approve},
+    {"cancel", cancel_usage, "  Cancels a migration that the balancer has begun.\n", run_cancel},
     {"migrate", fleet_migrate_usage,
      "  Has the balancer move a VM, to a host of its choice or to this one.\n", run_fleet_migrate},
     {"evacuate", evacuate_usage,

@@ -150,6 +150,14 @@ Result<int> run_approve(Words words)
                });
 }
 
+Result<int> run_cancel(Words words)
+{
+    auto options = parse_fleet_options(words);
+    return ask(options, 1, 1, "the ID of a migration is needed", [](const FleetOptions& given) {
+        return Question{"cancel", {{"id", given.plain[0]}}, show_done};
+    });
+}
+
 Result<int> run_fleet_migrate(Words words)
 {
     auto options = parse_fleet_options(words);

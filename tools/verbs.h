@@ -38,6 +38,9 @@ inline constexpr char explain_usage[] = "drover explain ID\n";
 inline constexpr char approve_usage[] = "drover approve ID\n";
 [[nodiscard]] Result<int> run_approve(Words words);
 
+inline constexpr char cancel_usage[] = "drover cancel ID\n";
+[[nodiscard]] Result<int> run_cancel(Words words);
+
 inline constexpr char fleet_migrate_usage[] = "drover migrate VM [HOST]\n";
 [[nodiscard]] Result<int> run_fleet_migrate(Words words);
 /// Whether "migrate" is meant for the balancer: the first word is a name and no socket, and the

@@ -48,15 +48,15 @@ def up(fleet: Fleet, vms: int) -> None:
                      for host in fleet.qmp.execute("query-hosts")))
 
 
-def migrate(fleet: Fleet, vm: str, host: str) -> None:
-    """As soon as the balancer has heard enough of the hosts to dare it."""
+def migrate(fleet: Fleet, vm: str, host: str) -> str:
+    """As soon as the balancer has heard enough of the hosts to dare it; the migration's ID."""
     def begun():
         try:
-            return fleet.drover("migrate", vm, host)
+            return fleet.drover("migrate", vm, host, "--json")
         except RuntimeError as error:
             assert "nothing was heard" in str(error), error
             return None
-    wait_for(begun, 10)
+    return json.loads(wait_for(begun, 10))["id"]
 
 
 def runs_on(fleet: Fleet, name: str, host: str, limit: float = 60) -> None:
@@ -110,6 +110,18 @@ def test_a_move_by_hand_and_its_history(case):
     for words in (["hosts"], ["vms"], ["plan"], ["top", "--once"], ["history"]):
         assert fleet.drover(*words).strip(), words
         json.loads(fleet.drover(*words, "--json"))
+
+
+@test(timeout=180)
+def test_a_move_is_cancelled(case):
+    fleet = fleet_with(case, [("web1", "h1")], mode="off")
+    up(fleet, 1)
+    move = migrate(fleet, "web1", "h2")
+    fleet.drover("cancel", move)  # its target needs a moment to make ready
+    wait_for(lambda: not fleet.qmp.execute("query-migrations")
+             or all(m["state"] == "closed" for m in fleet.qmp.execute("query-migrations")))
+    assert fleet.where("web1") == ["h1"]
+    assert "cancelled" in fleet.drover("explain", move)
 
 
 @test(timeout=240)
