@@ -80,6 +80,7 @@ def test_a_hotspot_is_resolved(case, hotspot):
         assert story.source == "h1" and story.target == "h2", story
         assert story.cooled < 60, story  # 20 are wanted, and reached on a quiet machine: docs/balancer.md
         assert story.cause and story.why
+        assert 0 < story.downtime < 10, story
 
 
 @test(timeout=180)

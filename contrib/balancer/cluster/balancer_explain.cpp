@@ -64,7 +64,9 @@ Result<Json> Balancer::explain(const std::string& id)
         auto text = explain_migration(**record);
         if (!text)
             return pass(text);
-        return answer("migration", *text);
+        Json told = answer("migration", *text);
+        told["migration"] = move_json(**record, nullptr);
+        return told;
     }
     if (const std::string text = explain_hotspot(id); !text.empty())
         return answer("hotspot", text);
@@ -93,6 +95,9 @@ Result<std::string> Balancer::explain_migration(const MoveRecord& record)
     for (const Journal::Step& step : *steps)
         add_line(text, figure(step.time - record.created, "s") + "  " + step.state +
                            (step.note.empty() ? "" : ": " + step.note));
+    if (record.total_time && record.downtime)
+        add_line(text, "it took " + figure(*record.total_time, "s") +
+                           ", the guest stood still for " + figure(*record.downtime * 1e3, "ms"));
     if (const Move* move = mover_.find(record.id); move != nullptr && !move->waits_for().empty())
         add_line(text, "it waits: " + move->waits_for());
     return text;

@@ -175,7 +175,6 @@ def note_move(story: Story, move: dict, now: float) -> None:
     if story.began is None:
         story.began, story.why = now, move.get("why", "")
         story.vm, story.source, story.target = move["vm"], move["from"], move["to"]
-    story.downtime = max(story.downtime, move.get("downtime", 0))
 
 
 def note_end(fleet: Fleet, story: Story, now: float) -> None:
@@ -188,6 +187,7 @@ def note_end(fleet: Fleet, story: Story, now: float) -> None:
         first = done[-1]  # the newest come first
         story.moved = now
         story.vm, story.source, story.target = first["vm"], first["from"], first["to"]
+        story.downtime = fleet.qmp.execute("explain", id=first["id"])["migration"].get("downtime", 0)
         story.why = next((entry["text"].removeprefix("planned: ") for entry in
                           fleet.qmp.execute("query-history", limit=100) if entry["id"] == first["id"]
                           and entry["text"].startswith("planned")), story.why)
