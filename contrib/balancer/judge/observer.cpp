@@ -290,6 +290,19 @@ void Observer::fill(Snapshot& snapshot, double now) const
         view.dirty_rate = vm.dirty_rate;
         view.fresh = state.is_fresh(vm.time, now);
     }
+    // A host needs at least what its guests do: their levels follow a jump sooner than its own,
+    // about which all of them fluctuate.
+    for (HostId id = 0; id < state.hosts.size(); ++id) {
+        if (!snapshot.hosts[id].fresh)
+            continue;
+        Amount guests;
+        for (const VmId vm : state.fleet.vms_on(id))
+            if (snapshot.vms[vm].fresh)
+                guests += snapshot.vms[vm].predicted;
+        for (size_t r = 0; r < resource_count; ++r)
+            snapshot.hosts[id].predicted.part[r] =
+                std::max(snapshot.hosts[id].predicted.part[r], guests.part[r]);
+    }
     snapshot.hotspots = state.hotspots;
 }
 

@@ -64,6 +64,24 @@ TEST(Observer, WhatLastsIsOneAndEnds)
     EXPECT_EQ(watched.spots(), 0U);
 }
 
+/// As after a host's boot: its own level follows slowly, as if what came were what fluctuates.
+TEST(Observer, AHostNeedsWhatItsGuestsDo)
+{
+    Watched watched;
+    const auto see = [&](double host, double guest) {
+        watched.observer.see_vm(watched.vm,
+                                {.time = watched.time + 10, .used = Amount::of(guest, 1e9, 0, 0)});
+        watched.see(host);
+    };
+    for (int i = 0; i < 12; ++i)
+        see(i % 2 == 0 ? 0.5 : 9.5, 0.5);
+    for (int i = 0; i < 3; ++i)
+        see(9.5, 9.2);
+    const Snapshot snapshot = watched.observer.snapshot(watched.time);
+    EXPECT_NEAR(snapshot.vms[0].predicted[Resource::Cpu], 9.2, 0.1);
+    EXPECT_GE(snapshot.hosts[0].predicted[Resource::Cpu], 9.1);
+}
+
 TEST(Observer, AClimbIsForeseen)
 {
     Watched watched;
