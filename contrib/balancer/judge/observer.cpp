@@ -290,18 +290,15 @@ void Observer::fill(Snapshot& snapshot, double now) const
         view.dirty_rate = vm.dirty_rate;
         view.fresh = state.is_fresh(vm.time, now);
     }
-    // A host needs at least what its guests do: their levels follow a jump sooner than its own,
+    // A hot host needs at least what its guests do: their levels follow a jump sooner than its own,
     // about which all of them fluctuate.
-    for (HostId id = 0; id < state.hosts.size(); ++id) {
-        if (!snapshot.hosts[id].fresh)
-            continue;
-        Amount guests;
-        for (const VmId vm : state.fleet.vms_on(id))
+    for (const Hotspot& spot : state.hotspots) {
+        double guests = 0;
+        for (const VmId vm : state.fleet.vms_on(spot.host))
             if (snapshot.vms[vm].fresh)
-                guests += snapshot.vms[vm].predicted;
-        for (size_t r = 0; r < resource_count; ++r)
-            snapshot.hosts[id].predicted.part[r] =
-                std::max(snapshot.hosts[id].predicted.part[r], guests.part[r]);
+                guests += snapshot.vms[vm].predicted[spot.resource];
+        double& host = snapshot.hosts[spot.host].predicted[spot.resource];
+        host = std::max(host, guests);
     }
     snapshot.hotspots = state.hotspots;
 }
