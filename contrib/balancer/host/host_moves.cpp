@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "contrib/balancer/host/host_moves.h"
+#include "contrib/balancer/host/host_moves_state.h"
 
-#include "contrib/balancer/doors/address.h"
-#include "contrib/balancer/host/move_commands.h"
 #include "contrib/balancer/host/state_file.h"
 #include "monitor/qmp_server.h"
 #include "util/log.h"
@@ -25,8 +23,8 @@ double wall_clock()
     return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-/// Who asks through a host's one connection must not wait for one emulator that is stuck: others
-/// wait behind.
+} // namespace
+
 Answer in_time(const Answer& answer)
 {
     struct Open {
@@ -49,18 +47,6 @@ Error not_found(const std::string& id)
 {
     return {ErrorKind::Invalid, "this host never heard of the migration " + id, {}};
 }
-
-} // namespace
-
-struct HostMoves::Move {
-    MigrationRecord record;
-    loop::Source timer;
-    bool asking_emulator = false; ///< a query-migrate is on its way
-    bool door_opening = false;    ///< at the destination: migrate-incoming is on its way
-    bool begun = true;            ///< at the source: `migrate` was sent and not refused
-    std::vector<Answer> waiting;  ///< of vm-prepare
-    loop::Source limit;           ///< for an emulator or a source that does not come
-};
 
 HostMoves::HostMoves(const DroverdConfig& config, HostVms& vms,
                      std::function<void(const Json&)> event)
@@ -175,228 +161,6 @@ void HostMoves::finish(Move& move, MoveStatus status, const std::string& error)
         log::warning(saved.error().text());
     vm->refresh();
 }
-
-// The source
-
-Result<Vm*> HostMoves::vm_for_migration(const Json& arguments, const std::string& id)
-{
-    const auto name = text_argument(arguments, "name");
-    if (!name)
-        return std::unexpected(name.error());
-    Vm* vm = vms_.find(*name);
-    if (vm == nullptr)
-        return fail(ErrorKind::Invalid, "there is no VM " + *name + " on this host");
-    if (!vm->record().migration.empty() && vm->record().migration != id)
-        return fail(ErrorKind::Refused,
-                    *name + " is in the migration " + vm->record().migration + " already");
-    if (!vm->link().is_up() || !vm->knows_state())
-        return fail(ErrorKind::Refused, "the monitor of " + *name + " does not answer",
-                    "try again when it does");
-    return vm;
-}
-
-void HostMoves::migrate(const Json& arguments, const Answer& answer)
-{
-    const auto id = text_argument(arguments, "migration");
-    const auto uri = text_argument(arguments, "uri");
-    if (!id || !uri)
-        return answer(std::unexpected(id ? uri.error() : id.error()));
-    if (!is_migration_id(*id))
-        return answer(fail(ErrorKind::Invalid, "Parameter 'migration' must be like a VM's name"));
-    if (!is_migration_uri(*uri))
-        return answer(fail(ErrorKind::Invalid, "Parameter 'uri' must be like tcp:HOST:PORT",
-                           "vm-prepare of the target's droverd gives it"));
-    if (find(*id) != nullptr)
-        return answer(Json::object()); // it was asked before: query-vm-migration says the rest
-    const auto vm = vm_for_migration(arguments, *id);
-    if (!vm)
-        return answer(std::unexpected(vm.error()));
-    const std::string policy = json_string(arguments, "policy", (*vm)->record().definition.policy);
-    const auto commands = commands_before_migrate((*vm)->record().definition.kind, policy);
-    if (!commands)
-        return answer(std::unexpected(commands.error()));
-    Move* move = new_move(*id, (*vm)->name(), false);
-    move->record.uri = *uri;
-    Status kept = save(*move);
-    if (kept)
-        kept = vms_.set_migration(**vm, *id, false);
-    if (!kept) {
-        moves_.erase(*id);
-        return answer(std::unexpected(kept.error()));
-    }
-    answer(Json::object());
-    begin(*move, **vm, *uri, policy);
-}
-
-void HostMoves::begin(Move& move, Vm& vm, const std::string& uri, const std::string& policy)
-{
-    move.begun = false;
-    const auto commands = commands_before_migrate(vm.record().definition.kind, policy);
-    for (const EmulatorCommand& command : *commands)
-        vm.link().execute(
-            command.name, command.arguments,
-            [id = move.record.id, this, name = command.name](const Result<Json>& reply) {
-                Move* failed = reply ? nullptr : find(id);
-                if (failed != nullptr && !is_over(failed->record.status))
-                    finish(*failed, MoveStatus::Failed, name + ": " + reply.error().text());
-            });
-    // Commands of one monitor are answered in order: a refusal has been heard by then.
-    vm.link().execute(
-        "query-status", Json::object(),
-        [this, id = move.record.id, uri](const Result<Json>&) { send_migrate(id, uri); });
-}
-
-void HostMoves::send_migrate(const std::string& id, const std::string& uri)
-{
-    Move* move = find(id);
-    Vm* vm = move != nullptr ? vms_.find(move->record.vm) : nullptr;
-    if (vm == nullptr || is_over(move->record.status))
-        return;
-    vm->link().execute("migrate", {{"uri", uri}}, [this, id](const Result<Json>& reply) {
-        Move* started = find(id);
-        if (started == nullptr || is_over(started->record.status))
-            return;
-        if (!reply && reply.error().kind == ErrorKind::Machine)
-            return finish(*started, MoveStatus::Failed, reply.error().text());
-        started->begun = true; // or the link broke: then its state tells
-        watch(*started);
-    });
-}
-
-void HostMoves::cancel(const Json& arguments, const Answer& answer)
-{
-    const auto id = text_argument(arguments, "migration");
-    Move* move = id ? find(*id) : nullptr;
-    if (move == nullptr)
-        return answer(std::unexpected(id ? not_found(*id) : id.error()));
-    Vm* vm = vms_.find(move->record.vm);
-    if (is_over(move->record.status) || vm == nullptr)
-        return answer(Json::object());
-    if (move->record.incoming)
-        return answer(fail(ErrorKind::Refused, "a migration is cancelled at its source",
-                           "vm-abandon ends an emulator whose source has given up"));
-    vm->link().execute("migrate_cancel", Json::object(), in_time(answer));
-}
-
-// The destination
-
-void HostMoves::prepare(const Json& arguments, const Answer& answer)
-{
-    const auto id = text_argument(arguments, "migration");
-    if (!id || !is_migration_id(*id))
-        return answer(fail(ErrorKind::Invalid, "Parameter 'migration' must be like a VM's name"));
-    if (Move* known = find(*id); known != nullptr) {
-        if (is_over(known->record.status)) // an ID is for one attempt
-            return answer(fail(ErrorKind::Refused,
-                               "the migration " + *id +
-                                   " is over: " + std::string(to_string(known->record.status)) +
-                                   " " + known->record.error));
-        if (!known->record.uri.empty())
-            return answer(Json{{"uri", known->record.uri}});
-        known->waiting.push_back(answer);
-        return;
-    }
-    auto definition = vm_definition_from_json(arguments.value("definition", Json()));
-    if (!definition)
-        return answer(pass(definition));
-    Move* move = new_move(*id, definition->name, true);
-    if (const Status saved = save(*move); !saved) {
-        moves_.erase(*id);
-        return answer(std::unexpected(saved.error()));
-    }
-    move->waiting.push_back(answer);
-    const auto vm = vms_.start_incoming(std::move(*definition), *id);
-    if (!vm)
-        return finish(*move, MoveStatus::Failed, vm.error().text());
-    limit(*move);
-}
-
-/// Ports are tried in turn; a door that opens tells its address to who waits.
-void HostMoves::open_door(const std::string& id, unsigned port)
-{
-    Move* move = find(id);
-    Vm* vm = move != nullptr ? vms_.find(move->record.vm) : nullptr;
-    if (vm == nullptr || is_over(move->record.status))
-        return;
-    if (port > config_.last_port)
-        return finish(*move, MoveStatus::Failed,
-                      "no port for a migration is free on this host (first-port, last-port)");
-    if (!port_is_free(port))
-        return open_door(id, port + 1);
-    const std::string where = std::to_string(port);
-    vm->link().execute("migrate-incoming", {{"uri", "tcp:0.0.0.0:" + where}},
-                       [this, id, port, where](const Result<Json>& opened) {
-                           Move* answered = find(id);
-                           if (answered == nullptr || is_over(answered->record.status))
-                               return;
-                           if (opened)
-                               return door_opened(*answered,
-                                                  "tcp:" + config_.migrate_address + ":" + where);
-                           open_door(id, port + 1);
-                       });
-}
-
-void HostMoves::door_opened(Move& move, const std::string& uri)
-{
-    move.record.uri = uri;
-    // A droverd after us must know that a source may have come.
-    if (const Status saved = save(move); !saved)
-        return finish(move, MoveStatus::Failed, saved.error().text());
-    set_status(move, MoveStatus::Waiting);
-    for (const Answer& answer : std::exchange(move.waiting, {}))
-        answer(Json{{"uri", uri}});
-    watch(move);
-}
-
-void HostMoves::abandon(const Json& arguments, const Answer& answer)
-{
-    const auto id = text_argument(arguments, "migration");
-    Move* move = id ? find(*id) : nullptr;
-    if (move == nullptr)
-        return answer(std::unexpected(id ? not_found(*id) : id.error()));
-    if (!move->record.incoming)
-        return answer(fail(ErrorKind::Refused, "this host is the source of " + *id));
-    if (is_over(move->record.status) && move->record.status != MoveStatus::Completed)
-        return answer(Json::object());
-    Vm* vm = vms_.find(move->record.vm);
-    if (vm == nullptr)
-        return answer(Json::object());
-    // Its word now, not what we heard last: the guest may just have come.
-    const bool at_source = json_bool(arguments, "guest-at-source");
-    vm->link().execute(
-        "query-migrate", Json::object(),
-        [this, id = *id, reply = in_time(answer), at_source](const Result<Json>& info) {
-            if (info)
-                abandon_if_empty(id, *info, at_source, reply);
-            else
-                reply(info);
-        });
-}
-
-void HostMoves::abandon_if_empty(const std::string& id, const Json& info, bool at_source,
-                                 const Answer& answer)
-{
-    Move* move = find(id);
-    if (move == nullptr)
-        return answer(Json::object());
-    take_info(*move, info);
-    const MoveStatus status = move->record.status;
-    Vm* vm = vms_.find(move->record.vm);
-    if (vm == nullptr || (is_over(status) && status != MoveStatus::Completed))
-        return answer(Json::object());
-    if (status == MoveStatus::Asking && at_source)
-        return vm->link().execute("migrate-resolve", {{"guest-is-here", false}}, answer);
-    if (guest_may_be_here(status, true))
-        return answer(fail(ErrorKind::Refused,
-                           "the guest " + move->record.vm +
-                               " may be on this host: the migration is " +
-                               std::string(to_string(status)),
-                           "if its source runs it for certain, say guest-at-source"));
-    finish(*move, MoveStatus::Failed, "abandoned");
-    answer(Json::object());
-}
-
-// Both
 
 void HostMoves::query(const Json& arguments, const Answer& answer)
 {
