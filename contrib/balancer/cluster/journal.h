@@ -98,6 +98,7 @@ private:
     [[nodiscard]] Status set_aside(const std::string& why);
     [[nodiscard]] Status write(const std::function<Status()>& what);
     [[nodiscard]] Status put(sql::Statement& statement, const MoveRecord& record);
+    [[nodiscard]] Status add_entry(const HistoryEntry& entry);
     [[nodiscard]] Status write_step(const MoveRecord& record, const std::string& text);
     [[nodiscard]] Result<std::vector<MoveRecord>> read_moves(sql::Statement& statement);
 

@@ -38,10 +38,14 @@ Status run(std::optional<sql::Database>& database, const char* text, auto... val
 
 } // namespace
 
+Status Journal::add_entry(const HistoryEntry& e)
+{
+    return add_history_.with(e.time, e.what, e.id, e.vm, e.from, e.to, e.text).run();
+}
+
 Status Journal::note(const HistoryEntry& e)
 {
-    return write(
-        [&] { return add_history_.with(e.time, e.what, e.id, e.vm, e.from, e.to, e.text).run(); });
+    return write([&] { return add_entry(e); });
 }
 
 Result<std::vector<HistoryEntry>> Journal::history(int limit, const std::string& vm)
@@ -77,9 +81,7 @@ Status Journal::keep_hotspots(const std::vector<KeptHotspot>& hotspots)
                                   e.id, e.time, dump_json(body));
                 !kept)
                 return kept;
-            if (Status noted =
-                    add_history_.with(e.time, e.what, e.id, e.vm, e.from, e.to, e.text).run();
-                !noted)
+            if (Status noted = add_entry(e); !noted)
                 return noted;
         }
         return {};
