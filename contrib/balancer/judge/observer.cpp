@@ -251,6 +251,43 @@ Snapshot Observer::snapshot(double now, double horizon) const
     return snapshot;
 }
 
+namespace {
+
+void show(const HostMemory& host, double horizon, HostView& view)
+{
+    view.demand = host.demand;
+    view.later = host.later;
+    view.swap_out = host.sample.swap_out;
+    view.fresh = host.fresh && host.series[0].known();
+    for (size_t r = 0; r < resource_count; ++r) {
+        const Climb& climb = host.climb[r];
+        const bool steady = std::abs(climb.strength) < well_founded;
+        // Climbs end: half of what the line says is believed, for the plan.
+        const double ahead = steady ? host.series[r].level() : (climb.now + climb.ahead) / 2;
+        view.predicted.part[r] = std::max(0.0, ahead);
+        // What climbs slowly is taken to go on for a quarter of the horizon.
+        if (const Climb& slow = host.slow_climb[r]; slow.strength >= well_founded)
+            view.later.part[r] = std::max(view.later.part[r], slow.slope * horizon / 4);
+        view.sigma.part[r] = std::max<double>(host.series[r].sigma(), steady ? 0 : climb.sigma);
+    }
+}
+
+/// A hot host needs at least what its guests do: their levels follow a jump sooner than its own,
+/// about which all of them fluctuate.
+void raise_hot_hosts(Snapshot& snapshot)
+{
+    for (const Hotspot& spot : snapshot.hotspots) {
+        double guests = 0;
+        for (const VmId vm : snapshot.fleet->vms_on(spot.host))
+            if (snapshot.vms[vm].fresh)
+                guests += snapshot.vms[vm].predicted[spot.resource];
+        double& host = snapshot.hosts[spot.host].predicted[spot.resource];
+        host = std::max(host, guests);
+    }
+}
+
+} // namespace
+
 void Observer::fill(Snapshot& snapshot, double now) const
 {
     State& state = *state_;
@@ -259,26 +296,8 @@ void Observer::fill(Snapshot& snapshot, double now) const
     snapshot.fleet = &state.fleet;
     snapshot.now = now;
     snapshot.hosts.resize(state.hosts.size());
-    for (size_t id = 0; id < state.hosts.size(); ++id) {
-        const HostMemory& host = state.hosts[id];
-        HostView& view = snapshot.hosts[id];
-        view.demand = host.demand;
-        view.later = host.later;
-        view.swap_out = host.sample.swap_out;
-        view.fresh = host.fresh && host.series[0].known();
-        for (size_t r = 0; r < resource_count; ++r) {
-            const Climb& climb = host.climb[r];
-            const bool steady = std::abs(climb.strength) < well_founded;
-            // Climbs end: half of what the line says is believed, for the plan.
-            const double ahead = steady ? host.series[r].level() : (climb.now + climb.ahead) / 2;
-            view.predicted.part[r] = std::max(0.0, ahead);
-            // What climbs slowly is taken to go on for a quarter of the horizon.
-            if (const Climb& slow = host.slow_climb[r]; slow.strength >= well_founded)
-                view.later.part[r] =
-                    std::max(view.later.part[r], slow.slope * snapshot.rules.horizon / 4);
-            view.sigma.part[r] = std::max<double>(host.series[r].sigma(), steady ? 0 : climb.sigma);
-        }
-    }
+    for (size_t id = 0; id < state.hosts.size(); ++id)
+        show(state.hosts[id], snapshot.rules.horizon, snapshot.hosts[id]);
     snapshot.vms.resize(state.vms.size());
     for (size_t id = 0; id < state.vms.size(); ++id) {
         const VmMemory& vm = state.vms[id];
@@ -290,17 +309,8 @@ void Observer::fill(Snapshot& snapshot, double now) const
         view.dirty_rate = vm.dirty_rate;
         view.fresh = state.is_fresh(vm.time, now);
     }
-    // A hot host needs at least what its guests do: their levels follow a jump sooner than its own,
-    // about which all of them fluctuate.
-    for (const Hotspot& spot : state.hotspots) {
-        double guests = 0;
-        for (const VmId vm : state.fleet.vms_on(spot.host))
-            if (snapshot.vms[vm].fresh)
-                guests += snapshot.vms[vm].predicted[spot.resource];
-        double& host = snapshot.hosts[spot.host].predicted[spot.resource];
-        host = std::max(host, guests);
-    }
     snapshot.hotspots = state.hotspots;
+    raise_hot_hosts(snapshot);
 }
 
 } // namespace drover::balancer

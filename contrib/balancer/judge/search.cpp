@@ -39,15 +39,12 @@ bool precedes(const Step& a, const Step& b)
 
 Effort Effort::of(size_t hosts, size_t vms, size_t hot)
 {
-    Effort effort;
-    if (hosts <= exact_hosts && vms <= exact_vms)
-        effort = {10, exact_hosts, 6, 3, 4, 6, 24, 2};
-    else if (hosts <= tiny_hosts)
-        effort = {40, tiny_hosts, 64, 6, 40, tiny_hosts, 160, hot <= 2 ? 2U : 3U};
-    else if (hosts <= small_hosts && hot <= 4)
-        effort = {10, 12, 6, 3, 4, 6, 24, 2};
-    effort.exact = hosts <= exact_hosts && vms <= exact_vms;
-    return effort;
+    const bool exact = hosts <= exact_hosts && vms <= exact_vms; // it needs a beginning only
+    if (!exact && hosts <= tiny_hosts)
+        return {40, tiny_hosts, 64, 6, 40, tiny_hosts, 160, hot <= 2 ? 2U : 3U};
+    if (exact || (hosts <= small_hosts && hot <= 4))
+        return {10, 12, 6, 3, 4, 6, 24, 2, exact};
+    return {};
 }
 
 Search::Search(Scene& scene) : scene_(scene), moves_left_(scene.rules().max_moves)

@@ -190,7 +190,6 @@ TEST(Plan, TogetherMovesTogether)
     EXPECT_TRUE(plan.moves[0].vm == with || plan.moves[1].vm == with);
 }
 
-/// Neither host can take a VM of the other's on top; one of each can change places.
 TEST(Plan, MoreThanAPlanHasRoomForStayTogether)
 {
     FleetMaker fleet;
@@ -209,6 +208,7 @@ TEST(Plan, MoreThanAPlanHasRoomForStayTogether)
     EXPECT_EQ(plan.moves[0].vm, loner);
 }
 
+/// Neither host can take a VM of the other's on top; one of each can change places.
 TEST(Plan, TwoVmsSwap)
 {
     FleetMaker fleet;
