@@ -59,6 +59,11 @@ def migrate(fleet: Fleet, vm: str, host: str) -> str:
     return json.loads(wait_for(begun, 10))["id"]
 
 
+def is_quiet(fleet: Fleet) -> bool:
+    """No migration is open."""
+    return all(move["state"] == "closed" for move in fleet.qmp.execute("query-migrations"))
+
+
 def runs_on(fleet: Fleet, name: str, host: str, limit: float = 60) -> None:
     wait_for(lambda: fleet.where(name) == [host], limit)
     path = fleet.hosts[host].directory / "run" / name / "control.sock"
@@ -104,8 +109,7 @@ def test_a_move_by_hand_and_its_history(case):
     up(fleet, 1)
     migrate(fleet, "web1", "h2")
     runs_on(fleet, "web1", "h2")
-    wait_for(lambda: not fleet.qmp.execute("query-migrations")
-             or all(m["state"] == "closed" for m in fleet.qmp.execute("query-migrations")))
+    wait_for(lambda: is_quiet(fleet))
     history = json.loads(fleet.drover("history", "--json"))
     assert any(entry["vm"] == "web1" and entry["to"] == "h2" for entry in history), history
     for words in (["hosts"], ["vms"], ["plan"], ["top", "--once"], ["history"]):
@@ -119,8 +123,7 @@ def test_a_move_is_cancelled(case):
     up(fleet, 1)
     move = migrate(fleet, "web1", "h2")
     fleet.drover("cancel", move)  # its target needs a moment to make ready
-    wait_for(lambda: not fleet.qmp.execute("query-migrations")
-             or all(m["state"] == "closed" for m in fleet.qmp.execute("query-migrations")))
+    wait_for(lambda: is_quiet(fleet))
     assert fleet.where("web1") == ["h1"]
     assert "cancelled" in fleet.drover("explain", move)
 

@@ -12,7 +12,6 @@ namespace {
 
 constexpr size_t most_words = 256; // of one list that a host sends
 constexpr size_t longest_word = 128;
-constexpr std::string_view no_group = " no host's group"; // a space: no configuration can have it
 constexpr size_t most_known_words = 20'000; // of the whole fleet: what is known is never forgotten
 
 double number_of(const Json& object, const char* key)
@@ -146,6 +145,7 @@ VmSpec Judging::spec_of(const Surroundings& around, const Fleet::Place& place)
     spec.policy = policy_words(around.config, json_string(vm.definition, "policy"));
     std::vector<std::string> groups = list_of(vm.definition, "groups");
     SentWords sent(words);
+    (void)sent.of(vm.definition, "groups"); // rules may yet take some away
     for (const WordId word : sent.of(vm.definition, "needs"))
         spec.needs.add(word);
     spec.together = sent.of(vm.definition, "together");
@@ -169,9 +169,9 @@ VmSpec Judging::spec_of(const Surroundings& around, const Fleet::Place& place)
         else if (!rule.groups.empty())
             std::erase_if(groups, [&](const std::string& g) { return !has(rule.groups, g); });
     }
-    // Of groups only those that a host is in matter; one that nobody is in must still hinder it.
     for (const std::string& group : groups)
-        spec.groups.add(words.id(words.knows(group) ? group : std::string(no_group)));
+        if (sent.all()) // else it is not moved anyway
+            spec.groups.add(words.id(group));
     // After failures it rests; a user may move it all the same.
     spec.pinned |= around.mover.vm_pauses().left(vm.name, time_.now()) > 0;
     return spec;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "contrib/balancer/cluster/move.h"
 
-#include "contrib/balancer/doors/address.h"
+#include "migration/transport/address.h"
 #include "util/log.h"
 
 #include <algorithm>
@@ -119,7 +119,8 @@ void Move::on_prepared(const HostDoor::Answer& answer)
     if (!answer && answer.error().kind == DoorError::Kind::Refused)
         return finish(MoveEvent::GiveUp, {}, record_.to + " refused: " + answer.error().text);
     const std::string uri = answer && answer->is_object() ? json_string(*answer, "uri") : "";
-    if (!is_migration_uri(uri)) // the source's emulator would take "exec:…", too
+    const auto address = MigrationAddress::parse(uri); // QEMU would take "exec:…", too
+    if (!address || address->kind != MigrationAddress::Kind::Tcp)
         return again(record_.to + ": " + why_silent(answer));
     if (record_.cancel)
         return finish(MoveEvent::GiveUp, {}, "it was cancelled");
@@ -190,7 +191,7 @@ void Move::inquire()
                       record_.from + " is not configured any more, and it was cancelled");
     if (record_.cancel)
         tell_cancel();
-    // The same of the target: it cannot have the guest any more for all that anybody will know.
+    // Who takes the target out of the configuration says that it will never be asked again.
     if (record_.cancel && around_.find_door(record_.to) == nullptr)
         inquiry_.target.kind = Word::Kind::Never;
     bool asked =

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "contrib/balancer/doors/address.h"
 
-#include <algorithm>
-#include <cctype>
 #include <charconv>
 
 namespace drover::balancer {
@@ -75,17 +73,6 @@ MonitorEndpoint DoorAddress::connecting() const
     MonitorEndpoint endpoint = listening();
     endpoint.kind = tls ? MonitorEndpoint::Kind::TcpConnect : MonitorEndpoint::Kind::UnixConnect;
     return endpoint;
-}
-
-bool is_migration_uri(std::string_view uri)
-{
-    constexpr size_t longest = 300; // of a host name 255
-    constexpr std::string_view prefix = "tcp:";
-    return uri.size() <= longest && uri.starts_with(prefix) && uri.size() > prefix.size() &&
-           std::all_of(uri.begin(), uri.end(), [](unsigned char c) {
-               return std::isalnum(c) != 0 || std::string_view(":.-_%[]").find(
-                                                  static_cast<char>(c)) != std::string_view::npos;
-           });
 }
 
 } // namespace drover::balancer

@@ -22,10 +22,6 @@ struct DoorAddress {
     [[nodiscard]] MonitorEndpoint connecting() const;
 };
 
-/// A migration's "tcp:HOST:PORT". Whoever hands on another's URI asks: QEMU takes "exec:COMMAND"
-/// and "file:PATH" as well.
-[[nodiscard]] bool is_migration_uri(std::string_view uri);
-
 /// The error says how an address is written.
 [[nodiscard]] Result<DoorAddress> parse_door_address(std::string_view text);
 
