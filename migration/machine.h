@@ -47,6 +47,10 @@ public:
 
     // --- at the source ---
 
+    /// Before the first page is sent: whether the guest can be saved as it stands. One that does
+    /// not run may first have to be made whole (its disks may still be inactive here).
+    virtual void prepare_save(std::function<void(Status)> done) = 0;
+
     /// The guest is about to be migrated by somebody who may slow it down: measures what its full
     /// speed is.
     virtual void observe() {}
@@ -76,7 +80,9 @@ public:
         std::function<void(Error)> failed;
     };
 
-    /// Begins to save the devices and, when it can, pauses the guest and calls `paused`.
+    /// Begins to save the devices and, when it can, pauses the guest and calls `paused`. Of a guest
+    /// that stands still already nothing is saved before finish_save(): given up until then, it is
+    /// as it was.
     virtual void begin_save(SaveCallbacks callbacks) = 0;
 
     /// After `paused`: saves the rest.
@@ -116,7 +122,7 @@ public:
     /// (if it ran) when `still` is false again.
     virtual void stand_still(bool /*still*/) {}
 
-    /// The guest is ours: runs it if `run` and not keeps_paused(), and announces it
+    /// The guest is ours, and its disks: runs it if `run` and not keeps_paused(), and announces it
     /// to the network. An error means that the guest did not run here, not even for a moment.
     virtual void take_over(bool run, std::function<void(Status)> done) = 0;
 };

@@ -276,7 +276,9 @@ void Emulator::handle_user_event(const Json& event)
 
 void Emulator::pass_signal(int signal)
 {
-    if (process_)
+    if (stays_) // without a QEMU that would see to it
+        end(*exit_code_);
+    else if (process_)
         process_->kill(signal);
 }
 
@@ -291,12 +293,15 @@ void Emulator::incoming_failed(const Error& error)
 {
     log::error("the incoming migration failed; the guest never ran here: " + error.text());
     exit_code_ = 1;
-    std::chrono::milliseconds stay = last_words_time;
-    if (control_->owes_an_answer()) {
-        stay = owed_answer_time;
-        log::warning("staying for 10 minutes, so that the source can learn that the guest is its");
+    if (!control_->owes_an_answer()) {
+        end_timer_ = loop::after(last_words_time, [this] { process_->kill(SIGKILL); });
+        return;
     }
-    end_timer_ = loop::after(stay, [this] { process_->kill(SIGKILL); });
+    log::warning("staying for 10 minutes, so that the source can learn that the guest is its");
+    // Without QEMU, which may have locked some of the disks already: the source needs them now.
+    stays_ = true;
+    process_->kill(SIGKILL);
+    end_timer_ = loop::after(owed_answer_time, [this] { end(*exit_code_); });
 }
 
 void Emulator::process_exited(qemu::ExitStatus status, const std::string& last_words)
@@ -312,6 +317,8 @@ void Emulator::process_exited(qemu::ExitStatus status, const std::string& last_w
         control_ && control_->process_died({ErrorKind::Machine, how, "the guest is gone with it"});
     const int code = exit_code_.value_or(status.signal ? 128 + status.signal : status.code);
     exit_code_ = code;
+    if (stays_)
+        return;
     if (control_ && control_->serves_pages())
         log::warning("QEMU has ended, and the guest at its destination still needs memory from "
                      "here: staying until it has it");

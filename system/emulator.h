@@ -74,6 +74,7 @@ private:
     std::unique_ptr<MonitorCommands> commands_;
     std::unique_ptr<QmpServer> server_;
     std::optional<int> exit_code_; ///< decided; QEMU is being ended
+    bool stays_ = false;           ///< after QEMU, to answer a source that may still call
     loop::Source end_timer_;
 };
 

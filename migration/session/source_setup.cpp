@@ -61,7 +61,13 @@ void SourceSession::connected(Result<UniqueFd> socket)
         });
     watch_.emplace(*control_, [this](Error error) { control_closed(std::move(error)); });
     enter(SourceState::Greeting);
-    describe_and_greet();
+    machine_.prepare_save([this, alive = alive_](Status can) {
+        if (!*alive || state_ != SourceState::Greeting)
+            return;
+        if (!can)
+            return fail(std::move(can.error()));
+        describe_and_greet();
+    });
 }
 
 void SourceSession::describe_and_greet()

@@ -109,14 +109,21 @@ void QemuMachine::load_failed(Error error)
 }
 
 /// "cont" failed. Only a QEMU that lives and says that the guest stands still is a sure "no": one
-/// that died on the way may have run it for a moment.
+/// that died on the way may have run it for a moment. A guest that powered off or broke down just
+/// before the pause has arrived as what it is.
 void QemuMachine::confirm_not_run(Error error, const std::function<void(Status)>& done)
 {
-    qmp_.execute("query-status", Json::object(),
-                 [error = std::move(error), done](const Result<Json>& state) mutable {
-                     const bool stands = state && !json_bool(*state, "running", true);
-                     done(stands ? Status(std::unexpected(std::move(error))) : Status());
-                 });
+    qmp_.execute(
+        "query-status", Json::object(),
+        [this, alive = alive_, error = std::move(error), done](const Result<Json>& state) mutable {
+            if (!*alive)
+                return;
+            const bool stands = state && !json_bool(*state, "running", true);
+            const std::string status = stands ? json_string(*state, "status") : "";
+            if (status == "shutdown" || status == "internal-error")
+                return activate_disks(done);
+            done(stands ? Status(std::unexpected(std::move(error))) : Status());
+        });
 }
 
 Result<PageHold*> QemuMachine::page_hold()
@@ -154,26 +161,28 @@ void QemuMachine::stand_still(bool still)
     });
 }
 
+/// Capabilities go off first: what the user does next (a snapshot) must not meet them.
 void QemuMachine::take_over(bool run, std::function<void(Status)> done)
 {
     load_failed_ = nullptr;
-    if (run && !config_.start_paused) {
-        qmp_.execute("cont", Json::object(),
-                     [this, alive = alive_, done = std::move(done)](Result<Json> answer) {
-                         if (!*alive)
-                             return;
-                         if (!answer)
-                             return confirm_not_run(std::move(answer.error()), done);
-                         qmp_.execute("announce-self", announce_parameters(),
-                                      [](const Result<Json>&) {});
-                         done({});
-                     });
-    } else {
-        loop::post([done = std::move(done)] { done({}); });
-    }
     qmp_.execute("migrate-set-capabilities",
                  capabilities({"x-ignore-shared", "late-block-activate"}, false),
                  [](const Result<Json>&) {});
+    if (!run || config_.start_paused) {
+        if (activates_late_)
+            return loop::post([done = std::move(done)] { done({}); });
+        return activate_disks(std::move(done));
+    }
+    qmp_.execute("cont", Json::object(),
+                 [this, alive = alive_, done = std::move(done)](Result<Json> answer) {
+                     if (!*alive)
+                         return;
+                     if (!answer)
+                         return confirm_not_run(std::move(answer.error()), done);
+                     qmp_.execute("announce-self", announce_parameters(),
+                                  [](const Result<Json>&) {});
+                     done({});
+                 });
 }
 
 } // namespace drover::qemu

@@ -98,7 +98,7 @@ std::string_view QemuMachine::slowed_by() const
 void QemuMachine::handle_event(const Json& event)
 {
     if (json_string(event, "event") != "MIGRATION")
-        return;
+        return run_state_event(event);
     const auto data = event.find("data");
     if (data == event.end())
         return;

@@ -33,6 +33,9 @@ public:
 
     /// Whether an incoming guest is to stay paused.
     void set_start_paused(bool paused) { config_.start_paused = paused; }
+    /// The user's capability late-block-activate: the disks of a guest that arrives paused are
+    /// taken only when the user runs it, or moves it on.
+    void set_activates_late(bool late) { activates_late_ = late; }
     /// Each event of `qmp`.
     void handle_event(const Json& event);
     /// QEMU has died; `how` ends with its last words. Fails what is under way.
@@ -47,6 +50,7 @@ public:
     Status slow_down(const SlowDown& wish) override;
     std::string_view slowed_by() const override;
 
+    void prepare_save(std::function<void(Status)> done) override;
     void begin_save(SaveCallbacks callbacks) override;
     void finish_save() override;
     void hold_data(bool hold) override;
@@ -63,13 +67,22 @@ public:
 private:
     [[nodiscard]] Result<std::span<const BlockMapping>> mappings();
 
+    // qemu_disks.cpp
+    void activate_disks(std::function<void(Status)> done);
+    void activate_nodes(std::vector<Json> nodes, std::function<void(Status)> done);
+
     // qemu_save.cpp
+    void run_state_event(const Json& event);
+    void save_prepared(bool running);
+    void issue_save();
     void saving_event(const std::string& status);
     void save_failed(Error error);
     void watch_save();
     [[nodiscard]] bool read_save();
     void settle();
     void settle_run_state();
+    void cont_failed(const Error& error);
+    void leave_no_capabilities();
     void settled(Status status);
 
     // qemu_load.cpp
@@ -101,10 +114,15 @@ private:
     UniqueFd save_fd_; ///< QEMU writes its stream to the other end
     loop::Source save_watch_;
     bool save_held_ = false;
-    bool ran_ = false;         ///< the guest was running when saving began
-    bool save_issued_ = false; ///< QEMU has been sent "migrate"
+    bool ran_ = false;          ///< the guest runs, or ran until it was paused to be saved
+    bool stops_itself_ = false; ///< its next STOP is not the migration's doing
+    bool save_issued_ = false;  ///< QEMU has been sent "migrate"
     std::function<void(Status)> settled_;
     loop::Source settle_timer_;
+    loop::Source settle_limit_; ///< nothing is waited for without an end
+    TimePoint settle_started_{};
+
+    bool activates_late_ = false;
 
     enum class LoadPhase { Idle, Feeding, Finishing, Loaded };
     LoadPhase load_phase_ = LoadPhase::Idle;

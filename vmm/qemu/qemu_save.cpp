@@ -16,6 +16,9 @@ namespace drover::qemu {
 namespace {
 
 constexpr std::chrono::milliseconds settle_pause{2};
+/// "cont" that fails for longer than this will not succeed by being repeated.
+constexpr double patience_s = 1;
+constexpr std::chrono::milliseconds settle_limit{10'000};
 
 /// What QEMU's own stream carries (device state, ROM, video memory) is not what max-bandwidth is
 /// for.
@@ -29,6 +32,7 @@ void QemuMachine::begin_save(SaveCallbacks callbacks)
     save_phase_ = SavePhase::Starting;
     save_issued_ = false;
     save_held_ = false;
+    stops_itself_ = false;
     auto pair = socket_pair();
     if (!pair)
         return save_failed(pair.error());
@@ -37,13 +41,13 @@ void QemuMachine::begin_save(SaveCallbacks callbacks)
     watch_save();
 
     std::vector<QmpStep> steps;
-    steps.push_back({"query-status"});
     steps.push_back({"migrate-set-capabilities",
                      capabilities({"x-ignore-shared", "events", "pause-before-switchover"}, true)});
     steps.push_back({"migrate-set-parameters", Json{{"max-bandwidth", unlimited_bandwidth}}});
     QmpStep getfd{"getfd", Json{{"fdname", "drover-save"}}};
     getfd.fds.push_back(std::move(pair->second));
     steps.push_back(std::move(getfd));
+    steps.push_back({"query-status"}); // the last: the less time for it to change
     run_sequence(
         qmp_, std::move(steps),
         [this, alive = alive_] { return *alive && save_phase_ == SavePhase::Starting; },
@@ -52,15 +56,49 @@ void QemuMachine::begin_save(SaveCallbacks callbacks)
                 return;
             if (!answers)
                 return save_failed(std::move(answers.error()));
-            ran_ = json_bool(answers->front(), "running");
-            save_phase_ = SavePhase::Active;
-            save_issued_ = true;
-            qmp_.execute("migrate", Json{{"uri", "fd:drover-save"}},
-                         [this, alive](Result<Json> answer) {
-                             if (*alive && !answer && save_phase_ == SavePhase::Active)
-                                 save_failed(std::move(answer.error()));
-                         });
+            save_prepared(json_bool(answers->back(), "running"));
         });
+}
+
+/// A guest that stands still is not saved before it has to be: QEMU 7.2 cannot move it again once
+/// it has begun (its run state is "postmigrate" from then on, whatever becomes of the migration).
+void QemuMachine::save_prepared(bool running)
+{
+    ran_ = running;
+    if (running) {
+        save_phase_ = SavePhase::Active;
+        return issue_save();
+    }
+    save_phase_ = SavePhase::Paused;
+    save_.paused(false);
+}
+
+void QemuMachine::issue_save()
+{
+    save_issued_ = true;
+    qmp_.execute("migrate", Json{{"uri", "fd:drover-save"}},
+                 [this, alive = alive_](Result<Json> answer) {
+                     if (*alive && !answer)
+                         save_failed(std::move(answer.error()));
+                 });
+}
+
+/// Whether the guest runs is certain only at the pause: until then it may stop by itself (an I/O
+/// error, a panic, a power-off), and must not be run at the destination then. QEMU tells the cause
+/// before the STOP; a STOP without one is the migration's own.
+void QemuMachine::run_state_event(const Json& event)
+{
+    if (save_phase_ != SavePhase::Starting && save_phase_ != SavePhase::Active)
+        return;
+    const std::string name = json_string(event, "event");
+    const std::string action = json_string(event.value("data", Json::object()), "action");
+    if (name == "SHUTDOWN" || (name == "BLOCK_IO_ERROR" && action == "stop") ||
+        ((name == "GUEST_PANICKED" || name == "WATCHDOG") && action == "pause"))
+        stops_itself_ = true;
+    else if (name == "STOP" && std::exchange(stops_itself_, false))
+        ran_ = false;
+    else if (name == "RESUME")
+        ran_ = true;
 }
 
 void QemuMachine::watch_save()
@@ -112,6 +150,7 @@ void QemuMachine::saving_event(const std::string& status)
         (void)read_save();
         save_watch_.reset();
         save_phase_ = SavePhase::Saved;
+        leave_no_capabilities();
         save_.saved();
     } else if (status == "failed" || status == "cancelled") {
         qmp_.execute("query-migrate", Json::object(), [this, alive = alive_](Result<Json> info) {
@@ -136,6 +175,11 @@ void QemuMachine::save_failed(Error error)
 
 void QemuMachine::finish_save()
 {
+    if (!save_issued_) {
+        qmp_.execute("migrate-set-capabilities", capabilities({"pause-before-switchover"}, false),
+                     [](const Result<Json>&) {});
+        return issue_save();
+    }
     qmp_.execute("migrate-continue", Json{{"state", "pre-switchover"}},
                  [this, alive = alive_](Result<Json> answer) {
                      if (*alive && !answer)
@@ -147,12 +191,17 @@ void QemuMachine::abandon_save(std::function<void(Status)> done)
 {
     save_phase_ = SavePhase::Settling;
     settled_ = std::move(done);
+    settle_started_ = Clock::now();
     save_watch_.reset();
     save_fd_.reset(); // a QEMU that is blocked in writing its stream fails at once
     if (died_)
         return settled(std::unexpected(*died_));
     if (!save_issued_)
         return settled({});
+    settle_limit_ = loop::after(settle_limit, [this] {
+        settled(drover::fail(ErrorKind::Machine, "QEMU did not end its own migration within 10 s",
+                             "the guest stands still: cont runs it when QEMU lets it"));
+    });
     qmp_.execute("migrate_cancel", Json::object(), [this, alive = alive_](const Result<Json>&) {
         if (*alive)
             settle();
@@ -183,26 +232,47 @@ void QemuMachine::settle_run_state()
             return;
         if (state && json_bool(*state, "running"))
             return settled({});
+        // One that has powered off, or broken down, is left as it is: it is not for us to reset it.
+        if (const std::string status = state ? json_string(*state, "status") : "";
+            status == "shutdown" || status == "internal-error")
+            return settled({});
         // "cont" is refused for a moment while QEMU's migration thread finishes, without an event
         // at its end: hence the short timer.
-        qmp_.execute("cont", Json::object(), [this, alive](const Result<Json>&) {
-            if (*alive && settled_)
-                settle_timer_ = loop::after(settle_pause, [this] { settle_run_state(); });
+        qmp_.execute("cont", Json::object(), [this, alive](const Result<Json>& answer) {
+            if (!*alive || !settled_)
+                return;
+            if (!answer && seconds_since(settle_started_) > patience_s)
+                return cont_failed(answer.error());
+            settle_timer_ = loop::after(settle_pause, [this] { settle_run_state(); });
         });
     });
+}
+
+/// It is the user's from now on: whatever keeps QEMU from running it (somebody else's lock on a
+/// disk, a dead file server) may last.
+void QemuMachine::cont_failed(const Error& error)
+{
+    settled(drover::fail(ErrorKind::Machine,
+                         "QEMU does not let the guest run again: " + error.message,
+                         "it stands still here; cont runs it once the cause is gone"));
+}
+
+void QemuMachine::leave_no_capabilities()
+{
+    qmp_.execute("migrate-set-capabilities",
+                 capabilities({"x-ignore-shared", "pause-before-switchover"}, false),
+                 [](const Result<Json>&) {});
 }
 
 void QemuMachine::settled(Status status)
 {
     settle_timer_.reset();
-    if (status) {
-        qmp_.execute("migrate-set-capabilities",
-                     capabilities({"x-ignore-shared", "pause-before-switchover"}, false),
-                     [](const Result<Json>&) {});
-        // The destination may have announced the guest's address already: call the network back.
-        if (ran_)
-            qmp_.execute("announce-self", announce_parameters(), [](const Result<Json>&) {});
-    }
+    settle_limit_.reset();
+    if (!died_)
+        leave_no_capabilities();
+    // The destination may have announced the guest's address already: call the network back.
+    if (status && ran_)
+        qmp_.execute("announce-self", announce_parameters(), [](const Result<Json>&) {});
     save_phase_ = SavePhase::Idle;
     if (settled_)
         std::exchange(settled_, nullptr)(std::move(status));

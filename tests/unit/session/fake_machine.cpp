@@ -94,6 +94,13 @@ Result<DirtyTracker*> FakeMachine::tracker()
     return &fake_ram;
 }
 
+void FakeMachine::prepare_save(std::function<void(Status)> done)
+{
+    step(PrepareSave, [done = std::move(done)](bool succeeds) {
+        done(succeeds ? Status{} : fail(ErrorKind::Refused, "the fake cannot be saved as it is"));
+    });
+}
+
 void FakeMachine::begin_save(SaveCallbacks callbacks)
 {
     EXPECT_FALSE(saving_) << name_ << ": begin_save during a save";

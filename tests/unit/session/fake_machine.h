@@ -28,7 +28,17 @@ private:
 /// engine are test failures. Loop thread only.
 class FakeMachine : public Machine {
 public:
-    enum Step { Describe, Pause, Save, Abandon, PrepareLoad, FinishLoad, TakeOver, StepCount };
+    enum Step {
+        PrepareSave,
+        Describe,
+        Pause,
+        Save,
+        Abandon,
+        PrepareLoad,
+        FinishLoad,
+        TakeOver,
+        StepCount
+    };
     enum class Act { AtOnce, Hold, Fail };
 
     FakeMachine(std::string name, Witness& witness, const std::vector<FakeBlock>& blocks,
@@ -68,6 +78,7 @@ public:
     void describe(std::function<void(Result<Json>)> done) override;
     Result<DirtyTracker*> tracker() override;
     bool gives_memory_back() const override { return gives_back; }
+    void prepare_save(std::function<void(Status)> done) override;
     void begin_save(SaveCallbacks callbacks) override;
     void finish_save() override;
     void hold_data(bool) override {}

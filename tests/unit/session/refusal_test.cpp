@@ -152,5 +152,16 @@ TEST(RefusalOf, NobodyAtTheAddress)
     EXPECT_EQ(rig.here.begin_saves, 0);
 }
 
+TEST(Refusal, AGuestThatCannotBeSavedIsNotEvenAnnounced)
+{
+    MigrationRig rig;
+    rig.here.acts[FakeMachine::PrepareSave] = FakeMachine::Act::Fail;
+    rig.start();
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_stayed();
+    EXPECT_EQ(rig.source->report().given_up_in, SourceState::Greeting);
+    EXPECT_EQ(rig.there.begin_loads, 0) << "the destination may take another guest";
+}
+
 } // namespace
 } // namespace drover::testing
