@@ -113,6 +113,10 @@ Status MigrateControl::migrate(const Json& arguments, const std::optional<std::s
         options.connected = std::move(*fd);
     }
     end_forecast(QmpResponse::error("a migration began"));
+    std::erase_if(tellers_, [](const auto& teller) { return teller->finished(); });
+    if (source_)
+        if (auto teller = source_->take_teller())
+            tellers_.push_back(std::move(teller));
     source_ = std::make_unique<SourceSession>(
         machine_, policy_, std::move(options),
         SourceObserver{
@@ -361,6 +365,8 @@ void MigrateControl::source_changed(SourceState state)
 void MigrateControl::destination_changed(DestinationState state)
 {
     const DestinationSession& session = *door_->session();
+    if (state == DestinationState::TakingOver)
+        machine_.set_activates_late(settings_.capability("late-block-activate"));
     send_status(migration_status(session));
     if (state == DestinationState::Completed)
         log::info("the guest came from " + session.report().source + " and is here now");

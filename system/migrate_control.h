@@ -15,6 +15,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 namespace drover {
 
@@ -99,6 +100,8 @@ private:
     Callbacks callbacks_;
     ConvergePolicy policy_;
     std::unique_ptr<SourceSession> source_;
+    /// Of earlier migrations, whose destinations must learn that the guest stayed here.
+    std::vector<std::unique_ptr<CommitAsker>> tellers_;
     std::unique_ptr<LinkProbe> probe_;  ///< while a forecast is made
     std::unique_ptr<GuestWatch> watch_; ///< after that
     QmpResponder forecast_respond_;     ///< who waits for it

@@ -168,9 +168,11 @@ Json forecast_json(const MigrationStats& stats, const std::vector<Way>& ways,
                 {"ways", std::move(list)}};
 }
 
-std::string migration_status(const SourceSession& session)
+namespace {
+
+std::string status_in(SourceState state, const SourceSession& session)
 {
-    switch (session.state()) {
+    switch (state) {
     case SourceState::Connecting:
     case SourceState::Greeting:
     case SourceState::Joining: return "setup";
@@ -183,10 +185,27 @@ std::string migration_status(const SourceSession& session)
     case SourceState::Postcopy: return "postcopy-active";
     case SourceState::PostcopyPaused: return "postcopy-paused";
     case SourceState::Completed: return "completed";
-    case SourceState::Unwinding: return cancelled(session.report().error) ? "cancelling" : "active";
-    case SourceState::Failed: return cancelled(session.report().error) ? "cancelled" : "failed";
+    case SourceState::Unwinding:
+    case SourceState::Failed: break;
     }
     return "none";
+}
+
+} // namespace
+
+/// While it unwinds the status stays what it was: "active" would say that a connection had been
+/// made.
+std::string migration_status(const SourceSession& session)
+{
+    const SourceReport& report = session.report();
+    switch (session.state()) {
+    case SourceState::Unwinding:
+        return cancelled(report.error)
+                   ? "cancelling"
+                   : status_in(report.given_up_in.value_or(SourceState::Copying), session);
+    case SourceState::Failed: return cancelled(report.error) ? "cancelled" : "failed";
+    default: return status_in(session.state(), session);
+    }
 }
 
 std::string migration_status(const DestinationSession& session)

@@ -11,6 +11,8 @@ namespace {
 constexpr std::chrono::milliseconds longest_pause{5'000};
 /// A link that takes connections and carries nothing is tried again.
 constexpr std::chrono::milliseconds answer_limit{10'000};
+/// A peer that answered so lately is there, although the connection has gone.
+constexpr double lately_s = 3;
 } // namespace
 
 CommitAsker::CommitAsker(MigrationAddress address, const stream::SessionToken& token,
@@ -33,8 +35,16 @@ void CommitAsker::attempt()
         connect_to(address_, [this](Result<UniqueFd> socket) { connected(std::move(socket)); });
 }
 
+bool CommitAsker::reaches_peer() const
+{
+    return heard_ != TimePoint{} && (connection_ || seconds_since(heard_) < lately_s);
+}
+
 void CommitAsker::retry()
 {
+    connection_.reset();
+    if (finished_ || purpose_ == Purpose::Nothing)
+        return;
     timer_ = loop::after(pause_, [this] { attempt(); });
     pause_ = std::min(pause_ * 2, longest_pause);
 }
@@ -50,7 +60,13 @@ void CommitAsker::connected(Result<UniqueFd> socket)
         std::move(*socket), stream::ConnectionRole::Ask, true, false,
         stream::FrameConnection::Callbacks{
             .frame = [this](const stream::Frame& frame) { handle(frame); },
-            .closed = [this](const Error&) { retry(); },
+            .closed =
+                [this](const Error&) {
+                    loop::post([this, alive = alive_] { // not from within its own callback
+                        if (*alive)
+                            retry();
+                    });
+                },
         });
     connection_->send(stream::FrameType::Ask, token_);
     timer_ = loop::after(answer_limit, [this] { attempt(); });
@@ -64,7 +80,10 @@ std::unique_ptr<stream::FrameConnection> CommitAsker::take_connection()
 
 void CommitAsker::handle(const stream::Frame& frame)
 {
+    if (purpose_ == Purpose::Nothing)
+        return;
     timer_.reset();
+    heard_ = Clock::now();
     switch (frame.header.type) {
     case stream::FrameType::Running:
     case stream::FrameType::Arrived:
@@ -82,6 +101,13 @@ void CommitAsker::handle(const stream::Frame& frame)
 
 void CommitAsker::handle_outcome(stream::Outcome outcome)
 {
+    if (outcome == stream::Outcome::Unknown)
+        heard_ = {}; // that is somebody else
+    finished_ = purpose_ == Purpose::TakeBack;
+    if (finished_ &&
+        (outcome == stream::Outcome::Committed || outcome == stream::Outcome::Postcopy))
+        log::error("the guest was taken back, but its destination has it, too: end one of the two "
+                   "at once");
     if (outcome == stream::Outcome::Ready && purpose_ == Purpose::TakeBack)
         connection_->send_json(
             stream::FrameType::Abort,

@@ -19,6 +19,7 @@ public:
     enum class Purpose {
         Commit,   ///< after Ready the destination is sent Commit at once
         TakeBack, ///< the source, which had not committed, has the guest: it is sent Abort
+        Nothing,  ///< it was disarmed
         Postcopy, ///< as Commit; and when the guest is the destination's, whether it lacks pages
     };
 
@@ -27,6 +28,17 @@ public:
     CommitAsker(MigrationAddress address, const stream::SessionToken& token, Purpose purpose,
                 std::function<void(stream::Outcome)> answered);
     ~CommitAsker();
+
+    /// Nothing is sent or answered any more: what it was asked for has been decided otherwise. At
+    /// once, so that a Ready which is read in the same moment is not answered by Commit.
+    void disarm() { purpose_ = Purpose::Nothing; }
+
+    /// The destination has answered lately, or is about to: it is there, and knows whose the guest
+    /// is.
+    [[nodiscard]] bool reaches_peer() const;
+
+    /// TakeBack: the destination has been told, or has nothing to be told.
+    [[nodiscard]] bool finished() const { return finished_; }
 
     /// The connection over which the answer Postcopy came; nothing is read from it until
     /// hold_input(false).
@@ -46,6 +58,8 @@ private:
     std::unique_ptr<Connecting> connecting_;
     std::unique_ptr<stream::FrameConnection> connection_;
     std::chrono::milliseconds pause_{100};
+    TimePoint heard_{}; ///< when it answered last; the epoch: never
+    bool finished_ = false;
     loop::Source timer_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -56,8 +56,14 @@ void DestinationSession::all_here()
 {
     if (control_)
         control_->send(FrameType::AllHere);
-    if (state_ == DestinationState::Postcopy)
-        enter(DestinationState::Completed);
+    if (!is_postcopy(state_))
+        return;
+    // The last page may have come together with the link's end, which was noticed first: then
+    // AllHere is lost, and the source is told so when it calls.
+    const bool waits = state_ == DestinationState::PostcopyPaused;
+    enter(DestinationState::Completed);
+    if (waits)
+        machine_.stand_still(false);
 }
 
 /// Whoever touches a missing page waits for it anyway. The others wait with it: a guest of which

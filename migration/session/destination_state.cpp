@@ -51,7 +51,7 @@ bool may_follow(DestinationState from, DestinationState to)
     case Ready: return to == TakingOver;
     case TakingOver: return to == Postcopy || to == PostcopyPaused || to == Completed;
     case Postcopy: return to == PostcopyPaused || to == Completed;
-    case PostcopyPaused: return to == Postcopy;
+    case PostcopyPaused: return to == Postcopy || to == Completed;
     case Completed:
     case Failed: return false;
     }

@@ -2,12 +2,14 @@
 #include "migration/session/link_watch.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace drover {
 
 namespace {
 constexpr std::chrono::milliseconds ping_period{100};
-}
+constexpr std::chrono::milliseconds own_stall{300}; ///< between two ticks
+} // namespace
 
 LinkWatch::LinkWatch(stream::FrameConnection& connection, std::function<void(Error)> silent)
     : connection_(connection), silent_(std::move(silent))
@@ -32,9 +34,14 @@ bool LinkWatch::handle(const stream::Frame& frame)
 
 void LinkWatch::tick()
 {
+    // Our own stall (swapped out, a full log) is not the peer's silence: what it sent meanwhile has
+    // not been read yet.
+    const TimePoint now = Clock::now();
+    if (now - std::exchange(last_tick_, now) > own_stall)
+        limit_since_ = now;
     // A tighter limit starts to count when it is set, not before.
     const TimePoint heard = std::max(connection_.last_heard(), limit_since_);
-    if (Clock::now() - heard <= limit_) {
+    if (now - heard <= limit_) {
         connection_.send(stream::FrameType::Ping, stream::encode_u64(++cookie_));
         return;
     }

@@ -35,6 +35,7 @@ private:
     std::function<void(Error)> silent_;
     std::chrono::milliseconds limit_ = patient_silence;
     TimePoint limit_since_ = Clock::now();
+    TimePoint last_tick_ = Clock::now();
     uint64_t cookie_ = 0;
     loop::Source timer_;
 };

@@ -61,6 +61,7 @@ void RamSender::start(const Job& job)
 {
     std::lock_guard lock(mutex_);
     job_ = job;
+    hurry_ = false;
     round_start_ = Clock::now();
     base_pages_ = progress_.pages_sent;
     base_zero_ = progress_.pages_zero;

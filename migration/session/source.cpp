@@ -151,7 +151,11 @@ void SourceSession::fail(Error error)
     if (state_ == SourceState::Unwinding || is_final(state_))
         return;
     report_.error = error;
-    tell_later_ = is_blackout(state_) && error.kind == ErrorKind::Connection;
+    report_.given_up_in = state_;
+    tell_later_ = tell_later_ || (is_blackout(state_) && error.kind == ErrorKind::Connection);
+    // At once, not with the rest below: an answer that is read before it must not commit.
+    if (asker_)
+        asker_->disarm();
     enter(SourceState::Unwinding);
     // Never from within the machine's, the sender's or the connection's own callback.
     loop::post([this, alive = alive_] {
@@ -164,7 +168,6 @@ void SourceSession::unwind()
 {
     next_round_timer_.reset();
     switchover_timer_.reset();
-    awaits_continue_ = false;
     if (saving_)
         machine_.abandon_save([this, alive = alive_](Status status) {
             if (*alive)
@@ -234,12 +237,24 @@ Status SourceSession::resolve(bool guest_is_here)
     if (state_ != SourceState::Asking)
         return drover::fail(ErrorKind::Refused, "there is nothing to resolve: the migration is " +
                                                     std::string(to_string(state_)));
-    if (guest_is_here)
+    // The operator's word stands in for the destination's, never against it.
+    if (asker_ && asker_->reaches_peer())
+        return drover::fail(ErrorKind::Refused,
+                            "the destination answers, and is about to say whose the guest is",
+                            "wait; or end the destination first");
+    if (guest_is_here) {
+        tell_later_ = true; // it may be Ready, and wait for ever
         fail({ErrorKind::Connection,
               "the link broke at the switchover, and the operator took the guest back", ""});
-    else
+    } else
         complete();
     return {};
+}
+
+std::unique_ptr<CommitAsker> SourceSession::take_teller()
+{
+    return state_ == SourceState::Failed && asker_ && !asker_->finished() ? std::move(asker_)
+                                                                          : nullptr;
 }
 
 } // namespace drover

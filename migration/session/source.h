@@ -59,6 +59,7 @@ struct SourceReport {
     uint64_t device_bytes = 0;       ///< of device state
     uint64_t control_bytes = 0;      ///< sent on the control connection, device state included
     std::optional<Error> error;
+    std::optional<SourceState> given_up_in; ///< when it went wrong
 };
 
 /// Callbacks to the owner; none may destroy the session.
@@ -98,6 +99,10 @@ public:
 
     void set_max_bandwidth(uint64_t bytes_per_second);
     void set_wish(const MigrationWish& wish);
+
+    /// After a failure in the blackout: who still tries to tell the destination so, if anybody. To
+    /// be kept when the session is not.
+    [[nodiscard]] std::unique_ptr<CommitAsker> take_teller();
 
     [[nodiscard]] SourceState state() const { return state_; }
     [[nodiscard]] const SourceReport& report() const { return report_; }
@@ -143,6 +148,7 @@ private:
     void begin_switchover();
     void next_switching_round();
     void guest_paused(bool ran);
+    void next_paused_round();
     void save_rest();
     void device_data(std::span<const std::byte> data);
     void device_saved();
@@ -199,9 +205,11 @@ private:
     loop::Source last_words_timer_; ///< a data connection broke; the destination may say why
 
     // switchover
-    bool saving_ = false; ///< the machine has been asked to save
+    bool saving_ = false;   ///< the machine has been asked to save
+    bool guest_ran_ = true; ///< until it was paused for the switchover
     TimePoint paused_at_{};
     bool awaits_continue_ = false;
+    bool caught_up_ = false; ///< a round has been made since the pause
     bool last_round_sent_ = false;
     bool ready_ = false; ///< the destination is
     bool tell_later_ =
@@ -215,7 +223,10 @@ private:
     bool postcopy_agreed_ = false;
     bool postcopy_wanted_ = false;  ///< by the user
     bool postcopy_decided_ = false; ///< nothing more is sent before the pause
-    bool all_there_ = false;        ///< the destination says so
+    /// may_postcopy(), when the last round began: what was told then must be served, whatever the
+    /// user permits since.
+    std::optional<bool> tells_missing_;
+    bool all_there_ = false; ///< the destination says so
     std::unique_ptr<PageServer> server_;
     std::vector<stream::PageRequest> early_requests_; ///< before there was a server
     std::vector<PageBitmap> told_missing_;            ///< while a link is being resumed

@@ -22,9 +22,10 @@ void SourceSession::start_round(RamSender::Round kind)
     round_under_way_ = true;
     round_sent_.reset();
     const unsigned round = static_cast<unsigned>(report_.rounds.size()) + 1;
-    if (kind == RamSender::Round::Last)
+    if (kind == RamSender::Round::Last) {
+        tells_missing_ = may_postcopy();
         sender_->start_last_round(round, last_round_budget());
-    else
+    } else
         sender_->start_round(round, kind,
                              report_.decision.leave_hot && kind == RamSender::Round::Live);
 }
@@ -88,7 +89,7 @@ void SourceSession::complete_round()
             if (ready_ && is_blackout(state_))
                 commit();
         } else if (state_ == SourceState::Paused)
-            start_round(RamSender::Round::Last);
+            next_paused_round();
     }
 }
 

@@ -47,9 +47,12 @@ Status SourceSession::start_postcopy()
     return {};
 }
 
-/// Whether what the pause has no time for may follow.
+/// Whether what the pause has no time for may follow. Decided once, when the last round begins: a
+/// policy that changes afterwards cannot make a page that was told one that nobody serves.
 bool SourceSession::may_postcopy() const
 {
+    if (tells_missing_)
+        return *tells_missing_;
     const auto& actions = options_.wish.on_stall;
     return postcopy_agreed_ && (postcopy_decided_ ||
                                 std::ranges::find(actions, StallAction::Postcopy) != actions.end());
@@ -76,9 +79,13 @@ uint64_t SourceSession::last_round_budget() const
 /// what was not sent.
 void SourceSession::serve_pages()
 {
-    if (!may_postcopy())
-        return;
     auto server = std::make_unique<PageServer>(machine_.ram(), sender_->take_pending());
+    if (!may_postcopy()) {
+        if (server->pages_left() > 0) // never committed: nobody would serve them
+            fail({ErrorKind::Machine, "pages were left out of the last round without post-copy",
+                  "this is a bug: please report it"});
+        return;
+    }
     report_.rounds.back().pages_dirty = server->pages_left();
     report_.postcopy_left = server->pages_left();
     if (server->pages_left() == 0)

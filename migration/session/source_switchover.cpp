@@ -4,6 +4,8 @@
 #include "util/log.h"
 
 #include <algorithm>
+#include <cmath>
+#include <utility>
 
 namespace drover {
 
@@ -15,8 +17,10 @@ namespace {
 /// guest and the hypervisor need the processor more.
 constexpr std::chrono::milliseconds switching_pause{4};
 
-/// A destination that answers pings but never becomes ready must not keep the guest paused.
-constexpr std::chrono::milliseconds switchover_limit{10'000};
+/// A destination that answers pings but never becomes ready must not keep the guest paused. But a
+/// pause as long as was wished, or foretold and decided on, is no fault.
+constexpr double least_switchover_limit_s = 10;
+constexpr double patience = 3;
 
 constexpr size_t device_piece = stream::max_device_payload;
 
@@ -60,11 +64,12 @@ void SourceSession::guest_paused(bool ran)
     awaits_continue_ = options_.pause_before_switchover;
     enter(SourceState::Paused);
     control_->send_json(FrameType::DeviceHeader, Json{{"phase", "paused"}, {"run", ran}});
+    guest_ran_ = ran;
     sender_->hurry();
     if (round_under_way_)
         complete_round(); // its acknowledgement is not waited for any more
     else
-        start_round(RamSender::Round::Last);
+        next_paused_round();
     if (!awaits_continue_)
         save_rest();
     // Not before the pause: a guest let go makes up for what it could not write. And after all that
@@ -72,23 +77,48 @@ void SourceSession::guest_paused(bool ran)
     set_slowdown(0);
 }
 
-Status SourceSession::continue_switchover()
+/// While migrate-continue is awaited guest RAM may still change: the user may reset the guest, a
+/// block job's end may tell it something. So the last collection comes after that, and what is
+/// written until then is sent by one round in between, to be little.
+void SourceSession::next_paused_round()
 {
     if (!awaits_continue_)
+        return start_round(RamSender::Round::Last);
+    if (!std::exchange(caught_up_, true))
+        start_round(RamSender::Round::Switching);
+}
+
+Status SourceSession::continue_switchover()
+{
+    if (!awaits_continue_ || state_ != SourceState::Paused)
         return drover::fail(ErrorKind::Refused, "the migration is not in pre-switchover");
     awaits_continue_ = false;
     observer_.state_changed(state_); // as QEMU: from pre-switchover to device
+    if (round_under_way_)
+        sender_->hurry(); // the last one follows
+    else
+        next_paused_round();
     save_rest();
     return {};
 }
 
+/// How long the destination may take from here on. Nobody waits for a guest that was paused anyway,
+/// but for its user, who can cancel.
 void SourceSession::save_rest()
 {
-    switchover_timer_ = loop::after(switchover_limit, [this] {
-        if (is_before_commit(state_))
-            fail({ErrorKind::Machine, "the destination did not become ready within 10 s",
-                  "look at the destination's log"});
-    });
+    if (guest_ran_) {
+        const double limit_s =
+            std::max({least_switchover_limit_s, patience * options_.wish.downtime_s,
+                      patience * report_.decision.predicted_downtime_s});
+        switchover_timer_ =
+            loop::after(std::chrono::milliseconds(std::llround(limit_s * 1e3)), [this, limit_s] {
+                if (is_before_commit(state_))
+                    fail({ErrorKind::Machine,
+                          "the destination did not become ready within " +
+                              std::to_string(std::lround(limit_s)) + " s",
+                          "look at the destination's log"});
+            });
+    }
     machine_.finish_save();
 }
 

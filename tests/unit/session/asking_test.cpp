@@ -185,5 +185,59 @@ TEST(Resolve, AtTheDestinationOnlyAndTheSourceLearnsItByAsking)
     }
 }
 
+/// The operator's word stands in for the destination's, never against it.
+TEST(Resolve, IsRefusedWhileTheDestinationAnswers)
+{
+    MigrationRig rig(relayed());
+    rig.there.acts[Step::TakeOver] = Act::Hold;
+    judge_first(rig, FrameType::Commit, Verdict::CutBefore);
+    rig.start();
+    ASSERT_TRUE(rig.run_to_held(rig.there, Step::TakeOver)); // by the Commit of the second call
+    EXPECT_EQ(rig.source->state(), SourceState::Asking);
+    EXPECT_FALSE(rig.source->resolve(true)) << "the guest may run there in a moment";
+    rig.there.release(Step::TakeOver);
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_moved();
+}
+
+TEST(Resolve, ToTheSourceIsToldToADestinationThatWaits)
+{
+    MigrationRig rig(relayed());
+    ASSERT_NO_FATAL_FAILURE(lose_the_commit(rig));
+    EXPECT_TRUE(rig.source->resolve(true));
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_stayed();
+    EXPECT_EQ(rig.destination_state(), DestinationState::Ready) << "it cannot know yet";
+    auto teller = rig.source->take_teller();
+    ASSERT_TRUE(teller);
+    rig.source.reset(); // a new migration takes its place: it is told all the same
+    rig.relay->refuses = false;
+    ASSERT_TRUE(rig.run_to(DestinationState::Failed));
+    EXPECT_EQ(rig.witness.runner(), "the source");
+    EXPECT_TRUE(teller->finished());
+}
+
+/// The operator speaks in the moment in which the destination's Ready is read.
+TEST(Resolve, IsNotOvertakenByAnAnswer)
+{
+    MigrationRig rig(relayed());
+    ASSERT_NO_FATAL_FAILURE(lose_the_commit(rig));
+    bool decided = false, commits_after = false;
+    rig.relay->judge = [&](const Relay::Passing& passing) {
+        if (passing.type == FrameType::Outcome && !decided) {
+            decided = true;
+            EXPECT_TRUE(rig.source->resolve(true));
+        }
+        commits_after = commits_after || (decided && passing.type == FrameType::Commit);
+        return Verdict::Pass;
+    };
+    rig.relay->refuses = false;
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_stayed();
+    ASSERT_TRUE(rig.run_to(DestinationState::Failed));
+    EXPECT_FALSE(commits_after);
+    EXPECT_EQ(rig.there.take_overs, 0);
+}
+
 } // namespace
 } // namespace drover::testing

@@ -50,6 +50,15 @@ bool FakeRam::write(size_t block, uint64_t page, uint64_t seed)
     return put(block, page, page_content(seed));
 }
 
+void FakeRam::write_paused(size_t block, uint64_t page, uint64_t seed)
+{
+    std::lock_guard lock(mutex_);
+    EXPECT_FALSE(running_);
+    EXPECT_TRUE(write_ram(blocks_[block], page * ram_page_size, page_content(seed)));
+    if (tracking_)
+        dirty_[block].set(page);
+}
+
 bool FakeRam::write_zeros(size_t block, uint64_t page)
 {
     return put(block, page, std::vector<std::byte>(ram_page_size));

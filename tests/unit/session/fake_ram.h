@@ -31,6 +31,8 @@ public:
     // What the guest does; any thread. Nothing happens, and false is returned, while it stands
     // still.
     bool write(size_t block, uint64_t page, uint64_t seed);
+    /// What a device or a reset writes while the guest stands still.
+    void write_paused(size_t block, uint64_t page, uint64_t seed);
     bool write_zeros(size_t block, uint64_t page);
     /// A balloon takes the pages: the tracker does not see it.
     bool give_back(size_t block, uint64_t page, uint64_t count);

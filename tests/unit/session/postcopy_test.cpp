@@ -222,6 +222,43 @@ TEST(Postcopy, TakesWhatTheLastRoundHasNoTimeFor)
     EXPECT_LT(last.pages_sent, 600U);
 }
 
+/// What was told is served, whatever the policy permits when the last round has ended.
+TEST(Postcopy, IsDecidedOnceWhenTheLastRoundBegins)
+{
+    RigOptions options = by_postcopy();
+    options.on_stall = {StallAction::Postcopy};
+    MigrationRig rig(options);
+    rig.policy.postcopy = false;
+    write_late(rig, 300);
+    rig.on_source = [&](SourceState state) {
+        const bool permitted = state == SourceState::Copying;
+        if (permitted || state == SourceState::Paused)
+            loop::post([&rig, permitted] {
+                rig.source->set_wish(
+                    {.downtime_s = 0.001,
+                     .on_stall = {permitted ? StallAction::Postcopy : StallAction::Wait}});
+            });
+    };
+    rig.start();
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_moved();
+    EXPECT_TRUE(rig.source->report().postcopy);
+    EXPECT_TRUE(same_ram(rig.here.fake_ram, rig.there.fake_ram));
+}
+
+/// The destination may notice the break before it has counted the pages that came just before it.
+TEST(Postcopy, EndsThoughTheLinkBreaksWithTheLastPage)
+{
+    MigrationRig rig(by_postcopy());
+    write_late(rig, 3);
+    judge_first(rig, FrameType::Pages, Verdict::CutAfter);
+    rig.start();
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_moved();
+    EXPECT_EQ(rig.there.stills, rig.there.goes_on) << "it does not stand still for ever";
+    EXPECT_TRUE(same_ram(rig.here.fake_ram, rig.there.fake_ram));
+}
+
 TEST(Postcopy, IsNotHadWhereTheDestinationHasNone)
 {
     RigOptions options = by_postcopy();

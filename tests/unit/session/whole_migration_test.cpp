@@ -166,7 +166,7 @@ TEST(Migration, PauseBeforeSwitchoverWaitsForTheUser)
     EXPECT_FALSE(rig.source->continue_switchover()) << "not yet";
     ASSERT_TRUE(rig.run_to(SourceState::Paused));
     ASSERT_TRUE(run_until([&] { return rig.source->awaits_continue(); }));
-    // The last round goes over meanwhile, but nothing is loaded and nothing committed.
+    // A round goes over meanwhile, but nothing is loaded and nothing committed.
     ASSERT_TRUE(run_until([&] { return rig.door->session()->report().rounds >= 2; }));
     EXPECT_EQ(rig.source->state(), SourceState::Paused);
     EXPECT_EQ(rig.there.finish_loads, 0);
@@ -176,6 +176,21 @@ TEST(Migration, PauseBeforeSwitchoverWaitsForTheUser)
     ASSERT_TRUE(rig.run_to_end());
     rig.expect_moved();
     EXPECT_TRUE(same_ram(rig.here.fake_ram, rig.there.fake_ram));
+}
+
+/// A reset, the end of a block job: what they write while migrate-continue is awaited goes, too.
+TEST(Migration, WhatIsWrittenWhileTheUserIsAwaitedIsSent)
+{
+    MigrationRig rig({.pause_before_switchover = true});
+    rig.start();
+    ASSERT_TRUE(run_until([&] { return rig.source->awaits_continue(); }));
+    ASSERT_TRUE(run_until([&] { return rig.door->session()->report().rounds >= 2; }));
+    rig.here.fake_ram.write_paused(0, 5, 77);
+    EXPECT_TRUE(rig.source->continue_switchover());
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_moved();
+    EXPECT_TRUE(same_ram(rig.here.fake_ram, rig.there.fake_ram));
+    EXPECT_EQ(rig.source->report().rounds.back().pages_sent, 1U) << "the rest went before";
 }
 
 TEST(Migration, GivenUpBeforeSwitchoverTheGuestRunsOn)
