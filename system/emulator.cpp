@@ -215,6 +215,11 @@ void Emulator::build(Json greeting)
                     if (exit_code_)
                         end_timer_ = loop::after(last_words_time, [this] { end(*exit_code_); });
                 },
+            .given_back =
+                [this] {
+                    exit_code_ = 1;
+                    process_->kill(SIGKILL);
+                },
         });
     commands_ = std::make_unique<MonitorCommands>(
         *user_qmp_, *control_,

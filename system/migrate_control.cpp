@@ -65,6 +65,7 @@ Status MigrateControl::open_incoming(const std::string& uri)
                 [](const Error& error, const std::string& peer) {
                     log::warning("turned away " + peer + ": " + error.text());
                 },
+            .given_back = callbacks_.given_back,
         });
     if (address->kind == MigrationAddress::Kind::Fd) {
         auto fd = take_descriptor(address->fd_name);
@@ -112,6 +113,8 @@ Status MigrateControl::migrate(const Json& arguments, const std::optional<std::s
             return pass(fd);
         options.connected = std::move(*fd);
     }
+    if (Status ours = claim(); !ours)
+        return ours;
     end_forecast(QmpResponse::error("a migration began"));
     std::erase_if(tellers_, [](const auto& teller) { return teller->finished(); });
     if (source_)
@@ -414,10 +417,28 @@ Status MigrateControl::may_change_run_state() const
     }
 }
 
-void MigrateControl::take_back()
+bool MigrateControl::guest_is_away() const
 {
-    if (source_ && source_->state() == SourceState::Completed)
-        source_.reset();
+    return source_ && source_->state() == SourceState::Completed &&
+           source_->report().arrived_paused;
+}
+
+void MigrateControl::take_back(std::function<void(Status)> done)
+{
+    source_->take_back([this, done = std::move(done)](Status back) {
+        if (!back)
+            return done(std::move(back));
+        loop::post([this, done] { // not within its callback
+            if (guest_is_away())
+                source_.reset();
+            done({});
+        });
+    });
+}
+
+Status MigrateControl::claim()
+{
+    return door_ && door_->session() ? door_->session()->claim() : Status();
 }
 
 bool MigrateControl::owes_an_answer() const
@@ -456,7 +477,8 @@ bool MigrateControl::process_died(const Error& how)
         (void)source_->give_up(how);
         return true;
     }
-    if (door_ && door_->session() && !is_final(door_->session()->state())) {
+    if (door_ && door_->session() &&
+        (!is_final(door_->session()->state()) || door_->session()->is_given_back())) {
         door_->session()->machine_died(how);
         return true;
     }

@@ -29,6 +29,8 @@ public:
         std::function<void(const Error&)> incoming_failed;
         /// The destination has all that it lacked: nobody needs us any more.
         std::function<void()> served;
+        /// The guest was given back to its source, having never run here: QEMU is to be ended.
+        std::function<void()> given_back;
     };
 
     /// `inherited`: the descriptors that our parent left open for us (fd:NUMBER).
@@ -62,9 +64,14 @@ public:
 
     /// Whether "cont" and "stop" are to be refused now, and why.
     [[nodiscard]] Status may_change_run_state() const;
-    /// The guest was left paused at its destination, and the user takes it back by "cont": the
-    /// finished migration is forgotten.
-    void take_back();
+    /// The guest was left paused at its destination, so that "cont" here means to take it back.
+    [[nodiscard]] bool guest_is_away() const;
+    /// Asks the destination for it; then the finished migration is forgotten. `done`: whether the
+    /// guest is ours again.
+    void take_back(std::function<void(Status)> done);
+    /// A guest that arrived here paused is about to be run, or moved on: its source is told. Refused
+    /// where the source has taken it back.
+    [[nodiscard]] Status claim();
     /// An incoming guest has not come yet: "cont" and "stop" say what it is to do then.
     [[nodiscard]] bool awaits_guest() const;
     /// A destination that failed, but whose source may still call to learn so.

@@ -171,9 +171,23 @@ void MonitorCommands::change_run_state(QmpRequest& request, QmpResponder& respon
         callbacks_.start_paused(paused);
         return respond(QmpResponse::ok());
     }
-    if (!paused)
-        control_.take_back();
+    if (!paused && control_.guest_is_away())
+        return take_back(request, std::move(respond));
+    if (Status ours = paused ? Status() : control_.claim(); !ours)
+        return respond(QmpResponse::error(ours.error()));
     forward(request, std::move(respond));
+}
+
+/// "cont" after a migration that left the guest paused at its destination: only once it is certain
+/// that it will not be run there.
+void MonitorCommands::take_back(QmpRequest& request, QmpResponder respond)
+{
+    auto held = std::make_shared<QmpRequest>(std::move(request));
+    control_.take_back([this, held, respond = std::move(respond)](const Status& back) mutable {
+        if (!back)
+            return respond(QmpResponse::error(back.error()));
+        forward(*held, std::move(respond));
+    });
 }
 
 /// HMP's own migration and run-state commands would go past Drover.
@@ -189,6 +203,12 @@ void MonitorCommands::human_monitor_command(QmpRequest& request, QmpResponder& r
         if (control_.awaits_guest())
             return respond(QmpResponse::error("use the QMP command " + word +
                                               " while a migration is coming in"));
+        const bool runs = word.starts_with('c');
+        if (runs && control_.guest_is_away())
+            return respond(QmpResponse::error("use the QMP command cont: the guest is to be taken "
+                                              "back from its destination"));
+        if (Status ours = runs ? control_.claim() : Status(); !ours)
+            return respond(QmpResponse::error(ours.error()));
     }
     forward(request, std::move(respond));
 }

@@ -44,6 +44,7 @@ private:
     void getfd(QmpRequest& request, QmpResponder& respond);
     void human_monitor_command(QmpRequest& request, QmpResponder& respond);
     void change_run_state(QmpRequest& request, QmpResponder& respond, bool paused);
+    void take_back(QmpRequest& request, QmpResponder respond);
 
     QmpClient& qemu_;
     MigrateControl& control_;

@@ -53,6 +53,8 @@ void CommitAsker::connected(Result<UniqueFd> socket)
 {
     if (!socket) {
         log::debug("asking the destination: " + socket.error().text());
+        if (unreachable_)
+            unreachable_(socket.error());
         retry();
         return;
     }
@@ -112,6 +114,11 @@ void CommitAsker::handle_outcome(stream::Outcome outcome)
         connection_->send_json(
             stream::FrameType::Abort,
             stream::error_to_json({ErrorKind::Cancelled, "the source keeps the guest", ""}));
+    else if (purpose_ == Purpose::GiveBack &&
+             (outcome == stream::Outcome::Committed || outcome == stream::Outcome::Ready))
+        return connection_->send_json(
+            stream::FrameType::Abort,
+            stream::error_to_json({ErrorKind::Cancelled, "the source takes the guest back", ""}));
     else if (outcome == stream::Outcome::Ready)
         connection_->send(stream::FrameType::Commit);
     else if (outcome == stream::Outcome::Postcopy)

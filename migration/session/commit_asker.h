@@ -19,6 +19,8 @@ public:
     enum class Purpose {
         Commit,   ///< after Ready the destination is sent Commit at once
         TakeBack, ///< the source, which had not committed, has the guest: it is sent Abort
+        GiveBack, ///< the guest arrived paused there, and is wanted here: it is sent Abort, and
+                  ///< answers NotReady (it is ours again) or Committed (it has run there)
         Nothing,  ///< it was disarmed
         Postcopy, ///< as Commit; and when the guest is the destination's, whether it lacks pages
     };
@@ -40,6 +42,12 @@ public:
     /// TakeBack: the destination has been told, or has nothing to be told.
     [[nodiscard]] bool finished() const { return finished_; }
 
+    /// Called for each call that fails.
+    void on_unreachable(std::function<void(const Error&)> unreachable)
+    {
+        unreachable_ = std::move(unreachable);
+    }
+
     /// The connection over which the answer Postcopy came; nothing is read from it until
     /// hold_input(false).
     [[nodiscard]] std::unique_ptr<stream::FrameConnection> take_connection();
@@ -55,6 +63,7 @@ private:
     stream::SessionToken token_;
     Purpose purpose_;
     std::function<void(stream::Outcome)> answered_;
+    std::function<void(const Error&)> unreachable_;
     std::unique_ptr<Connecting> connecting_;
     std::unique_ptr<stream::FrameConnection> connection_;
     std::chrono::milliseconds pause_{100};

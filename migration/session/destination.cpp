@@ -101,6 +101,11 @@ void DestinationSession::handle(const stream::Frame& frame)
     case FrameType::Abort: {
         auto json = stream::decode_json(frame.payload);
         Error error = json ? stream::error_from_json(*json) : json.error();
+        if (state_ == DestinationState::Completed)
+            return give_back([this](FrameType answer) {
+                if (control_)
+                    this->answer(*control_, answer);
+            });
         return fail(std::move(error).in("the source gave up"));
     }
     default: break;

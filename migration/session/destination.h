@@ -36,6 +36,9 @@ struct DestinationObserver {
     std::function<void(DestinationState)> state_changed;
     /// The hello was not accepted: nothing has happened to the machine, and another may come.
     std::function<void(const Error&)> refused;
+    /// The source takes the guest back, which never ran here: the hypervisor is to be ended, and
+    /// machine_died() to be called then.
+    std::function<void()> given_back = [] {};
 };
 
 /// One migration, seen from the destination, from its control connection on. Loop thread only.
@@ -59,6 +62,13 @@ public:
     void commit(std::function<void(stream::FrameType)> done);
     /// A source that was told that pages are missing goes on over this connection.
     void resume(std::unique_ptr<stream::FrameConnection> connection);
+    /// The source's user wants the guest back, which arrived paused: it gets it, if nobody has run
+    /// it here. `done` gets the frame to answer: Abort once nothing of the guest is here any more.
+    void give_back(std::function<void(stream::FrameType)> done);
+    /// The user is about to run the guest, or to move it on: from now on it stays ours, and the
+    /// source is told. Refused when it was given back.
+    [[nodiscard]] Status claim();
+    [[nodiscard]] bool is_given_back() const { return given_back_; }
     /// Sends such an answer, an Abort with its reason.
     void answer(stream::FrameConnection& connection, stream::FrameType type) const;
 
@@ -124,6 +134,9 @@ private:
 
     std::vector<std::function<void()>> taken_over_; ///< who waits for the end of TakingOver
     bool arrived_paused_ = false;                   ///< taken over, but not run here
+    bool claimed_ = false;                          ///< run here since, or moved on
+    bool given_back_ = false;                       ///< it will never run here
+    std::vector<std::function<void(stream::FrameType)>> giving_back_; ///< who waits for that
     bool owes_answer_ = false;
     bool died_ = false; ///< the hypervisor, when the guest was ours
     bool run_ = true;   ///< the guest ran at the source

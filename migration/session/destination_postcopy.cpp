@@ -81,6 +81,8 @@ void DestinationSession::pause_postcopy(const Error& why)
 void DestinationSession::machine_died(const Error& how)
 {
     died_ = true;
+    for (const auto& reply : std::exchange(giving_back_, {}))
+        reply(FrameType::Abort);
     if (is_postcopy(state_) && control_)
         control_->send_json(FrameType::Abort, stream::error_to_json(how));
     else

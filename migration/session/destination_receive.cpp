@@ -69,8 +69,11 @@ void DestinationSession::prepare(Json own_description)
     welcome.software = software_;
     // check() has found that all mandatory ones are known.
     const auto hold = machine_.page_hold();
-    welcome.features = *stream::agree_features(*hello_, hold ? stream::known_features()
-                                                             : stream::needed_features());
+    const auto known = stream::known_features();
+    std::vector<std::string_view> supported(known.begin(), known.end());
+    if (!hold)
+        std::erase(supported, stream::feature::postcopy);
+    welcome.features = *stream::agree_features(*hello_, supported);
     if (!hold)
         welcome.no_postcopy = hold.error().text();
     postcopy_agreed_ =

@@ -17,8 +17,9 @@ struct IncomingDoor::Guest {
     std::string peer;
     std::unique_ptr<stream::PreambleReading> reading;
     std::unique_ptr<stream::FrameConnection> asking;
-    bool may_commit = false; ///< it has named the session, and was told that it is ready
-    bool may_resume = false; ///< likewise, and was told that pages are missing
+    bool may_commit = false;    ///< it has named the session, and was told that it is ready
+    bool may_resume = false;    ///< likewise, and was told that pages are missing
+    bool may_take_back = false; ///< likewise, and was told that the guest is ours
     std::shared_ptr<bool> here = std::make_shared<bool>(true);
 };
 
@@ -110,6 +111,7 @@ void IncomingDoor::open_session(UniqueFd socket, const std::string& peer)
                             session_.reset();
                     });
                 },
+            .given_back = callbacks_.given_back,
         });
 }
 
@@ -183,6 +185,7 @@ void IncomingDoor::ask_frame(std::list<Guest>::iterator guest, const stream::Fra
                 return;
             guest->may_commit = outcome == stream::Outcome::Ready;
             guest->may_resume = outcome == stream::Outcome::Postcopy;
+            guest->may_take_back = outcome == stream::Outcome::Committed;
             guest->asking->send(FrameType::Outcome,
                                 stream::encode_u32(static_cast<uint32_t>(outcome)));
         };
@@ -197,6 +200,11 @@ void IncomingDoor::ask_frame(std::list<Guest>::iterator guest, const stream::Fra
         });
     if (frame.header.type == FrameType::Resume && guest->may_resume)
         resume(guest);
+    if (frame.header.type == FrameType::Abort && session_ && guest->may_take_back)
+        session_->give_back([this, guest, here = guest->here](FrameType answer) {
+            if (*here)
+                session_->answer(*guest->asking, answer);
+        });
     // The source took the guest back, and calls to say so.
     if (frame.header.type == FrameType::Abort && session_ && guest->may_commit)
         session_->fail(

@@ -22,6 +22,8 @@ public:
         std::function<void(DestinationState)> state_changed;
         /// A peer was turned away; the door stays open.
         std::function<void(const Error&, const std::string& peer)> turned_away;
+        /// See DestinationObserver.
+        std::function<void()> given_back = [] {};
     };
 
     IncomingDoor(Machine& machine, std::string software, Callbacks callbacks);

@@ -85,6 +85,8 @@ void SourceSession::handle(const stream::Frame& frame)
         break;
     case FrameType::Running:
     case FrameType::Arrived:
+        if (state_ == SourceState::Completed)
+            return has_run_there();
         if (state_ != SourceState::Committing)
             break;
         report_.arrived_paused = frame.header.type == FrameType::Arrived;
@@ -103,6 +105,8 @@ void SourceSession::handle(const stream::Frame& frame)
         Error error = json ? stream::error_from_json(*json) : json.error();
         if (is_postcopy(state_))
             return guest_died_there(std::move(error));
+        if (state_ == SourceState::Completed && taking_back_)
+            return taken_back({});
         return fail(std::move(error).in("the destination"));
     }
     default: break;
@@ -131,6 +135,8 @@ void SourceSession::control_closed(Error error)
         pause_postcopy(error);
     else if (is_before_commit(state_))
         fail(std::move(error));
+    else if (state_ == SourceState::Completed)
+        link_ended();
 }
 
 Status SourceSession::give_up(Error reason)
@@ -196,9 +202,8 @@ void SourceSession::ended_unwinding(Status status)
         report_.error->message += "; and then: " + status.error().message;
     // The link broke when the destination may have been Ready: it must not wait for us for ever.
     if (tell_later_)
-        asker_ =
-            std::make_unique<CommitAsker>(options_.address, hello_.session,
-                                          CommitAsker::Purpose::TakeBack, [](stream::Outcome) {});
+        asker_ = std::make_unique<CommitAsker>(
+            ask_address_, hello_.session, CommitAsker::Purpose::TakeBack, [](stream::Outcome) {});
     enter(SourceState::Failed);
 }
 
@@ -218,7 +223,9 @@ void SourceSession::complete()
         asker_.reset();
         server_.reset();
         sender_.reset();
-        if (control_)
+        if (control_ && report_.arrived_paused && give_back_agreed_)
+            keep_link();
+        else if (control_)
             stream::FrameConnection::close_gracefully(std::move(control_));
     });
 }
@@ -234,6 +241,14 @@ Status SourceSession::resolve(bool guest_is_here)
                             "the guest has run at its destination: what is here is out of date",
                             "restore the link, or say guest-is-here=false to give up the rest of "
                             "its memory");
+    if (state_ == SourceState::Completed && report_.arrived_paused && guest_is_here) {
+        if (control_)
+            return drover::fail(ErrorKind::Refused,
+                                "the destination, where the guest stands paused, can be asked",
+                                "cont does that");
+        give_back_agreed_ = false; // nobody is asked any more
+        return {};
+    }
     if (state_ != SourceState::Asking)
         return drover::fail(ErrorKind::Refused, "there is nothing to resolve: the migration is " +
                                                     std::string(to_string(state_)));

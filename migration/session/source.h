@@ -92,6 +92,10 @@ public:
     /// The user's migrate-continue, in pre-switchover.
     [[nodiscard]] Status continue_switchover();
 
+    /// The guest arrived paused at its destination, and its user here wants to run it after all.
+    /// `done` says whether it is ours again, once the destination has said so or is certainly gone.
+    void take_back(std::function<void(Status)> done);
+
     /// In Asking, the operator's word: `guest_is_here` says that the destination certainly does not
     /// run the guest, and never will. In PostcopyPaused he may only say that it is over: the guest
     /// has run there.
@@ -159,6 +163,14 @@ private:
     void call_destination(SourceState state);
     void answered(stream::Outcome outcome);
 
+    // source_take_back.cpp: it arrived paused there, and may be wanted here again
+    void keep_link();
+    void link_ended();
+    void call_for_guest();
+    void destination_unreachable(const Error& error);
+    void has_run_there();
+    void taken_back(Status status);
+
     // source_postcopy.cpp: the guest runs there, and lacks pages
     void warn_of_no_postcopy() const;
     [[nodiscard]] bool may_postcopy() const;
@@ -185,6 +197,7 @@ private:
     // setup
     stream::Hello hello_;
     std::unique_ptr<stream::Tunnel> tunnel_; ///< for Kind::Fd
+    MigrationAddress ask_address_;           ///< where to call again; Kind::Fd: nowhere
     std::unique_ptr<Connecting> connecting_;
     std::vector<std::unique_ptr<Connecting>> channels_connecting_;
     std::vector<std::unique_ptr<Channel>> channels_;
@@ -218,6 +231,12 @@ private:
     RunningChecksum checksum_; ///< of the device state so far
     loop::Source switchover_timer_;
     std::unique_ptr<CommitAsker> asker_;
+
+    // a guest that arrived paused
+    bool give_back_agreed_ = false;
+    bool link_silent_ = false; ///< the link did not end: nothing was heard any more
+    std::function<void(Status)> taking_back_;
+    loop::Source taking_back_timer_;
 
     // post-copy
     bool postcopy_agreed_ = false;

@@ -26,10 +26,15 @@ Result<stream::SessionToken> make_token()
 void SourceSession::start()
 {
     started_ = Clock::now();
-    if (options_.connected)
+    ask_address_ = options_.address;
+    if (options_.connected) {
+        // Where its other end listened (libvirt connects to the destination itself) we can call.
+        if (auto peer = peer_address(options_.connected.get()))
+            ask_address_ = std::move(*peer);
         tunnel_ = std::make_unique<stream::Tunnel>(
             std::move(options_.connected), true,
             stream::Tunnel::Callbacks{.opened = {}, .closed = [](const Error&) {}});
+    }
     connecting_ = dial([this](Result<UniqueFd> socket) { connected(std::move(socket)); });
 }
 
@@ -84,6 +89,7 @@ void SourceSession::describe_and_greet()
     // Over the one connection that we were given nobody could call again after a break.
     if (!tunnel_)
         hello_.optional_features.emplace_back(stream::feature::postcopy);
+    hello_.optional_features.emplace_back(stream::feature::give_back);
     hello_.channels = options_.channels;
     hello_.ram = ram_info(machine_.ram());
     hello_.policy = Json{{"downtime", options_.wish.downtime_s}};
@@ -107,8 +113,11 @@ void SourceSession::welcomed(const stream::Frame& frame)
         return fail(std::move(welcome.error()));
     if (Status fits = stream::check_welcome(hello_, *welcome); !fits)
         return fail(std::move(fits.error()));
-    postcopy_agreed_ =
-        std::ranges::find(welcome->features, stream::feature::postcopy) != welcome->features.end();
+    const auto agreed = [&](std::string_view name) {
+        return std::ranges::find(welcome->features, name) != welcome->features.end();
+    };
+    postcopy_agreed_ = agreed(stream::feature::postcopy);
+    give_back_agreed_ = agreed(stream::feature::give_back);
     report_.no_postcopy = tunnel_ ? "a connection that was handed over (fd:) cannot be made anew"
                                   : welcome->no_postcopy;
     warn_of_no_postcopy();

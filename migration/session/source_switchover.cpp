@@ -190,7 +190,7 @@ void SourceSession::call_destination(SourceState state)
             return;
         control_.reset();
         asker_ = std::make_unique<CommitAsker>(
-            options_.address, hello_.session,
+            ask_address_, hello_.session,
             server_ ? CommitAsker::Purpose::Postcopy : CommitAsker::Purpose::Commit,
             [this](stream::Outcome outcome) { answered(outcome); });
     });
@@ -198,6 +198,14 @@ void SourceSession::call_destination(SourceState state)
 
 void SourceSession::answered(stream::Outcome outcome)
 {
+    if (state_ == SourceState::Completed) {
+        if (outcome == stream::Outcome::NotReady) // it has given the guest back
+            return taken_back({});
+        if (outcome == stream::Outcome::Unknown) // another process: the one that had it is gone
+            return destination_unreachable(
+                {ErrorKind::Connection, "another process answers there: Connection refused", ""});
+        return has_run_there();
+    }
     if (state_ != SourceState::Asking && state_ != SourceState::PostcopyPaused)
         return;
     switch (outcome) {

@@ -14,10 +14,10 @@ namespace {
 constexpr uint64_t smallest_page = 4096;
 constexpr uint64_t largest_page = 1ULL << 30;
 
-constexpr std::array known = {feature::raw_pages,  feature::zero_pages,
-                              feature::hole_pages, feature::device_state_opaque,
-                              feature::commit_ask, feature::postcopy};
-constexpr size_t optional_count = 1; // the last ones
+constexpr std::array known = {
+    feature::raw_pages,  feature::zero_pages, feature::hole_pages, feature::device_state_opaque,
+    feature::commit_ask, feature::postcopy,   feature::give_back};
+constexpr size_t optional_count = 2; // the last ones
 constexpr size_t max_reason = 2000;  // bytes
 
 bool is_feature_name(const Json& item)

@@ -25,6 +25,8 @@ inline constexpr std::string_view device_state_opaque = "device-state-opaque";
 inline constexpr std::string_view commit_ask = "commit-ask";
 /// The guest may run at the destination before all of its RAM is there. Optional.
 inline constexpr std::string_view postcopy = "postcopy";
+/// A guest that arrived paused can be given back until it is first run there. Optional.
+inline constexpr std::string_view give_back = "give-back";
 } // namespace feature
 
 /// All that this release knows, and those of them that it cannot do without.

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +36,10 @@ struct MigrationAddress {
 /// Makes a connected stream socket what a migration needs: blocking, close-on-exec and, if it is
 /// TCP, without Nagle's delay and with keep-alive. For those that come by fd:NAME.
 void prepare_socket(int fd);
+
+/// The numeric address of a connected TCP socket's other end, as an address to call. Nothing for
+/// other sockets: at the path of a UNIX one, somebody may have listened for this one call only.
+[[nodiscard]] std::optional<MigrationAddress> peer_address(int fd);
 
 /// How long connect_to tries, name resolution included.
 inline constexpr std::chrono::milliseconds connect_timeout{10'000};

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <gio/gio.h>
 #include <gio/gunixsocketaddress.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -108,6 +109,24 @@ void prepare_socket(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+}
+
+std::optional<MigrationAddress> peer_address(int fd)
+{
+    sockaddr_storage storage{};
+    auto* name = reinterpret_cast<sockaddr*>(&storage);
+    socklen_t size = sizeof storage;
+    char host[NI_MAXHOST];
+    char port[NI_MAXSERV];
+    if (getpeername(fd, name, &size) < 0 ||
+        (name->sa_family != AF_INET && name->sa_family != AF_INET6) ||
+        getnameinfo(name, size, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        return std::nullopt;
+    MigrationAddress address;
+    address.host = host;
+    address.port = port;
+    return address;
 }
 
 std::unique_ptr<Connecting> connect_to(const MigrationAddress& address,

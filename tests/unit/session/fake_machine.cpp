@@ -222,7 +222,7 @@ void FakeMachine::take_over(bool run, std::function<void(Status)> done)
     ++take_overs;
     step(TakeOver, [this, run, done = std::move(done)](bool succeeds) {
         if (succeeds)
-            set_running(run);
+            set_running(run && !stays_paused);
         done(succeeds ? Status{} : fail(ErrorKind::Machine, "the fake cannot run the guest"));
     });
 }

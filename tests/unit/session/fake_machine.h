@@ -55,6 +55,7 @@ public:
     FakeRam fake_ram;
     FakeHold hold;
     bool has_postcopy = false;
+    bool stays_paused = false; ///< as if started with -S
 
     /// The guest is here, and runs or not.
     void boot(bool running);
@@ -87,6 +88,7 @@ public:
     void load(std::span<const std::byte> piece) override;
     void finish_load(std::function<void(Status)> loaded) override;
     Result<PageHold*> page_hold() override;
+    bool keeps_paused() const override { return stays_paused; }
     void stand_still(bool still) override { ++(still ? stills : goes_on); }
     void take_over(bool run, std::function<void(Status)> done) override;
 

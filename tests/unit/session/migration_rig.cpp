@@ -92,6 +92,13 @@ void MigrationRig::open_door()
                 },
             .turned_away = [this](const Error& error,
                                   const std::string&) { turned_away.push_back(error); },
+            .given_back =
+                [this] {
+                    loop::post([this] { // its process dies
+                        there.kill();
+                        door->session()->machine_died({ErrorKind::Machine, "it was ended", ""});
+                    });
+                },
         });
     MigrationAddress listen = unix_address(directory_ + "/door");
     if (options_.tcp) {

@@ -196,8 +196,9 @@ TEST(Features, NamesAreFrozen)
     const auto known = known_features();
     EXPECT_EQ(std::vector<std::string_view>(known.begin(), known.end()),
               (std::vector<std::string_view>{"raw-pages", "zero-pages", "hole-pages",
-                                             "device-state-opaque", "commit-ask", "postcopy"}));
-    EXPECT_EQ(needed_features().size(), 5U) << "without post-copy a migration works";
+                                             "device-state-opaque", "commit-ask", "postcopy",
+                                             "give-back"}));
+    EXPECT_EQ(needed_features().size(), 5U) << "without the last two a migration works";
 }
 
 TEST(Features, AWelcomeMustAnswerTheHello)
