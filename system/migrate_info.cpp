@@ -228,6 +228,8 @@ Json migrate_info(const SourceSession& session, const MigrationWish& wish, uint6
               {"total-time", milliseconds(session.elapsed_s())},
               {"setup-time", milliseconds(report.setup_s)},
               {"drover", drover_json(session, wish)}};
+    if (report.slowdown > 0) // QEMU's word for it
+        info["cpu-throttle-percentage"] = std::lround(report.slowdown * 100);
     if (session.state() >= SourceState::Copying)
         info["ram"] = ram_json(session, ram_bytes);
     if (session.state() == SourceState::Completed || is_postcopy(session.state()))

@@ -96,7 +96,22 @@ Status MigrateSettings::set_parameters(const Json& arguments)
     parameters_.update(arguments);
     if (arguments.contains("downtime-limit"))
         wish_.downtime_s = static_cast<double>(json_u64(arguments, "downtime-limit")) / 1e3;
+    downtime_by_qmp_ = downtime_by_qmp_ || arguments.contains("downtime-limit");
     return {};
+}
+
+/// downtime-limit is a bound to those who set it, as in QEMU: a guest that is not to be paused for
+/// longer is not, unless on-stall says so. auto-converge permits what max-slowdown does; Drover
+/// needs no steps (cpu-throttle-initial, -increment): it finds the least that will do.
+MigrationWish MigrateSettings::wish() const
+{
+    MigrationWish wish = wish_;
+    if (downtime_by_qmp_ && !wish.on_stall_given)
+        std::erase(wish.on_stall, StallAction::Switch);
+    if (capability("auto-converge") && wish.max_slowdown == 0)
+        wish.max_slowdown =
+            static_cast<double>(json_u64(parameters_, "max-cpu-throttle", 99)) / 100;
+    return wish;
 }
 
 namespace {
@@ -142,22 +157,25 @@ Status MigrateSettings::set_policy(const Json& arguments)
     if (Status sane = check_wish(wish); !sane)
         return sane;
     wish_ = std::move(wish);
+    if (arguments.contains("downtime") || arguments.contains("preset"))
+        downtime_by_qmp_ = false;
     parameters_["downtime-limit"] = std::llround(wish_.downtime_s * 1e3);
     return {};
 }
 
 Json MigrateSettings::policy() const
 {
+    const MigrationWish wish = this->wish();
     Json actions = Json::array();
-    for (const StallAction action : wish_.on_stall)
+    for (const StallAction action : wish.on_stall)
         actions.push_back(to_string(action));
-    Json policy{{"downtime", wish_.downtime_s},
-                {"max-slowdown", wish_.max_slowdown * 100},
-                {"bandwidth", wish_.bandwidth},
-                {"cpu", wish_.cpu},
+    Json policy{{"downtime", wish.downtime_s},
+                {"max-slowdown", wish.max_slowdown * 100},
+                {"bandwidth", wish.bandwidth},
+                {"cpu", wish.cpu},
                 {"on-stall", std::move(actions)}};
-    if (wish_.deadline_s)
-        policy["deadline"] = *wish_.deadline_s;
+    if (wish.deadline_s)
+        policy["deadline"] = *wish.deadline_s;
     return policy;
 }
 

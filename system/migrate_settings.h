@@ -34,12 +34,14 @@ public:
     [[nodiscard]] uint64_t max_bandwidth() const;
     /// multifd-channels, 1 … 64; each is a thread, so no more than the policy's cores.
     [[nodiscard]] unsigned channels() const;
-    [[nodiscard]] const MigrationWish& wish() const { return wish_; }
+    /// What the policy and QEMU's parameters and capabilities say together.
+    [[nodiscard]] MigrationWish wish() const;
 
 private:
     std::map<std::string, bool> capabilities_;
     Json parameters_ = Json::object();
     MigrationWish wish_;
+    bool downtime_by_qmp_ = false; ///< downtime-limit was set: a bound, as in QEMU
 };
 
 } // namespace drover

@@ -103,6 +103,7 @@ Status apply_actions(MigrationWish& wish, std::string_view text)
         text = colon == std::string_view::npos ? std::string_view() : text.substr(colon + 1);
     } while (!text.empty());
     wish.on_stall = std::move(actions);
+    wish.on_stall_given = true;
     return {};
 }
 
@@ -130,6 +131,7 @@ Status apply_preset(MigrationWish& wish, std::string_view name)
                     "the migration policy has no preset '" + std::string(name) + "'",
                     "there are gentle, balanced, urgent and guaranteed");
     }
+    preset.on_stall_given = true;
     wish = std::move(preset);
     return {};
 }

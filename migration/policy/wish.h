@@ -32,6 +32,8 @@ struct MigrationWish {
     double cpu = 0;                   ///< cores that the engine may use; 0: no bound
     std::vector<StallAction> on_stall = {StallAction::Slow, StallAction::Wait, StallAction::Switch};
 
+    bool on_stall_given = false; ///< by the user; else it is the default above
+
     friend bool operator==(const MigrationWish&, const MigrationWish&) = default;
 };
 

@@ -113,6 +113,7 @@ private:
     SaveCallbacks save_;
     UniqueFd save_fd_; ///< QEMU writes its stream to the other end
     loop::Source save_watch_;
+    loop::Source save_patience_;
     bool save_held_ = false;
     bool ran_ = false;          ///< the guest runs, or ran until it was paused to be saved
     bool stops_itself_ = false; ///< its next STOP is not the migration's doing

@@ -24,6 +24,14 @@ constexpr std::chrono::milliseconds settle_limit{10'000};
 /// for.
 constexpr uint64_t unlimited_bandwidth = 1ULL << 40;
 
+/// QEMU pauses the guest when what it has left itself (video memory, private RAM) takes no longer
+/// than its downtime-limit, at the speed of a local socket: much more, then, over the link. So it
+/// is given a tight limit; but a guest that draws all the time must not keep it from pausing for
+/// ever.
+constexpr uint64_t tight_limit_ms = 10;
+constexpr uint64_t usual_limit_ms = 300;
+constexpr std::chrono::milliseconds tight_limit_time{1'000};
+
 } // namespace
 
 void QemuMachine::begin_save(SaveCallbacks callbacks)
@@ -43,7 +51,8 @@ void QemuMachine::begin_save(SaveCallbacks callbacks)
     std::vector<QmpStep> steps;
     steps.push_back({"migrate-set-capabilities",
                      capabilities({"x-ignore-shared", "events", "pause-before-switchover"}, true)});
-    steps.push_back({"migrate-set-parameters", Json{{"max-bandwidth", unlimited_bandwidth}}});
+    steps.push_back({"migrate-set-parameters", Json{{"max-bandwidth", unlimited_bandwidth},
+                                                    {"downtime-limit", tight_limit_ms}}});
     QmpStep getfd{"getfd", Json{{"fdname", "drover-save"}}};
     getfd.fds.push_back(std::move(pair->second));
     steps.push_back(std::move(getfd));
@@ -67,6 +76,11 @@ void QemuMachine::save_prepared(bool running)
     ran_ = running;
     if (running) {
         save_phase_ = SavePhase::Active;
+        save_patience_ = loop::after(tight_limit_time, [this] {
+            if (save_phase_ == SavePhase::Active)
+                qmp_.execute("migrate-set-parameters", Json{{"downtime-limit", usual_limit_ms}},
+                             [](const Result<Json>&) {});
+        });
         return issue_save();
     }
     save_phase_ = SavePhase::Paused;
