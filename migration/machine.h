@@ -105,6 +105,10 @@ public:
     /// saved before the pause.
     virtual void load(std::span<const std::byte> piece) = 0;
 
+    /// Back-pressure: the hypervisor has much to read yet. Whoever feeds it stops then, until
+    /// `caught_up` is called (once).
+    [[nodiscard]] virtual bool load_is_behind(std::function<void()> caught_up) = 0;
+
     /// Nothing follows; `loaded` says whether the guest is now complete, paused, able to run.
     virtual void finish_load(std::function<void(Status)> loaded) = 0;
 

@@ -35,6 +35,8 @@ DestinationSession::DestinationSession(Machine& machine, UniqueFd control, std::
             .frame = [this](const stream::Frame& frame) { handle(frame); },
             .closed = [this](Error error) { control_closed(std::move(error)); },
         });
+    control_->expect_only(
+        {FrameType::Hello, FrameType::Ping, FrameType::Pong, FrameType::Refuse, FrameType::Abort});
     watch_.emplace(*control_, [this](Error error) { control_closed(std::move(error)); });
     hello_timer_ = loop::after(hello_time, [this] {
         if (state_ == DestinationState::Greeting && !hello_)

@@ -104,6 +104,7 @@ private:
 
     void device_header(const stream::Frame& frame);
     void device_data(const stream::Frame& frame);
+    void feed(std::span<const std::byte> state);
     void device_end(const stream::Frame& frame);
     void round_ended(stream::RoundEnd end);
     void try_load();
@@ -142,6 +143,7 @@ private:
     bool run_ = true;   ///< the guest ran at the source
     bool ram_complete_ = false;
     bool device_complete_ = false;
+    bool feeding_ = false; ///< RAM is complete, and device state goes straight to the machine
     std::vector<std::byte> held_; ///< device state since the pause
     RunningChecksum checksum_;
     TimePoint load_started_{};

@@ -4,6 +4,7 @@
 #include "migration/session/compatibility.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace drover {
 
@@ -27,6 +28,7 @@ void DestinationSession::greeted(const stream::Frame& frame)
         return refuse(hello.error());
     hello_ = std::move(*hello);
     report_.source_software = hello_->software;
+    control_->expect_anything();
     machine_.describe([this, alive = alive_](Result<Json> description) {
         if (!*alive || state_ != DestinationState::Greeting)
             return;
@@ -140,11 +142,24 @@ void DestinationSession::device_data(const stream::Frame& frame)
 {
     checksum_.add(frame.payload);
     report_.device_bytes += frame.payload.size();
-    if (state_ == DestinationState::Receiving)
-        return machine_.load(frame.payload);
+    if (state_ == DestinationState::Receiving || feeding_)
+        return feed(frame.payload);
     if (held_.size() + frame.payload.size() > max_held_bytes)
         return fail({ErrorKind::Protocol, "the source sent more than 512 MiB of device state", ""});
     held_.insert(held_.end(), frame.payload.begin(), frame.payload.end());
+}
+
+/// No faster than the hypervisor takes it: the source may have much (private RAM), and the link may
+/// be fast.
+void DestinationSession::feed(std::span<const std::byte> state)
+{
+    machine_.load(state);
+    if (!control_ || !machine_.load_is_behind([this, alive = alive_] {
+            if (*alive && control_)
+                control_->hold_input(false);
+        }))
+        return;
+    control_->hold_input(true);
 }
 
 void DestinationSession::device_end(const stream::Frame& frame)
@@ -161,14 +176,18 @@ void DestinationSession::device_end(const stream::Frame& frame)
 /// Devices read guest RAM while they are loaded (virtio its rings): RAM must be complete before.
 void DestinationSession::try_load()
 {
-    if (!ram_complete_ || !device_complete_ || state_ != DestinationState::Holding)
+    if (!ram_complete_ || state_ != DestinationState::Holding)
         return;
-    if (Status begun = begin_postcopy(); !begun)
-        return fail(std::move(begun.error()));
+    if (!std::exchange(feeding_, true)) {
+        if (Status begun = begin_postcopy(); !begun)
+            return fail(std::move(begun.error()));
+        load_started_ = Clock::now();
+        feed(held_);
+        std::vector<std::byte>().swap(held_);
+    }
+    if (!device_complete_)
+        return;
     enter(DestinationState::Loading);
-    load_started_ = Clock::now();
-    machine_.load(held_);
-    std::vector<std::byte>().swap(held_);
     machine_.finish_load([this, alive = alive_](Status status) {
         if (*alive)
             loaded(std::move(status));

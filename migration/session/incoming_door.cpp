@@ -4,6 +4,8 @@
 #include "util/log.h"
 #include "util/loop.h"
 
+#include <algorithm>
+
 namespace drover {
 
 using stream::FrameType;
@@ -11,12 +13,16 @@ using stream::FrameType;
 namespace {
 constexpr std::chrono::milliseconds preamble_timeout{5'000};
 constexpr size_t max_guests = 256; ///< connections that have not said what they are
+/// Who asks, or opens a tunnel, has a reason to: it says so at once.
+constexpr std::chrono::milliseconds speech_timeout{10'000};
 } // namespace
 
 struct IncomingDoor::Guest {
     std::string peer;
     std::unique_ptr<stream::PreambleReading> reading;
     std::unique_ptr<stream::FrameConnection> asking;
+    loop::Source timer;         ///< it asks, and has not named the session yet
+    bool known = false;         ///< it has
     bool may_commit = false;    ///< it has named the session, and was told that it is ready
     bool may_resume = false;    ///< likewise, and was told that pages are missing
     bool may_take_back = false; ///< likewise, and was told that the guest is ours
@@ -46,8 +52,17 @@ Status IncomingDoor::listen(const MigrationAddress& address)
 
 void IncomingDoor::take(UniqueFd socket, std::string peer)
 {
-    if (guests_.size() >= max_guests)
-        return; // a flood: dropped
+    // A flood: the longest here that has said nothing yet goes. Whoever is no stranger says who he
+    // is at once, so that a source whose link broke gets in, however many strangers stand about.
+    if (guests_.size() >= max_guests) {
+        const auto idle = std::ranges::find_if(
+            guests_, [](const Guest& guest) { return *guest.here && !guest.known; });
+        if (idle == guests_.end())
+            return;
+        idle->reading.reset();
+        idle->asking.reset();
+        forget(idle);
+    }
     const auto guest = guests_.emplace(guests_.end());
     guest->peer = std::move(peer);
     guest->reading = stream::read_preamble_async(
@@ -135,7 +150,15 @@ void IncomingDoor::open_probe(UniqueFd socket, const std::string& peer)
 void IncomingDoor::open_tunnel(UniqueFd socket, const std::string& peer)
 {
     if (tunnel_)
-        return;
+        return callbacks_.turned_away(
+            {ErrorKind::Refused, "a migration comes in over another tunnel already", ""}, peer);
+    tunnel_timer_ = loop::after(speech_timeout, [this, peer] {
+        if (session_ || !tunnel_)
+            return;
+        callbacks_.turned_away({ErrorKind::Protocol, "no Hello came over the tunnel in 10 s", ""},
+                               peer);
+        tunnel_.reset();
+    });
     tunnel_ = std::make_unique<stream::Tunnel>(
         std::move(socket), false,
         stream::Tunnel::Callbacks{
@@ -158,6 +181,9 @@ void IncomingDoor::open_ask(std::list<Guest>::iterator guest, UniqueFd socket)
             .frame = [this, guest](const stream::Frame& frame) { ask_frame(guest, frame); },
             .closed = [this, guest](const Error&) { forget(guest); },
         });
+    guest->asking->expect_only(
+        {FrameType::Ask, FrameType::Commit, FrameType::Abort, FrameType::Resume});
+    guest->timer = loop::after(speech_timeout, [this, guest] { forget(guest); });
 }
 
 /// From now on the connection is the session's.
@@ -168,6 +194,7 @@ void IncomingDoor::resume(std::list<Guest>::iterator guest)
         if (!*alive || !*here)
             return;
         auto connection = std::move(guest->asking);
+        connection->expect_anything();
         forget(guest);
         if (session_)
             session_->resume(std::move(connection));
@@ -183,6 +210,9 @@ void IncomingDoor::ask_frame(std::list<Guest>::iterator guest, const stream::Fra
         auto answer = [guest, here = guest->here](stream::Outcome outcome) {
             if (!*here)
                 return;
+            guest->known = outcome != stream::Outcome::Unknown;
+            if (guest->known)
+                guest->timer.reset();
             guest->may_commit = outcome == stream::Outcome::Ready;
             guest->may_resume = outcome == stream::Outcome::Postcopy;
             guest->may_take_back = outcome == stream::Outcome::Committed;

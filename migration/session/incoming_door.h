@@ -56,6 +56,7 @@ private:
     std::string software_;
     Callbacks callbacks_;
     std::unique_ptr<Listening> listening_;
+    loop::Source tunnel_timer_;              ///< until a Hello comes over it
     std::unique_ptr<stream::Tunnel> tunnel_; ///< fd: carries the session's connections
     std::unique_ptr<DestinationSession> session_;
     std::unique_ptr<ProbeAnswer> probe_; ///< one at a time

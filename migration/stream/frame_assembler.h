@@ -15,6 +15,10 @@ public:
 
     FrameAssembler(ConnectionRole role, Greeting greeting);
 
+    /// From the next header on, only these types (bit n: type n) are taken: others end the
+    /// connection before their payload is allocated.
+    void expect_only(uint64_t types) { types_ = types; }
+
     /// Where the next bytes go; never empty.
     [[nodiscard]] std::span<std::byte> target() const { return target_; }
 
@@ -42,6 +46,7 @@ private:
     HeaderBytes header_{};
     PayloadBuffer buffer_;
     uint64_t sequence_ = 0;
+    uint64_t types_ = UINT64_MAX;
     Frame frame_;
 };
 

@@ -40,6 +40,7 @@ public:
     void linger();
     void stop();
     void hold_input(bool hold);
+    void expect_only(uint64_t types) { input_.expect_only(types); }
 
     void set_callbacks(Callbacks callbacks) { callbacks_ = std::move(callbacks); }
 
@@ -312,6 +313,19 @@ void FrameConnection::close_gracefully(std::unique_ptr<FrameConnection> connecti
 {
     if (connection)
         std::exchange(connection->impl_, nullptr)->linger();
+}
+
+void FrameConnection::expect_only(std::initializer_list<FrameType> types)
+{
+    uint64_t bits = 0;
+    for (const FrameType type : types)
+        bits |= 1ULL << static_cast<unsigned>(type);
+    impl_->expect_only(bits);
+}
+
+void FrameConnection::expect_anything()
+{
+    impl_->expect_only(UINT64_MAX);
 }
 
 void FrameConnection::set_callbacks(Callbacks callbacks)

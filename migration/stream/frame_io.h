@@ -9,6 +9,7 @@
 #include "util/loop.h"
 
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <vector>
@@ -89,6 +90,11 @@ public:
     /// second. For last words: a plain close with unread input would discard them. No callback is
     /// called any more.
     static void close_gracefully(std::unique_ptr<FrameConnection> connection);
+
+    /// From the next frame on, only these types are taken; anything else ends the connection
+    /// (kind Protocol) before its payload is allocated: a stranger gets no 4 MiB from us.
+    void expect_only(std::initializer_list<FrameType> types);
+    void expect_anything();
 
     /// Another owner. Not from within a callback.
     void set_callbacks(Callbacks callbacks);

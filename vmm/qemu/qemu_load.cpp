@@ -15,6 +15,10 @@
 
 namespace drover::qemu {
 
+namespace {
+constexpr size_t long_load_queue = 16U << 20;
+}
+
 void QemuMachine::begin_load(std::function<void(Status)> ready, std::function<void(Error)> failed)
 {
     load_failed_ = std::move(failed);
@@ -54,6 +58,14 @@ void QemuMachine::load(std::span<const std::byte> piece)
     flush_load();
 }
 
+bool QemuMachine::load_is_behind(std::function<void()> caught_up)
+{
+    if (load_queue_.size() - load_written_ < long_load_queue)
+        return false;
+    load_caught_up_ = std::move(caught_up);
+    return true;
+}
+
 void QemuMachine::flush_load()
 {
     while (load_written_ < load_queue_.size()) {
@@ -72,6 +84,8 @@ void QemuMachine::flush_load()
         }
     }
     load_watch_.reset();
+    if (auto caught_up = std::exchange(load_caught_up_, nullptr))
+        loop::post(std::move(caught_up));
     if (load_phase_ == LoadPhase::Finishing)
         shutdown(load_fd_.get(), SHUT_WR);
 }

@@ -58,6 +58,7 @@ public:
 
     void begin_load(std::function<void(Status)> ready, std::function<void(Error)> failed) override;
     void load(std::span<const std::byte> piece) override;
+    bool load_is_behind(std::function<void()> caught_up) override;
     void finish_load(std::function<void(Status)> loaded) override;
     bool keeps_paused() const override { return config_.start_paused; }
     Result<PageHold*> page_hold() override;
@@ -131,6 +132,7 @@ private:
     loop::Source load_watch_;
     std::vector<std::byte> load_queue_;
     size_t load_written_ = 0; ///< of load_queue_
+    std::function<void()> load_caught_up_;
     std::function<void(Error)> load_failed_;
     std::function<void(Status)> loaded_;
 };

@@ -261,5 +261,28 @@ TEST(Ask, OfADoorThatNobodyCameTo)
     EXPECT_FALSE(rig.door->session());
 }
 
+/// The type is looked at before anything is allocated for it.
+TEST_F(DoorTest, AStrangerGetsNoRoomForWhatHasNoPlace)
+{
+    for (const ConnectionRole role : {ConnectionRole::Control, ConnectionRole::Ask}) {
+        Caller caller(rig.address(), role);
+        caller.connection->send(FrameType::Pages, std::vector<std::byte>(1 << 20));
+        ASSERT_TRUE(run_until([&] { return caller.closed; }));
+    }
+    copy();
+    finish();
+}
+
+TEST_F(DoorTest, ManyWhoSayNothingDoNotKeepTheSourceOut)
+{
+    std::vector<std::unique_ptr<Caller>> idle;
+    for (int i = 0; i < 300; ++i) {
+        idle.push_back(std::make_unique<Caller>(rig.address(), ConnectionRole::Ask));
+        run_ready();
+    }
+    copy();
+    finish();
+}
+
 } // namespace
 } // namespace drover::testing

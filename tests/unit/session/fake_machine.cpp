@@ -196,6 +196,13 @@ void FakeMachine::load(std::span<const std::byte> piece)
     }
 }
 
+bool FakeMachine::load_is_behind(std::function<void()> caught_up)
+{
+    if (load_is_slow)
+        load_caught_up = std::move(caught_up);
+    return load_is_slow;
+}
+
 void FakeMachine::finish_load(std::function<void(Status)> done)
 {
     EXPECT_TRUE(loading_) << name_ << ": finish_load out of order";

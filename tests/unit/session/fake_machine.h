@@ -55,6 +55,8 @@ public:
     FakeRam fake_ram;
     FakeHold hold;
     bool has_postcopy = false;
+    std::function<void()> load_caught_up; ///< who waits for it, while load_is_slow
+    bool load_is_slow = false;
     bool stays_paused = false; ///< as if started with -S
 
     /// The guest is here, and runs or not.
@@ -86,6 +88,7 @@ public:
     void abandon_save(std::function<void(Status)> done) override;
     void begin_load(std::function<void(Status)> ready, std::function<void(Error)> failed) override;
     void load(std::span<const std::byte> piece) override;
+    bool load_is_behind(std::function<void()> caught_up) override;
     void finish_load(std::function<void(Status)> loaded) override;
     Result<PageHold*> page_hold() override;
     bool keeps_paused() const override { return stays_paused; }

@@ -193,6 +193,20 @@ TEST(Migration, WhatIsWrittenWhileTheUserIsAwaitedIsSent)
     EXPECT_EQ(rig.source->report().rounds.back().pages_sent, 1U) << "the rest went before";
 }
 
+TEST(Migration, DeviceStateComesNoFasterThanItIsTaken)
+{
+    MigrationRig rig;
+    rig.there.load_is_slow = true;
+    rig.start();
+    ASSERT_TRUE(run_until([&] { return rig.there.load_caught_up != nullptr; }));
+    run_ready();
+    EXPECT_EQ(rig.there.finish_loads, 0) << "nothing is read meanwhile";
+    rig.there.load_is_slow = false;
+    std::exchange(rig.there.load_caught_up, nullptr)();
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_moved();
+}
+
 TEST(Migration, GivenUpBeforeSwitchoverTheGuestRunsOn)
 {
     MigrationRig rig({.pause_before_switchover = true});
