@@ -77,7 +77,7 @@ def test_cancelled_while_paused(case):
     source.qmp.wait_migration("failed", after=mark)
     info = source.qmp.execute("query-migrate")
     assert "cont" in info["error-desc"], info
-    assert info["ram"]["transferred"] == 0, info
+    assert info["ram"]["transferred"] < 4096, info
     source.qmp.execute("cont")
     case.alive_on(source)
 
