@@ -85,8 +85,8 @@ def test_cancelled_while_paused(case):
 def run_job(vm: Vm, command: str, job: str, **arguments) -> None:
     mark = vm.qmp.mark()
     vm.qmp.execute(command, **{"job__id": job, **arguments})
-    vm.qmp.wait_event("JOB_STATUS_CHANGE", after=mark, match=lambda event:
-                      event.data["id"] == job and event.data["status"] == "concluded")
+    vm.qmp.wait_event("JOB_STATUS_CHANGE", after=mark, match=lambda data:
+                      data["id"] == job and data["status"] == "concluded")
     jobs = [each for each in vm.qmp.execute("query-jobs") if each["id"] == job]
     assert "error" not in jobs[0], jobs
     vm.qmp.execute("job-dismiss", id=job)
