@@ -65,7 +65,9 @@ void print_help(FILE* out)
             "is, unix:PATH or tls:HOST:PORT (default: $DROVER_BALANCER, else "
             "unix:/run/drover/balancer.sock);\n"
             "for tls, --tls-ca, --tls-cert and --tls-key FILE (default: $DROVER_TLS_CA, "
-            "..._CERT, ..._KEY).\n"
+            "..._CERT, ..._KEY);\n"
+            "--colour auto, always or never (default: on a terminal; the width elsewhere: "
+            "$COLUMNS).\n"
             "Exit codes: 0 done, 1 failed (stderr says why), 2 wrong usage.\n");
 }
 

@@ -2,6 +2,7 @@
 #include "tools/fleet_link.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -18,6 +19,35 @@ std::string from_environment(const char* name, const char* fallback)
     return value && *value ? value : fallback;
 }
 
+/// "auto", "always", "never": what stdout has, yes, no.
+Status read_colour(const std::string& when, std::optional<bool>& colour)
+{
+    if (when == "auto")
+        colour.reset();
+    else if (when == "always" || when == "never")
+        colour = when == "always";
+    else
+        return fail(ErrorKind::Invalid, "--colour: '" + when + "' is not auto, always or never");
+    return {};
+}
+
+bool wants_colour()
+{
+    const char* terminal = getenv("TERM");
+    const char* no_colour = getenv("NO_COLOR");
+    const bool dumb = !terminal || std::string_view(terminal) == "dumb";
+    return !dumb && (!no_colour || *no_colour == '\0');
+}
+
+unsigned columns_from_environment()
+{
+    const std::string text = from_environment("COLUMNS", "");
+    unsigned columns = 0;
+    const char* end = text.data() + text.size();
+    const auto [rest, error] = std::from_chars(text.data(), end, columns);
+    return error == std::errc{} && rest == end ? columns : 0;
+}
+
 } // namespace
 
 Result<FleetOptions> parse_fleet_options(Words words, const std::vector<std::string>& own)
@@ -26,7 +56,9 @@ Result<FleetOptions> parse_fleet_options(Words words, const std::vector<std::str
     options.balancer = from_environment("DROVER_BALANCER", default_balancer);
     options.tls = {from_environment("DROVER_TLS_CA", ""), from_environment("DROVER_TLS_CERT", ""),
                    from_environment("DROVER_TLS_KEY", "")};
+    std::string colour = "auto";
     const std::pair<const char*, std::string*> common[] = {{"--balancer", &options.balancer},
+                                                           {"--colour", &colour},
                                                            {"--tls-ca", &options.tls.ca},
                                                            {"--tls-cert", &options.tls.cert},
                                                            {"--tls-key", &options.tls.key}};
@@ -57,6 +89,8 @@ Result<FleetOptions> parse_fleet_options(Words words, const std::vector<std::str
         else
             options.others.emplace_back(word, std::move(*value));
     }
+    if (Status read = read_colour(colour, options.colour); !read)
+        return pass(read);
     return options;
 }
 
@@ -101,17 +135,17 @@ void FleetLink::negotiate(UniqueFd fd)
     });
 }
 
-FleetView view_of_stdout()
+FleetView view_of_stdout(std::optional<bool> colour)
 {
     FleetView view;
     view.now = static_cast<double>(time(nullptr));
     winsize size = {};
-    if (!isatty(STDOUT_FILENO))
+    const bool terminal = isatty(STDOUT_FILENO) != 0;
+    view.colour = colour.value_or(terminal && wants_colour());
+    if (!terminal) {
+        view.width = columns_from_environment();
         return view;
-    const char* terminal = getenv("TERM");
-    const char* no_colour = getenv("NO_COLOR");
-    const bool dumb = !terminal || std::string_view(terminal) == "dumb";
-    view.colour = !dumb && (!no_colour || *no_colour == '\0');
+    }
     if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
         view.width = size.ws_col;
         view.height = size.ws_row;

@@ -18,6 +18,7 @@ struct FleetOptions {
     std::string balancer; ///< its address
     balancer::TlsFiles tls;
     bool json = false;
+    std::optional<bool> colour;                              ///< --colour; absent: as stdout has it
     std::vector<std::string> plain;                          ///< words that are no options
     std::vector<std::pair<std::string, std::string>> others; ///< the verb's own: "--limit", "9"
 };
@@ -51,7 +52,9 @@ private:
     std::unique_ptr<balancer::Dialling> dialling_;
 };
 
-/// Width, height and colours of stdout: a terminal's, or those of plain text.
-[[nodiscard]] FleetView view_of_stdout();
+/// Width, height and colours of stdout: a terminal's, or those of plain text. Where it is no
+/// terminal, COLUMNS is its width, and `colour` may ask for colours: for programs that show what we
+/// draw on a terminal of theirs.
+[[nodiscard]] FleetView view_of_stdout(std::optional<bool> colour);
 
 } // namespace drover::tools

@@ -176,7 +176,7 @@ void TopVerb::answered(Json& place, const Result<Json>& answer)
     const Json all = {{"status", picture_.status}, {"hosts", picture_.hosts},
                       {"vms", picture_.vms},       {"hotspots", picture_.hotspots},
                       {"plan", picture_.plan},     {"migrations", picture_.migrations}};
-    FleetView view = view_of_stdout();
+    FleetView view = view_of_stdout(options_.colour);
     view.height = 0;
     fputs((options_.json ? dump_json(all) + "\n" : draw_top(picture_, view, "")).c_str(), stdout);
     run_.end(exit_done);
@@ -186,7 +186,7 @@ void TopVerb::draw()
 {
     if (!live_)
         return;
-    const FleetView view = view_of_stdout();
+    const FleetView view = view_of_stdout(options_.colour);
     Screen::draw(seen_ ? draw_top(picture_, view, notice_)
                        : fit(notice_, view.width > 0 ? view.width : 80) + "\n");
 }

@@ -52,7 +52,7 @@ private:
         if (options_.json)
             printf("%s\n", dump_json(answer, isatty(STDOUT_FILENO) != 0).c_str());
         else
-            fputs(question_.show(answer, view_of_stdout()).c_str(), stdout);
+            fputs(question_.show(answer, view_of_stdout(options_.colour)).c_str(), stdout);
     }
 
     FleetOptions options_;

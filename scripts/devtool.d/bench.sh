@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-verb_bench() { # bench migrate|cost|policy|forecast|faults|fleet [--json] [--runs N] [--case NAME] [--engine NAME]: beside others
+usage_bench='migrate [--json] [--runs N] [--case NAME] [--engine NAME]
+cost [--json] [--runs N]
+forecast [--json] [--case NAME]
+faults [--json] [--faults N] [--seed N]
+fleet [--json] [--hosts N] [--vms N] [--rounds N] [--seed N] [--planner NAME]
+policy [--json] [--guests N] [--explain N]'
+verb_bench() { # measures migrations, cost, forecasts, faults, fleets and the policy, beside others
     local module
     case ${1:-} in
     migrate) module=bench ;; # a migration by either
@@ -8,10 +14,6 @@ verb_bench() { # bench migrate|cost|policy|forecast|faults|fleet [--json] [--run
     faults) module=faults ;; # a real fleet under faults
     fleet) shift && bench_fleet "$@" && return ;; # simulated fleets: the planner beside others
     policy) shift && bench_policy "$@" && return ;;
-    *) die "usage: ./devtool bench migrate|cost|forecast [--json] [--runs N] [--case NAME]… [--engine NAME]…, or
-       ./devtool bench policy [--json] [--guests N] [--explain NUMBER], or
-       ./devtool bench fleet [--hosts N --vms N --rounds R --seed S] [--json], or
-       ./devtool bench faults [--faults N] [--seed S] [--json]" ;;
     esac
     shift
     # Only results go to stdout: with --json it is read by programs.

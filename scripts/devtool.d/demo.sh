@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-verb_demo() { # demo [--hosts N] [--hotspot cpu|bandwidth|swap]: a host gets hot, and is relieved; demo move: one guest moves live
+usage_demo='[--hosts 2|3|4|5|6|7|8] [--hotspot cpu|bandwidth|swap] [--json]
+move'
+verb_demo() { # a host gets hot, and is relieved; with move: one guest moves live
     local module=demo
     if [ "${1:-}" = move ]; then
         module=move_demo

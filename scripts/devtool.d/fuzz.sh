@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-verb_fuzz() { # fuzz [SECONDS] [NAME]: each fuzzer for so long (default 60), with ASan and UBSan
+usage_fuzz='[N] [NAME]'
+verb_fuzz() { # each fuzzer for N seconds (default 60), with ASan and UBSan
     local seconds=${1:-60} name=${2:-} program
-    [[ $seconds =~ ^[0-9]+$ ]] || die "usage: ./devtool fuzz [SECONDS] [NAME]"
     install_packages
     step "building with sanitizers"
     build_programs build-asan -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1

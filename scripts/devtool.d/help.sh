@@ -9,5 +9,5 @@ verb_help() { # this list
         [ -z "$text" ] || printf '  %-8s %s\n' "$verb" "$text"
     done
     echo
-    echo "Each verb first installs the Debian packages that are missing (as root, or by sudo)."
+    echo "./devtool VERB --help says what it takes. Each verb first installs the Debian packages that are missing (as root, or by sudo)."
 }

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-verb_lab() { # lab [cluster] [--filter TEXT]: migrations under real KVM on an emulated host; a cluster of two that balances
+usage_lab='[--filter TEXT] [--repeat N] [--timeout N]
+cluster [--filter TEXT] [--repeat N] [--timeout N]'
+verb_lab() { # migrations under real KVM on an emulated host; a cluster of two that balances
     prepare
     build_guest
     harness lab "$@"

@@ -70,7 +70,7 @@ def runs_on(fleet: Fleet, name: str, host: str, limit: float = 60) -> None:
     assert fleet.hosts[host].control(name).tell("status").endswith("errors 0"), path
 
 
-@test(timeout=240, alone=True, hotspot=["cpu", "bandwidth", "swap"])
+@test(timeout=240, alone=True, hotspot=["bandwidth", "swap"])  # cpu: test_demo.py, on a terminal
 def test_a_hotspot_is_resolved(case, hotspot):
     need_namespaces()
     scenario = demo.SCENARIOS[hotspot]

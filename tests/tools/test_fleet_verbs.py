@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import select
 import signal
 import socket
@@ -246,6 +247,16 @@ class TopTest(FleetTest):
                 self.assertIn(part, out)
         self.assertEqual(set(json.loads(self.good("top", "--json"))),
                          {"status", "hosts", "vms", "hotspots", "plan", "migrations"})
+
+    def test_a_frame_for_the_terminal_of_another_program(self):
+        run = self.drover("top", "--once", "--colour", "always", environment={"COLUMNS": "60"})
+        out = run.stdout
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertIn("\x1b[31m", out)
+        for line in re.sub(r"\x1b\[[0-9;]*m", "", out).splitlines():
+            self.assertLessEqual(len(line), 60, line)
+        self.good("hosts", "--colour", "never")
+        self.assert_fails(self.drover("top", "--colour", "sometimes"), 2, "not auto, always or never")
 
     def test_live_until_q(self):
         terminal = self.open()

@@ -19,11 +19,9 @@ WANTED = 20.0
 CALM = 45.0  # seconds that the balancer watches before the load comes: booting guests are busy
 MIB = 1 << 20
 
-_COLOUR = sys.stdout.isatty()
 
-
-def paint(code: str, text: str) -> str:
-    return f"\033[{code}m{text}\033[0m" if _COLOUR else text
+def paint(code: str, text: str, out) -> str:
+    return f"\033[{code}m{text}\033[0m" if out.isatty() else text
 
 
 @dataclass
@@ -84,7 +82,7 @@ SCENARIOS = {
 
 
 def step(text: str, out) -> None:
-    print(paint("1", f"== {text}"), file=out, flush=True)
+    print(paint("1", f"== {text}", out), file=out, flush=True)
 
 
 class Show:
@@ -100,12 +98,17 @@ class Show:
         if not self._out.isatty() and key == self._last:
             return
         self._last = key
-        words = ["top", "--once"] + (["--colour", "always"] if _COLOUR else [])
-        text = self._fleet.drover(*words)
-        if self._out.isatty() and self._lines:
-            print(f"\033[{self._lines}A\033[J", end="", file=self._out)
-        print(text, end="" if text.endswith("\n") else "\n", file=self._out, flush=True)
-        self._lines = text.count("\n")
+        if not self._out.isatty():
+            print(self._fleet.drover("top", "--once"), end="", file=self._out, flush=True)
+            return
+        # A frame that is wider or higher than the terminal could not be drawn over: the cursor goes up by lines
+        # of the terminal, and no further than its top.
+        columns, lines = os.get_terminal_size(self._out.fileno())
+        text = self._fleet.drover("top", "--once", "--colour", "always", env={"COLUMNS": str(columns or 80)})
+        frame = text.splitlines()[:(lines or 24) - 1]
+        up = f"\033[{self._lines}A" if self._lines else ""
+        print(f"{up}\r\033[J" + "\n".join(frame), file=self._out, flush=True)
+        self._lines = len(frame)
 
 
 def guests_of(scenario: Scenario, hosts: int) -> dict[str, Guest]:
@@ -203,7 +206,7 @@ def verify(fleet: Fleet, guests: dict[str, Guest], out) -> int:
             answer = Control.ask(path, "status")
         good = answer.startswith("alive") and answer.endswith("errors 0")
         failed += not good
-        mark = paint("32", "✓") if good else paint("31", "✗")
+        mark = paint("32", "✓", out) if good else paint("31", "✗", out)
         print(f"  {mark} {name}: runs on {', '.join(where) or 'no host'}; {answer or 'silent'}", file=out)
     return failed
 
@@ -225,7 +228,7 @@ def report(story: Story, out) -> None:
   decision   {story.vm} from {story.source} to {story.target}, after {seconds(story.began)}: {story.why}
   before     {'; '.join(story.against) or 'nothing spoke against it'}
   moved      after {seconds(story.moved)}, downtime {story.downtime * 1e3:.0f} ms
-  resolved   {paint('1', 'after ' + seconds(story.cooled))} (wanted: {WANTED:.0f} s)""", file=out)
+  resolved   {paint('1', 'after ' + seconds(story.cooled), out)} (wanted: {WANTED:.0f} s)""", file=out)
 
 
 def save_picture(story: Story) -> str:

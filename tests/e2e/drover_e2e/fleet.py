@@ -109,10 +109,11 @@ class Fleet:
             self._qmp = Qmp.connect(self.directory / "balancer.sock")
         return self._qmp
 
-    def drover(self, *words: str) -> str:
+    def drover(self, *words: str, env: dict | None = None) -> str:
         """What the drover command prints."""
         done = subprocess.run([str(BIN / "drover"), *words], capture_output=True, text=True,
-                              env={**os.environ, "DROVER_BALANCER": f"unix:{self.directory}/balancer.sock"})
+                              env={**os.environ, "DROVER_BALANCER": f"unix:{self.directory}/balancer.sock",
+                                   **(env or {})})
         if done.returncode != 0:
             raise RuntimeError(f"drover {' '.join(words)}: {done.stderr.strip()}")
         return done.stdout
