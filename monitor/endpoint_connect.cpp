@@ -39,8 +39,12 @@ Result<Ref<GSocketConnectable>> connectable_of(const MonitorEndpoint& endpoint)
             return fail(ErrorKind::Invalid,
                         "'" + endpoint.path + "' cannot be the path of a UNIX socket",
                         "it must have 1 to 107 bytes");
-        return Ref<GSocketConnectable>(
-            G_SOCKET_CONNECTABLE(g_unix_socket_address_new(endpoint.path.c_str())));
+        const GUnixSocketAddressType type = !endpoint.abstract ? G_UNIX_SOCKET_ADDRESS_PATH
+                                            : endpoint.padded
+                                                ? G_UNIX_SOCKET_ADDRESS_ABSTRACT_PADDED
+                                                : G_UNIX_SOCKET_ADDRESS_ABSTRACT;
+        return Ref<GSocketConnectable>(G_SOCKET_CONNECTABLE(g_unix_socket_address_new_with_type(
+            endpoint.path.c_str(), static_cast<gint>(endpoint.path.size()), type)));
     }
     uint16_t port = 0;
     const char* end = endpoint.port.data() + endpoint.port.size();

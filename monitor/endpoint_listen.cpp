@@ -2,6 +2,7 @@
 #include "monitor/endpoint_socket.h"
 
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <netdb.h>
 #include <sys/socket.h>
@@ -25,6 +26,28 @@ Result<sockaddr_un> unix_address(const std::string& path)
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path, path.data(), path.size());
     return address;
+}
+
+/// A name that is no file: nobody has to remove it, and nobody else can.
+Result<ListeningSocket> listen_abstract(const MonitorEndpoint& endpoint)
+{
+    sockaddr_un address = {};
+    const std::string& name = endpoint.path;
+    if (name.empty() || name.size() >= sizeof address.sun_path)
+        return fail(ErrorKind::Invalid, "'" + name + "' cannot be the name of an abstract socket",
+                    "it must have 1 to 107 bytes");
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path + 1, name.data(), name.size());
+    const size_t length =
+        endpoint.padded ? sizeof address : offsetof(sockaddr_un, sun_path) + 1 + name.size();
+    UniqueFd fd(socket(AF_UNIX, stream_flags, 0));
+    if (!fd)
+        return fail_errno("making a socket", errno);
+    if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address),
+             static_cast<socklen_t>(length)) < 0 ||
+        listen(fd.get(), backlog) < 0)
+        return fail_errno("listening on " + describe(endpoint), errno);
+    return ListeningSocket{std::move(fd), {}};
 }
 
 int bind_to(int fd, const sockaddr_un& address)
@@ -161,7 +184,8 @@ SocketFile::~SocketFile()
 Result<ListeningSocket> listen_on_endpoint(const MonitorEndpoint& endpoint)
 {
     switch (endpoint.kind) {
-    case MonitorEndpoint::Kind::UnixListen: return listen_unix(endpoint.path);
+    case MonitorEndpoint::Kind::UnixListen:
+        return endpoint.abstract ? listen_abstract(endpoint) : listen_unix(endpoint.path);
     case MonitorEndpoint::Kind::TcpListen: return listen_tcp(endpoint);
     case MonitorEndpoint::Kind::ListenFd: return adopt_listening(endpoint.fd);
     default: return fail(ErrorKind::Invalid, describe(endpoint) + " does not listen");
@@ -172,7 +196,8 @@ std::string describe(const MonitorEndpoint& endpoint)
 {
     switch (endpoint.kind) {
     case MonitorEndpoint::Kind::UnixListen:
-    case MonitorEndpoint::Kind::UnixConnect: return "unix:" + endpoint.path;
+    case MonitorEndpoint::Kind::UnixConnect:
+        return (endpoint.abstract ? "unix:@" : "unix:") + endpoint.path;
     case MonitorEndpoint::Kind::TcpListen:
     case MonitorEndpoint::Kind::TcpConnect: return "tcp:" + endpoint.host + ":" + endpoint.port;
     case MonitorEndpoint::Kind::ListenFd:

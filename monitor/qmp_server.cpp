@@ -4,7 +4,9 @@
 #include "monitor/monitor_listener.h"
 #include "monitor/qmp_session.h"
 
+#include <cerrno>
 #include <chrono>
+#include <fcntl.h>
 
 namespace drover {
 
@@ -46,6 +48,8 @@ private:
         std::shared_ptr<QmpSession> session;
         uint64_t client = 0;
         bool pretty = false;
+        bool telnet = false;
+        UniqueFd log;
         bool awaited = false;
     };
 
@@ -71,7 +75,16 @@ Status QmpServer::Impl::add_monitor(const MonitorEndpoint& endpoint)
     if (!listener)
         return pass(listener);
     place.listener = std::move(*listener);
+    if (!endpoint.log_file.empty()) {
+        // Without waiting: a pipe may have no reader.
+        const int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK;
+        place.log = UniqueFd(open(endpoint.log_file.c_str(),
+                                  flags | (endpoint.append_to_log ? O_APPEND : O_TRUNC), 0666));
+        if (!place.log)
+            return fail_errno("opening a monitor's logfile " + endpoint.log_file, errno);
+    }
     place.pretty = endpoint.pretty;
+    place.telnet = endpoint.telnet;
     place.awaited = endpoint.wait;
     monitors_.push_back(std::move(monitor));
     place.listener->start();
@@ -81,9 +94,10 @@ Status QmpServer::Impl::add_monitor(const MonitorEndpoint& endpoint)
 void QmpServer::Impl::client_came(Monitor& monitor, UniqueFd in, UniqueFd out)
 {
     monitor.client = ++last_client_;
-    monitor.session = QmpSession::start(std::move(in), std::move(out),
-                                        {monitor.client, greeting_, monitor.pretty}, handler_,
-                                        [this, &monitor] { client_gone(monitor); });
+    monitor.session = QmpSession::start(
+        std::move(in), std::move(out),
+        {monitor.client, greeting_, monitor.pretty, monitor.telnet, monitor.log.get()}, handler_,
+        [this, &monitor] { client_gone(monitor); });
     monitor.awaited = false;
     check_awaited();
 }

@@ -32,6 +32,11 @@ struct MonitorEndpoint {
     unsigned reconnect_s = 0; ///< 0: do not; for the …Connect kinds
     bool wait = false;        ///< the machine is to wait for the first client (server, wait=on)
     bool pretty = false;
+    bool abstract = false; ///< path is a name in the abstract namespace, no file
+    bool padded = false;   ///< …filled up with zeros to an address's full length (tight=off)
+    bool telnet = false;   ///< the client is a Telnet
+    std::string log_file;  ///< gets what is sent to clients; empty: none
+    bool append_to_log = false;
 };
 
 /// A command of one client. The server answers qmp_capabilities and malformed input itself.

@@ -4,6 +4,7 @@
 #include "util/log.h"
 
 #include <algorithm>
+#include <unistd.h>
 
 namespace drover {
 
@@ -31,6 +32,8 @@ std::shared_ptr<QmpSession> QmpSession::start(UniqueFd in, UniqueFd out, Config 
                                   if (const auto session = weak.lock())
                                       session->leave(why);
                               }});
+    if (self->config_.telnet)
+        self->wire_->send(std::string(telnet_greeting()));
     self->send({{"QMP", self->config_.greeting}});
     return self;
 }
@@ -72,7 +75,11 @@ void QmpSession::send_event(const Json& event)
 
 void QmpSession::send(const Json& message)
 {
-    wire_->send(dump_json(message, config_.pretty) + "\r\n");
+    std::string text = dump_json(message, config_.pretty) + "\r\n";
+    // A log that is full or stuck is no reason to let the client wait.
+    if (config_.log_fd >= 0) [[maybe_unused]]
+        const ssize_t written = write(config_.log_fd, text.data(), text.size());
+    wire_->send(std::move(text));
 }
 
 void QmpSession::answer(const std::optional<Json>& id, QmpResponse response)
@@ -94,7 +101,7 @@ void QmpSession::receive(std::string_view bytes, std::vector<UniqueFd> fds)
         waiting += batch.fds.size();
     if (waiting > Wire::max_fds)
         return leave({ErrorKind::Protocol, "it sent more file descriptors than commands use", {}});
-    splitter_.feed(bytes);
+    splitter_.feed(config_.telnet ? telnet_.feed(bytes) : std::string(bytes));
     pump();
 }
 

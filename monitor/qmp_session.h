@@ -3,6 +3,7 @@
 
 #include "monitor/qmp_request.h"
 #include "monitor/qmp_splitter.h"
+#include "monitor/telnet.h"
 #include "monitor/wire.h"
 
 #include <deque>
@@ -19,6 +20,8 @@ public:
         uint64_t id = 0;
         Json greeting; ///< the "QMP" object
         bool pretty = false;
+        bool telnet = false;
+        int log_fd = -1; ///< gets what is sent, too; stays the caller's
     };
 
     /// More commands than this that wait for their turn stop the reading of more.
@@ -56,6 +59,7 @@ private:
     void leave(const Error& why);
 
     Config config_;
+    TelnetFilter telnet_;
     QmpHandler& handler_;
     std::function<void()> gone_;
     std::shared_ptr<Wire> wire_;

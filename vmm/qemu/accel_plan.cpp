@@ -27,6 +27,20 @@ std::string first_accelerator(const CommandLine& line)
     return list.substr(0, list.find(':'));
 }
 
+constexpr const char* let_tcg_follow =
+    "-accel kvm -accel tcg lets the guest run under TCG where there is no KVM, slowly";
+
+/// Whether the user named TCG as what to take where KVM cannot be had.
+bool allows_tcg(const CommandLine& line)
+{
+    if (line.has("accel"))
+        return std::ranges::any_of(line.words(), [](const Word& word) {
+            return word.is("accel") && accelerator_of(word) == "tcg";
+        });
+    const std::string list = ":" + line.machine_property("accel") + ":";
+    return list.find(":tcg:") != std::string::npos;
+}
+
 std::string without_kvm(const std::string& list)
 {
     std::string rest;
@@ -74,13 +88,19 @@ void note_small_pages(const HostFacts& host, std::vector<std::string>& notes)
 
 } // namespace
 
-void plan_accelerator(CommandLine& line, const HostFacts& host, std::vector<std::string>& notes)
+Status plan_accelerator(CommandLine& line, const HostFacts& host, std::vector<std::string>& notes)
 {
     if (first_accelerator(line) != "kvm")
-        return;
+        return {};
     const KvmFact kvm = host.kvm();
-    if (kvm.usable)
-        return note_small_pages(host, notes);
+    if (kvm.usable || (kvm.runs && !allows_tcg(line))) {
+        note_small_pages(host, notes);
+        if (!kvm.usable)
+            notes.push_back("KVM is slow (" + kvm.reason + "): " + let_tcg_follow);
+        return {};
+    }
+    if (!allows_tcg(line))
+        return fail(ErrorKind::Invalid, "KVM is not usable: " + kvm.reason, let_tcg_follow);
     notes.push_back("KVM is not usable (" + kvm.reason + "): the guest runs under TCG, slowly");
     line.remove("enable-kvm");
     std::erase_if(line.words(), [](const Word& word) {
@@ -94,6 +114,7 @@ void plan_accelerator(CommandLine& line, const HostFacts& host, std::vector<std:
     }
     if (!line.has("accel") && line.machine_property("accel").empty())
         line.append("accel", "tcg");
+    return {};
 }
 
 } // namespace drover::qemu

@@ -7,8 +7,11 @@
 
 namespace drover::qemu {
 
-/// Refuses a -readconfig file that sets up what Drover must see on the command line: memory and
-/// monitors. A file that cannot be read is left for QEMU to complain about.
-[[nodiscard]] Status check_config_files(const CommandLine& line, const HostFacts& host);
+/// Puts what each -readconfig file says in its place, as the options that mean the same: memory,
+/// machine, monitors and devices are then seen by the same eyes as those of the command line. A
+/// file in a form that only QEMU understands stays a -readconfig, unless it sets up memory or a
+/// monitor, or is a pipe, which cannot be read twice: that is refused. A file that cannot be read
+/// is left for QEMU to complain about.
+[[nodiscard]] Status expand_config_files(CommandLine& line, const HostFacts& host);
 
 } // namespace drover::qemu

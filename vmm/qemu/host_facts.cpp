@@ -46,8 +46,10 @@ KvmFact ask_kvm()
     if (speed->usable())
         return {true, {}};
     const double millions = speed->instructions_per_second / 1e6;
-    return {false, "it runs only about " + std::to_string(millions).substr(0, 4) +
-                       " million instructions a second here: it is emulated"};
+    return {false,
+            "it runs only about " + std::to_string(millions).substr(0, 4) +
+                " million instructions a second here: it is emulated",
+            true};
 }
 
 } // namespace

@@ -11,8 +11,9 @@ namespace drover::qemu {
 enum class PathKind { Missing, File, Directory, Other };
 
 struct KvmFact {
-    bool usable = false;
-    std::string reason; ///< why not, as the user will read it
+    bool usable = false; ///< it runs code, and as fast as hardware does
+    std::string reason;  ///< why not, as the user will read it
+    bool runs = usable;  ///< it runs code, however slowly
 };
 
 /// What planning a launch must know of the host. A value full of functions, so that tests can give

@@ -7,8 +7,11 @@
 #include "vmm/qemu/blockers.h"
 #include "vmm/qemu/command_line.h"
 #include "vmm/qemu/config_file.h"
+#include "vmm/qemu/default_ports.h"
 #include "vmm/qemu/monitor_plan.h"
 #include "vmm/qemu/opts.h"
+
+#include <algorithm>
 
 namespace drover::qemu {
 
@@ -76,11 +79,26 @@ Status refuse_conflicts(const CommandLine& line)
 {
     if (line.has("preconfig"))
         return fail(ErrorKind::Invalid, "-preconfig is not supported",
-                    "Drover sets the machine up itself, before it starts");
-    if (line.has("daemonize") && line.has("nographic"))
+                    "Drover sets the machine up itself, before it starts: say on the command line "
+                    "what you would have said by QMP");
+    // -nographic alone puts serial port, parallel port and monitor on standard input, which a
+    // daemon has not; where all three go elsewhere, as LXD and Incus have it, both may be said.
+    if (line.has("daemonize") && line.has("nographic") && default_ports(line).any())
         return fail(ErrorKind::Invalid, "-nographic cannot be used with -daemonize",
-                    "use -display none");
+                    "use -display none, or -nodefaults, or say where -serial, -parallel and "
+                    "-monitor go");
     return {};
+}
+
+/// QEMU itself would leave a daemon's standard input to nobody.
+Status refuse_stdio_of_daemon(const CommandLine& line, const LaunchPlan& plan)
+{
+    if (!plan.daemonize ||
+        (!uses_stdio(line) && std::ranges::count(plan.monitors, MonitorEndpoint::Kind::Stdio,
+                                                 &MonitorEndpoint::kind) == 0))
+        return {};
+    return fail(ErrorKind::Invalid, "standard input and output cannot be used with -daemonize",
+                "use a socket or a file");
 }
 
 /// The last argument of an option that Drover carries out itself.
@@ -108,23 +126,43 @@ std::string guest_name(const CommandLine& line)
     return opts ? opts->get("guest").value_or("") : "";
 }
 
+/// Each migration needs QEMU's capability x-ignore-shared, which its QMP calls unstable.
+std::optional<std::string> refuses_unstable(const CommandLine& line)
+{
+    std::string policy;
+    for (const Word& word : line.words())
+        if (word.is("compat"))
+            if (const auto opts = Opts::parse(word.text(), "deprecated-input"))
+                policy = opts->get("unstable-input").value_or(policy);
+    if (policy.empty() || policy == "accept")
+        return std::nullopt;
+    return "-compat unstable-input=" + policy +
+           " forbids QEMU's capability x-ignore-shared, by which Drover moves a guest; leave it "
+           "off";
+}
+
 Status fill_plan(CommandLine& line, const HostFacts& host, LaunchPlan& plan)
 {
-    if (auto status = refuse_conflicts(line); !status)
+    if (auto status = expand_config_files(line, host); !status)
         return status;
-    if (auto status = check_config_files(line, host); !status)
+    if (auto status = refuse_conflicts(line); !status)
         return status;
     plan.name = guest_name(line);
     plan.start_paused = take_flag(line, "S");
     plan.daemonize = take_flag(line, "daemonize");
     plan.pidfile = take_last(line, "pidfile");
-    plan.incoming.present = line.has("incoming");
-    plan.incoming.uri = take_last(line, "incoming");
-    plan_accelerator(line, host, plan.notes);
+    auto incoming = plan_incoming(line);
+    if (!incoming)
+        return pass(incoming);
+    plan.incoming = std::move(*incoming);
+    if (auto status = plan_accelerator(line, host, plan.notes); !status)
+        return status;
     auto monitors = plan_monitors(line);
     if (!monitors)
         return pass(monitors);
     plan.monitors = std::move(*monitors);
+    if (auto status = refuse_stdio_of_daemon(line, plan); !status)
+        return status;
     auto ram = plan_ram(line, plan.architecture, host, plan.notes);
     if (!ram)
         return pass(ram);
@@ -133,6 +171,10 @@ Status fill_plan(CommandLine& line, const HostFacts& host, LaunchPlan& plan)
         file.argument = line.argument_index(file.argument);
     plan.arguments = line.arguments();
     plan.blocker = migration_blocker(plan.arguments, host);
+    if (const auto policy = refuses_unstable(line); !plan.blocker && policy) {
+        plan.blocker = policy;
+        plan.notes.push_back("this guest cannot be migrated: " + *policy);
+    }
     return {};
 }
 

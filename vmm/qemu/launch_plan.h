@@ -4,6 +4,7 @@
 #include "monitor/qmp_server.h"
 #include "util/result.h"
 #include "vmm/qemu/host_facts.h"
+#include "vmm/qemu/incoming_plan.h"
 #include "vmm/qemu/ram_plan.h"
 
 #include <span>
@@ -12,11 +13,6 @@
 #include <vector>
 
 namespace drover::qemu {
-
-struct IncomingPlan {
-    bool present = false;
-    std::string uri; ///< "defer", "tcp:…", "unix:…", "fd:…": not checked here
-};
 
 /// What a command line asks for, ready to be carried out.
 struct LaunchPlan {

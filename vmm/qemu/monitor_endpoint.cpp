@@ -9,8 +9,8 @@ namespace drover::qemu {
 
 namespace {
 
-constexpr const char* supported =
-    "a QMP monitor can be unix:PATH, tcp:HOST:PORT or stdio, or a -chardev socket or stdio";
+constexpr const char* supported = "a QMP monitor can be unix:PATH, tcp:HOST:PORT, "
+                                  "telnet:HOST:PORT or stdio, or a -chardev socket or stdio";
 
 std::unexpected<Error> unsupported(const std::string& what)
 {
@@ -29,22 +29,9 @@ std::optional<unsigned> parse_number(const std::string& text)
 
 /// Options that do not change what a monitor's client sees, or that are read elsewhere.
 constexpr std::array harmless = std::to_array<std::string_view>({
-    "backend",
-    "delay",
-    "fd",
-    "host",
-    "id",
-    "keep-alive",
-    "logappend",
-    "nodelay",
-    "path",
-    "port",
-    "reconnect",
-    "reconnect-ms",
-    "server",
-    "signal",
-    "tight",
-    "wait",
+    "abstract",  "backend", "delay",   "fd",    "host", "id",        "keep-alive",
+    "logappend", "logfile", "nodelay", "path",  "port", "reconnect", "reconnect-ms",
+    "server",    "signal",  "telnet",  "tight", "wait",
 });
 
 Status check_options(const Opts& opts)
@@ -52,6 +39,38 @@ Status check_options(const Opts& opts)
     for (const Opts::Item& item : opts.items())
         if (std::ranges::find(harmless, item.key) == harmless.end() && item.value != "off")
             return unsupported(item.key + "=" + item.value);
+    return {};
+}
+
+/// What a monitor may have whatever it talks over.
+Status set_common_options(const Opts& opts, MonitorEndpoint& endpoint)
+{
+    if (auto status = check_options(opts); !status)
+        return status;
+    auto append = opts.get_bool("logappend", false);
+    if (!append)
+        return pass(append);
+    endpoint.log_file = opts.get("logfile").value_or("");
+    endpoint.append_to_log = *append;
+    return {};
+}
+
+Status set_socket_options(const Opts& opts, MonitorEndpoint& endpoint)
+{
+    const struct {
+        const char* key;
+        bool fallback;
+        bool MonitorEndpoint::*place;
+    } flags[] = {{"telnet", false, &MonitorEndpoint::telnet},
+                 {"abstract", false, &MonitorEndpoint::abstract},
+                 {"tight", true, &MonitorEndpoint::padded}};
+    for (const auto& flag : flags) {
+        auto value = opts.get_bool(flag.key, flag.fallback);
+        if (!value)
+            return pass(value);
+        endpoint.*flag.place = *value;
+    }
+    endpoint.padded = !endpoint.padded;
     return {};
 }
 
@@ -76,7 +95,9 @@ Result<MonitorEndpoint> socket_endpoint(const Opts& opts)
     auto server = opts.get_bool("server", false);
     if (!server)
         return pass(server);
-    if (auto status = check_options(opts); !status)
+    if (auto status = set_common_options(opts, endpoint); !status)
+        return pass(status);
+    if (auto status = set_socket_options(opts, endpoint); !status)
         return pass(status);
     if (const auto fd = opts.get("fd")) {
         const auto number = parse_number(*fd);
@@ -130,6 +151,10 @@ Result<std::optional<MonitorEndpoint>> device_endpoint(std::string_view device)
         endpoint->kind = MonitorEndpoint::Kind::Stdio;
     } else if (device.starts_with("tcp:")) {
         endpoint = tcp_endpoint(device.substr(4));
+    } else if (device.starts_with("telnet:")) {
+        endpoint = tcp_endpoint(device.substr(7));
+        if (endpoint)
+            endpoint->telnet = true;
     } else if (device.starts_with("unix:")) {
         const auto opts = Opts::parse(device.substr(5), "path");
         endpoint = socket_endpoint(*opts);
@@ -151,7 +176,7 @@ Result<std::optional<MonitorEndpoint>> chardev_endpoint(const Opts& chardev)
         endpoint = socket_endpoint(chardev);
     } else if (backend == "stdio") {
         endpoint->kind = MonitorEndpoint::Kind::Stdio;
-        if (auto status = check_options(chardev); !status)
+        if (auto status = set_common_options(chardev, *endpoint); !status)
             endpoint = pass(status);
     } else {
         return unsupported("a -chardev " + backend);

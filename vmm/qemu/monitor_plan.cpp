@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/qemu/monitor_plan.h"
 
+#include "vmm/qemu/default_ports.h"
 #include "vmm/qemu/monitor_endpoint.h"
 #include "vmm/qemu/opts.h"
 
@@ -35,6 +36,23 @@ struct Wanted {
     bool pretty = false;
 };
 
+/// Monitors are objects from QEMU 11.1 on: "monitor-qmp,id=ID,chardev=ID[,pretty=on]".
+Result<std::optional<Wanted>> wanted_object(const Word& word, const std::string& option)
+{
+    const auto opts = Opts::parse(word.text(), "qom-type");
+    if (!opts || opts->get("qom-type") != "monitor-qmp")
+        return std::optional<Wanted>(); // what is no object at all is for QEMU to say
+    for (const Opts::Item& item : opts->items())
+        if (item.key != "qom-type" && item.key != "id" && item.key != "chardev" &&
+            item.key != "pretty")
+            return fail(ErrorKind::Invalid, "the option '" + item.key + "' is not known",
+                        "a monitor-qmp has id, chardev and pretty");
+    const auto pretty = opts->get_bool("pretty", false);
+    if (!pretty)
+        return std::unexpected(pretty.error());
+    return std::optional(Wanted{option, {}, opts->get("chardev").value_or(""), *pretty});
+}
+
 Result<std::optional<Wanted>> wanted_monitor(const Word& word)
 {
     const std::string option = "-" + word.name + " " + word.text();
@@ -46,6 +64,8 @@ Result<std::optional<Wanted>> wanted_monitor(const Word& word)
             wanted.device = word.text();
         return std::optional(std::move(wanted));
     }
+    if (word.is("object"))
+        return wanted_object(word, option);
     if (!word.is("mon"))
         return std::optional<Wanted>();
     const auto opts = Opts::parse(word.text(), "chardev");
@@ -99,32 +119,14 @@ Result<std::optional<MonitorEndpoint>> take_chardev(CommandLine& line, const std
 
 /// QEMU makes a human monitor by itself if no monitor is asked for. It sees one of ours, so what it
 /// would have done is spelled out.
-void add_default_monitor(CommandLine& line)
+void add_default_monitor(CommandLine& line, const DefaultPorts& ports)
 {
-    if (line.has("nodefaults"))
-        return;
-    const bool serial = std::ranges::any_of(line.words(), [](const Word& word) {
-        return word.is("serial") || (word.is("device") && word.text().starts_with("isa-serial"));
-    });
     if (!line.has("nographic"))
         line.append("monitor", "vc:80Cx24C");
-    else if (serial)
-        line.append("monitor", "stdio");
-    else
+    else if (ports.serial)
         line.append("serial", "mon:stdio");
-}
-
-/// Standard input can serve one of us only.
-bool uses_stdio(const CommandLine& line)
-{
-    constexpr auto users = std::to_array<std::string_view>(
-        {"chardev", "debugcon", "gdb", "monitor", "parallel", "serial"});
-    const bool named = std::ranges::any_of(line.words(), [&](const Word& word) {
-        return std::ranges::find(users, word.name) != users.end() &&
-               (word.text() == "stdio" || word.text() == "mon:stdio" ||
-                word.text().starts_with("stdio,"));
-    });
-    return named || (line.has("nographic") && !line.has("serial") && !line.has("nodefaults"));
+    else
+        line.append("monitor", "stdio");
 }
 
 Status check_stdio(const CommandLine& line, const std::vector<MonitorEndpoint>& monitors)
@@ -140,8 +142,21 @@ Status check_stdio(const CommandLine& line, const std::vector<MonitorEndpoint>& 
 
 } // namespace
 
+bool uses_stdio(const CommandLine& line)
+{
+    constexpr auto users = std::to_array<std::string_view>(
+        {"chardev", "debugcon", "gdb", "monitor", "parallel", "serial"});
+    const bool named = std::ranges::any_of(line.words(), [&](const Word& word) {
+        return std::ranges::find(users, word.name) != users.end() &&
+               (word.text() == "stdio" || word.text() == "mon:stdio" ||
+                word.text().starts_with("stdio,"));
+    });
+    return named || (line.has("nographic") && default_ports(line).serial);
+}
+
 Result<std::vector<MonitorEndpoint>> plan_monitors(CommandLine& line)
 {
+    const DefaultPorts ports = default_ports(line); // before our monitors are taken out
     std::vector<MonitorEndpoint> monitors;
     auto wanted = take_wanted(line);
     if (!wanted)
@@ -156,8 +171,8 @@ Result<std::vector<MonitorEndpoint>> plan_monitors(CommandLine& line)
         (*endpoint)->pretty = monitor.pretty;
         monitors.push_back(std::move(**endpoint));
     }
-    if (wanted->empty() && !line.has("mon") && !line.has("monitor"))
-        add_default_monitor(line);
+    if (ports.monitor)
+        add_default_monitor(line, ports);
     if (auto status = check_stdio(line, monitors); !status)
         return pass(status);
     return monitors;

@@ -163,31 +163,10 @@ constexpr std::array with_argument = std::to_array({
 });
 
 constexpr std::array with_help = std::to_array({
-    "M"sv,
-    "accel"sv,
-    "audio"sv,
-    "audiodev"sv,
-    "chardev"sv,
-    "cpu"sv,
-    "d"sv,
-    "device"sv,
-    "display"sv,
-    "drive"sv,
-    "fsdev"sv,
-    "machine"sv,
-    "migrate-policy"sv,
-    "net"sv,
-    "netdev"sv,
-    "nic"sv,
-    "object"sv,
-    "plugin"sv,
-    "soundhw"sv,
-    "spice"sv,
-    "tpmdev"sv,
-    "trace"sv,
-    "vga"sv,
-    "vmm"sv,
-    "watchdog"sv,
+    "L"sv,      "M"sv,      "accel"sv,   "audio"sv,  "audiodev"sv, "chardev"sv, "cpu"sv,
+    "d"sv,      "device"sv, "display"sv, "drive"sv,  "fsdev"sv,    "machine"sv, "migrate-policy"sv,
+    "net"sv,    "netdev"sv, "nic"sv,     "object"sv, "plugin"sv,   "soundhw"sv, "spice"sv,
+    "tpmdev"sv, "trace"sv,  "vga"sv,     "vmm"sv,    "watchdog"sv,
 });
 
 static_assert(std::ranges::is_sorted(without_argument));

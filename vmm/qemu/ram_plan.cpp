@@ -108,20 +108,23 @@ std::string default_ram_id(const CommandLine& line, std::string_view architectur
     return "drover.ram";
 }
 
-/// The size that -m asks for; several -m add up, the last to name the size wins.
+/// The size that -m or -machine memory.size= asks for; several add up, the last to name the size
+/// wins, and -m before -machine.
 Result<uint64_t> ram_size(const CommandLine& line)
 {
     uint64_t size = 0;
-    for (const Word& word : line.words()) {
-        if (!word.is("m"))
-            continue;
-        const auto opts = Opts::parse(word.text(), "size");
-        if (!opts)
-            return std::unexpected(opts.error());
-        auto asked = opts->get_size("size", 'M');
-        if (!asked)
-            return std::unexpected(std::move(asked.error()).in("-m"));
-        size = asked->value_or(size);
+    for (const bool machine : {true, false}) {
+        for (const Word& word : line.words()) {
+            if (machine ? !word.is_machine() : !word.is("m"))
+                continue;
+            const auto opts = Opts::parse(word.text(), machine ? "type" : "size");
+            if (!opts)
+                return std::unexpected(opts.error());
+            auto asked = opts->get_size(machine ? "memory.size" : "size", machine ? 'B' : 'M');
+            if (!asked)
+                return std::unexpected(std::move(asked.error()).in("-" + word.name));
+            size = asked->value_or(size);
+        }
     }
     if (size == 0)
         size = default_ram_size;

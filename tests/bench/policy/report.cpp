@@ -218,22 +218,23 @@ std::string draw_cell(double x, double y, const Share& share)
 
 } // namespace
 
+/// Of the family of tests/e2e/drover_e2e/svg.py, but for its width: a table.
 std::string draw(const Results& results)
 {
     std::vector<std::string> columns = guest_kinds();
     columns.emplace_back();
     const double width = left_margin + cell_width * static_cast<double>(columns.size()) + 20;
     const double height = top_margin + cell_height * static_cast<double>(results.rules.size()) + 30;
-    char head[256];
+    char head[288];
     snprintf(head, sizeof head,
              "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" "
-             "font-family=\"sans-serif\" font-size=\"13\">\n<rect width=\"100%%\" "
-             "height=\"100%%\" fill=\"#fff\"/>\n",
+             "font-family=\"sans-serif\" font-size=\"12\" fill=\"#1f2933\">\n"
+             "<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n",
              width, height);
     std::string svg = head;
-    svg += text(20, 30, "font-size=\"17\" font-weight=\"bold\"",
+    svg += text(20, 30, "font-size=\"16\" font-weight=\"bold\"",
                 "Wishes kept, where somebody who knows the future keeps them");
-    svg += text(20, 52, "fill=\"#555\"",
+    svg += text(20, 50, "font-weight=\"bold\"",
                 std::to_string(results.oracle.size()) +
                     " simulated guests and links; downtime, deadline and slow-down all kept");
     for (size_t c = 0; c < columns.size(); ++c) {

@@ -3,12 +3,11 @@
 
 import math
 from dataclasses import dataclass
-from html import escape
 
+from . import svg
 from .heartbeat import Beat
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT = 960, 486, 70, 24
-_INK, _FAINT, _BLUE, _RED, _GREEN = "#1f2933", "#cbd2d9", "#2b6cb0", "#c53030", "#2f855a"
+_HEIGHT = 486
 
 
 @dataclass
@@ -25,49 +24,22 @@ class Run:
     first_here: float
 
 
-class _Scale:
-    def __init__(self, first: float, last: float):
-        self._first = first
-        self._factor = (_WIDTH - _LEFT - _RIGHT) / (last - first)
-
-    def __call__(self, at: float) -> float:
-        return round(_LEFT + (at - self._first) * self._factor, 1)
-
-
-def _text(x: float, y: float, text: str, size: int = 12, anchor: str = "start",
-          colour: str = _INK, weight: str = "normal") -> str:
-    return (f'<text x="{x}" y="{y}" font-size="{size}" text-anchor="{anchor}" fill="{colour}" '
-            f'font-weight="{weight}">{escape(text)}</text>')
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str = _FAINT) -> str:
-    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{colour}"/>'
-
-
-def _heading(y: float, text: str) -> str:
-    return _text(_LEFT, y, text, weight="bold")
-
-
-def _ruler(y: float, text: str) -> list[str]:
-    return [_line(_LEFT, y, _WIDTH - _RIGHT, y), _text(_LEFT - 8, y + 4, text, 11, "end")]
-
-
-def _rounds(run: Run, x: _Scale, top: float) -> list[str]:
-    parts = [_heading(top, "rounds of copying")]
+def _rounds(run: Run, x: svg.Scale, top: float) -> list[str]:
+    parts = [svg.heading(top, "rounds of copying")]
     at = run.start + run.setup_s
     for entry in run.rounds:
         left, right = x(at), x(at + entry["seconds"])
         at += entry["seconds"]
         width = max(right - left - 1, 1.5)
-        colour = _RED if entry["guest-paused"] else _BLUE
+        colour = svg.RED if entry["guest-paused"] else svg.BLUE
         parts.append(f'<rect x="{left}" y="{top + 8}" width="{width:.1f}" height="28" rx="2" '
                      f'fill="{colour}" fill-opacity="0.8"/>')
         label = f"{entry['round']}: {entry['sent-pages']:,} pages"
         if width > 7 * len(label):
-            parts.append(_text(left + 8, top + 27, label, colour="white"))
+            parts.append(svg.text(left + 8, top + 27, label, colour="white", on="none"))
         elif width > 20:
-            parts.append(_text(left + width / 2, top + 27, f"{entry['round']}", anchor="middle",
-                               colour="white"))
+            parts.append(svg.text(left + width / 2, top + 27, f"{entry['round']}", anchor="middle",
+                               colour="white", on="none"))
     return parts
 
 
@@ -88,14 +60,14 @@ def _round_up(value: float) -> float:
     return next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= value)
 
 
-def _rate(run: Run, x: _Scale, top: float, height: float) -> list[str]:
+def _rate(run: Run, x: svg.Scale, top: float, height: float) -> list[str]:
     points = _rate_points(run.beats)
     peak = _round_up(max((rate for _, rate in points), default=1))
     bottom = top + 12 + height
     path = " ".join(f"{x(at)},{bottom - rate / peak * height:.1f}" for at, rate in points)
-    return [_heading(top, "pages a second that the guest writes"),
-            *_ruler(bottom - height, f"{peak:,.0f}"), *_ruler(bottom, "0"),
-            f'<polyline points="{path}" fill="none" stroke="{_INK}" stroke-width="1.5"/>']
+    return [svg.heading(top, "pages a second that the guest writes"),
+            *svg.ruler(bottom - height, f"{peak:,.0f}"), *svg.ruler(bottom, "0"),
+            f'<polyline points="{path}" fill="none" stroke="{svg.INK}" stroke-width="1.5"/>']
 
 
 def _gap_height(milliseconds: float, height: float) -> float:
@@ -111,45 +83,39 @@ def _dots(points: set[tuple[float, float]], colour: str) -> str:
             'stroke-linecap="round"/>')
 
 
-def _legend(y: float) -> list[str]:
-    parts = []
-    for left, colour, text in ((_WIDTH - 222, _BLUE, "at the source"),
-                               (_WIDTH - 122, _GREEN, "at the destination")):
-        parts += [_dots({(left - 8, y - 4)}, colour), _text(left, y, text, size=11)]
-    return parts
-
-
-def _gaps(run: Run, x: _Scale, top: float, height: float) -> list[str]:
-    parts = [_heading(top, "gaps between the guest's heartbeats, as seen from outside"),
-             *_legend(top)]
+def _gaps(run: Run, x: svg.Scale, top: float, height: float) -> list[str]:
+    parts = [svg.heading(top, "gaps between the guest's heartbeats, as seen from outside"),
+             *svg.legend(top, [(svg.BLUE, "at the source"), (svg.GREEN, "at the destination")])]
     bottom = top + 6 + height
     for mark in (1, 10, 100):
-        parts += _ruler(round(bottom - _gap_height(mark, height), 1), f"{mark} ms")
+        parts += svg.ruler(round(bottom - _gap_height(mark, height), 1), f"{mark} ms")
     times = sorted((beat.at, beat.side) for beat in run.beats)
     first_side = times[0][1]
-    sides: dict[str, set] = {_BLUE: set(), _GREEN: set()}
+    sides: dict[str, set] = {svg.BLUE: set(), svg.GREEN: set()}
     for (before, _), (at, side) in zip(times, times[1:]):
         y = round(bottom - _gap_height((at - before) * 1e3, height))
-        sides[_BLUE if side == first_side else _GREEN].add((round(x(at)), y))
+        sides[svg.BLUE if side == first_side else svg.GREEN].add((round(x(at)), y))
     parts += [_dots(points, colour) for colour, points in sides.items()]
     gap = (run.first_here - run.last_there) * 1e3
     y = round(bottom - _gap_height(gap, height), 1)
     return parts + [
-        f'<circle cx="{x(run.first_here)}" cy="{y}" r="5" fill="none" stroke="{_RED}" '
+        f'<circle cx="{x(run.first_here)}" cy="{y}" r="5" fill="none" stroke="{svg.RED}" '
         'stroke-width="2"/>',
-        _text(x(run.first_here) + 10, y + 4, f"hand-over: {gap:.1f} ms", colour=_RED, weight="bold")]
+        svg.beside(x(run.first_here), y + 4, f"hand-over: {gap:.1f} ms", svg.TEXT, 10, colour=svg.RED,
+                   weight="bold")]
+
+
+def _marks(run: Run, x: svg.Scale) -> list[str]:
+    """Where it is over in no time, the two words go to either side."""
+    first, last = x(run.start), x(run.end)
+    close = last - first < svg.width_of("migrate") + 12
+    parts = [svg.line(at, 44, at, 450) for at in (first, last)]
+    parts.append(svg.text(first - 4, 54, "migrate", svg.SMALL, "end") if close else svg.beside(first, 54, "migrate"))
+    return parts + [svg.beside(last, 54, "completed")]
 
 
 def draw(run: Run) -> str:
-    first, last = run.beats[0].at, run.beats[-1].at
-    x = _Scale(first, last)
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-             f'width="{_WIDTH}" height="{_HEIGHT}" font-family="sans-serif">',
-             f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
-             _text(_LEFT, 30, run.title, size=16, weight="bold")]
-    for at, name in ((run.start, "migrate"), (run.end, "completed")):
-        parts += [_line(x(at), 44, x(at), 450), _text(x(at) + 4, 54, name, size=11)]
-    parts += _rounds(run, x, 80) + _rate(run, x, 148, 80) + _gaps(run, x, 274, 170)
-    for second in range(math.ceil(first - run.start), math.floor(last - run.start) + 1):
-        parts.append(_text(x(run.start + second), 472, f"{second} s", anchor="middle", size=11))
-    return "\n".join(parts) + "\n</svg>\n"
+    x = svg.Scale(run.beats[0].at, run.beats[-1].at)
+    return svg.document(_HEIGHT, run.title, [
+        *_marks(run, x), *_rounds(run, x, 80), *_rate(run, x, 148, 80), *_gaps(run, x, 274, 170),
+        *svg.seconds(x, run.start, 472)])

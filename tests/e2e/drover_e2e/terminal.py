@@ -12,15 +12,16 @@ import time
 
 
 def run(command: list[str], timeout: float, columns: int = 80, lines: int = 24,
-        env: dict | None = None) -> tuple[int, str]:
-    """Runs it with a terminal of this size as its standard files: its exit code, and all that it wrote."""
+        env: dict | None = None, says: list[tuple[str, str]] | None = None) -> tuple[int, str]:
+    """Runs it with a terminal of this size as its standard files: its exit code, and all that it wrote. Of `says`,
+    each second is typed when the first has been read."""
     mine, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, start_new_session=True,
                                env={**os.environ, "TERM": "xterm", **(env or {})})
     os.close(its)
     try:
-        text = _read_to_end(mine, time.monotonic() + timeout)
+        text = _talk(mine, time.monotonic() + timeout, says or [])
         return process.wait(5), text.decode(errors="replace")
     finally:
         process.kill()
@@ -28,12 +29,16 @@ def run(command: list[str], timeout: float, columns: int = 80, lines: int = 24,
         os.close(mine)
 
 
-def _read_to_end(end: int, deadline: float) -> bytes:
+def _talk(end: int, deadline: float, says: list[tuple[str, str]]) -> bytes:
     """A terminal that nobody has open any more says EIO."""
     text = b""
-    while select.select([end], [], [], max(deadline - time.monotonic(), 0))[0]:
+    while True:
+        while says and says[0][0].encode() in text:
+            os.write(end, says[0][1].encode())
+            says = says[1:]
+        if not select.select([end], [], [], max(deadline - time.monotonic(), 0))[0]:
+            raise TimeoutError(f"it is not done; its last words: {text[-2000:].decode(errors='replace')}")
         try:
             text += os.read(end, 65536)
         except OSError:
             return text
-    raise TimeoutError(f"it is not done; its last words: {text[-2000:].decode(errors='replace')}")

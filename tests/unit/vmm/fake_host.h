@@ -29,10 +29,10 @@ struct FakeHost {
         facts.is_executable = [this](const std::string& path) { return programs.contains(path); };
         facts.is_own_executable = [this](const std::string& path) { return programs.at(path); };
         facts.path_kind = [this](const std::string& path) {
-            if (files.contains(path))
-                return PathKind::File;
             const auto found = paths.find(path);
-            return found == paths.end() ? PathKind::Missing : found->second;
+            if (found == paths.end())
+                return files.contains(path) ? PathKind::File : PathKind::Missing;
+            return found->second;
         };
         facts.read_file = [this](const std::string& path) -> std::optional<std::string> {
             const auto found = files.find(path);

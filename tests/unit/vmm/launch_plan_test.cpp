@@ -117,10 +117,8 @@ TEST(LaunchPlan, ExplainsItsOwnOptions)
 TEST(LaunchPlan, RefusesInWords)
 {
     FakeHost host;
-    host.files["/memory.cfg"] = "# x\n[memory]\n  size = \"1024\"\n";
-    host.files["/object.cfg"] = "[object \"r\"]\n  qom-type = \"memory-backend-ram\"\n";
-    host.files["/mon.cfg"] = "[chardev \"c\"]\nbackend = \"stdio\"\n[mon \"m\"]\nchardev = \"c\"\n";
-    host.files["/machine.cfg"] = "[machine]\n memory-backend = \"r\"\n";
+    host.files["/memory.cfg"] = "[memory]\n  size = \"1024\"\n[newer]\n a = \"1\"\n";
+    host.files["/syntax.cfg"] = "[memory]\n size 1024\n";
     const struct {
         const char* text;
         const char* says;
@@ -133,10 +131,13 @@ TEST(LaunchPlan, RefusesInWords)
         {"-migrate-policy", "needs an argument"},
         {"-preconfig", "not supported"},
         {"-daemonize -nographic", "cannot be used with"},
-        {"-readconfig /memory.cfg", "section [memory]"},
-        {"-readconfig /object.cfg", "section [object]"},
-        {"-readconfig /mon.cfg", "section [mon]"},
-        {"-readconfig /machine.cfg", "section [machine]"},
+        {"-daemonize -nographic -serial null -monitor none", "cannot be used with"},
+        {"-daemonize -display none -serial stdio", "cannot be used with"},
+        {"-daemonize -display none -qmp stdio", "cannot be used with"},
+        {"-readconfig /memory.cfg", "does not know its section [newer], and it sets up memory"},
+        {"-readconfig /syntax.cfg", "has a line that Drover cannot read"},
+        {"-incoming {\"transport\":\"rdma\"}", "transport 'rdma' is not supported"},
+        {"-incoming {\"transport\":", "not a JSON object"},
     };
     for (const auto& one : cases) {
         const auto planned = plan(one.text, host);
@@ -145,10 +146,125 @@ TEST(LaunchPlan, RefusesInWords)
             << one.text << ": " << planned.error().text();
         EXPECT_EQ(planned.error().kind, ErrorKind::Invalid) << one.text;
     }
-    host.files["/harmless.cfg"] = "[machine]\n type = \"q35\"\n[device]\n driver = \"e1000\"\n"
-                                  "[object \"o\"]\n qom-type = \"rng-builtin\"\n";
+    host.files["/harmless.cfg"] = "[newer]\n a = \"1\"\n";
     EXPECT_TRUE(plan("-readconfig /harmless.cfg", host));
     EXPECT_TRUE(plan("-readconfig /missing.cfg", host));
+}
+
+TEST(LaunchPlan, WhatAConfigFileSaysIsAsIfSaidOnTheLine)
+{
+    FakeHost host;
+    host.files["/vm.cfg"] = R"(
+# as Incus writes it
+[machine]
+type = "q35"
+accel = "tcg"
+
+[memory]
+size = "256M"
+[object "mem0"]
+  qom-type = "memory-backend-memfd"
+  size = "256M"
+  share = "on"
+[numa]
+type = "node"
+nodeid = "0"
+memdev = "mem0"
+[smp-opts]
+cpus = "2"
+[boot-opts]
+strict = "on"
+[global]
+driver = "ICH9-LPC"
+property = "disable_s3"
+value = "1"
+[chardev "monitor"]
+backend = "socket"
+path = "/run/a,b.sock"
+server = "on"
+wait = "off"
+[mon]
+chardev = "monitor"
+mode = "control"
+[device "serial0"]
+driver = "isa-serial"
+)";
+    const auto planned = plan("-name a -readconfig /vm.cfg -nographic", host);
+    ASSERT_TRUE(planned) << planned.error().text();
+    ASSERT_EQ(planned->monitors.size(), 1U);
+    EXPECT_EQ(planned->monitors[0].path, "/run/a,b.sock");
+    ASSERT_EQ(planned->ram.size(), 1U);
+    EXPECT_EQ(planned->ram[0].id, "mem0");
+    EXPECT_EQ(planned->ram[0].size, 256U << 20);
+    EXPECT_EQ(joined(qemu_arguments(*planned, std::vector{7}, {})),
+              "-name a -machine type=q35,accel=tcg -m size=256M "
+              "-object qom-type=memory-backend-file,size=256M,share=on,id=mem0,"
+              "mem-path=/proc/self/fd/7 "
+              "-numa type=node,nodeid=0,memdev=mem0 -smp cpus=2 -boot strict=on "
+              "-global driver=ICH9-LPC,property=disable_s3,value=1 "
+              "-device driver=isa-serial,id=serial0 -nographic -S");
+}
+
+TEST(LaunchPlan, AConfigFileMayComeByAPipe)
+{
+    FakeHost host;
+    host.files["/dev/fd/5"] = "[memory]\n size = \"64M\"\n";
+    host.paths["/dev/fd/5"] = PathKind::Other;
+    const auto planned = plan("-readconfig /dev/fd/5", host);
+    ASSERT_TRUE(planned) << planned.error().text();
+    EXPECT_EQ(planned->ram.at(0).size, 64U << 20);
+    host.files["/dev/fd/5"] = "[newer]\n a = \"1\"\n";
+    const auto refused = plan("-readconfig /dev/fd/5", host);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text().find("section [newer]"), std::string::npos);
+}
+
+TEST(LaunchPlan, DaemonsWhosePortsGoElsewhereMayBeWithoutGraphics)
+{
+    for (const char* text :
+         {"-nodefaults", "-serial null -parallel none -monitor none",
+          "-serial file:/s -parallel null -qmp unix:/q,server=on,wait=off",
+          "-chardev socket,id=c,path=/q,server=on,wait=off -mon chardev=c,mode=control "
+          "-serial chardev:s -chardev null,id=s -parallel none"}) {
+        const auto planned = plan(std::string("-daemonize -nographic ") + text);
+        ASSERT_TRUE(planned) << text << ": " << planned.error().text();
+        EXPECT_TRUE(planned->daemonize);
+    }
+}
+
+TEST(LaunchPlan, AnIncomingChannelIsAnAddress)
+{
+    const struct {
+        const char* text;
+        const char* uri;
+    } cases[] = {
+        {R"('{"channel-type":"main","addr":{"transport":"socket","type":"inet","host":"::1","port":"44"}}')",
+         "tcp:[::1]:44"},
+        {R"('{"transport":"socket","type":"unix","path":"/s"}')", "unix:/s"},
+        {R"('{"channel-type":"main","addr":{"transport":"socket","type":"fd","str":"7"}}')",
+         "fd:7"},
+        {"channel-type=main,addr.transport=socket,addr.type=inet,addr.host=h,addr.port=9",
+         "tcp:h:9"},
+        {R"('{"channel-type":"main","addr":{"transport":"exec","args":["/bin/sh","-c","cat x"]}}')",
+         "exec:cat x"},
+        {R"('{"transport":"file","filename":"/f","offset":4096}')", "file:/f,offset=4096"},
+        {"tcp:0:4444", "tcp:0:4444"},
+    };
+    for (const auto& one : cases) {
+        const auto planned = plan(std::string("-incoming ") + one.text);
+        ASSERT_TRUE(planned) << one.text << ": " << planned.error().text();
+        EXPECT_EQ(planned->incoming.uri, one.uri);
+    }
+}
+
+TEST(LaunchPlan, SaysAtTheStartThatAPolicyForbidsMigration)
+{
+    const auto planned = plan("-compat unstable-input=reject");
+    ASSERT_TRUE(planned);
+    ASSERT_TRUE(planned->blocker);
+    EXPECT_NE(planned->blocker->find("unstable-input=reject"), std::string::npos);
+    ASSERT_EQ(planned->notes.size(), 1U);
+    EXPECT_FALSE(plan("-compat deprecated-input=reject,unstable-input=accept")->blocker);
 }
 
 TEST(Binary, TheProgramsNameChoosesTheArchitecture)
@@ -185,11 +301,11 @@ TEST(Accelerator, UselessKvmBecomesTcg)
         const char* text;
         const char* becomes;
     } cases[] = {
-        {"-accel kvm -cpu host", "-cpu max -accel tcg"},
+        {"-accel kvm -accel tcg -cpu host", "-accel tcg -cpu max"},
         {"-accel kvm,kernel-irqchip=on -accel tcg,thread=multi", "-accel tcg,thread=multi"},
-        {"-enable-kvm -cpu host,migratable=on", "-cpu max,migratable=on -accel tcg"},
         {"-machine pc,accel=kvm:tcg -cpu Nehalem", "-machine pc,accel=tcg -cpu Nehalem"},
-        {"-M accel=kvm,type=q35 -enable-kvm", "-M accel=tcg,type=q35"},
+        {"-M accel=kvm:tcg,type=q35 -enable-kvm -cpu host,migratable=on",
+         "-M accel=tcg,type=q35 -cpu max,migratable=on"},
     };
     for (const auto& one : cases) {
         FakeHost host;
@@ -201,6 +317,25 @@ TEST(Accelerator, UselessKvmBecomesTcg)
             << line;
         ASSERT_EQ(planned->notes.size(), 1u);
         EXPECT_NE(planned->notes[0].find("KVM is not usable (it is slow)"), std::string::npos);
+    }
+}
+
+TEST(Accelerator, WhoAsksForNothingButKvmGetsKvmOrAnError)
+{
+    for (const char* text : {"-accel kvm -cpu host", "-enable-kvm", "-machine pc,accel=kvm",
+                             "-accel kvm -accel kvm,kernel-irqchip=off"}) {
+        FakeHost host;
+        host.kvm = {false, "it is not there"};
+        const auto refused = plan(text, host);
+        ASSERT_FALSE(refused) << text;
+        EXPECT_NE(refused.error().text().find("it is not there"), std::string::npos);
+        EXPECT_NE(refused.error().text().find("-accel kvm -accel tcg"), std::string::npos);
+        host.kvm = {false, "it is slow", true};
+        const auto slow = plan(text, host);
+        ASSERT_TRUE(slow) << text;
+        EXPECT_TRUE(joined(slow->arguments).starts_with(text));
+        ASSERT_EQ(slow->notes.size(), 1U);
+        EXPECT_NE(slow->notes[0].find("KVM is slow (it is slow)"), std::string::npos);
     }
 }
 

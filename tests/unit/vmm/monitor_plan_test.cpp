@@ -35,6 +35,11 @@ std::string describe(const MonitorEndpoint& monitor)
     case Kind::ConnectedFd: text = "connected " + std::to_string(monitor.fd); break;
     case Kind::Stdio: text = "stdio"; break;
     }
+    text += monitor.abstract ? " abstract" : "";
+    text += monitor.padded ? " padded" : "";
+    text += monitor.telnet ? " telnet" : "";
+    text += monitor.log_file.empty() ? "" : " log=" + monitor.log_file;
+    text += monitor.append_to_log ? "+" : "";
     text += monitor.wait ? " wait" : "";
     text += monitor.pretty ? " pretty" : "";
     text += monitor.reconnect_s != 0 ? " reconnect=" + std::to_string(monitor.reconnect_s) : "";
@@ -70,6 +75,20 @@ TEST(MonitorPlan, QmpMonitorsAreTakenOut)
         {"-chardev socket,id=c,fd=7 -mon chardev=c,mode=control,pretty", "connected 7 pretty"},
         {"-chardev stdio,id=c,signal=off -mon chardev=c,mode=control", "stdio"},
         {"-chardev stdio,id=c,mux=off -qmp chardev:c", "stdio"},
+        {"-qmp unix:/q,server=on,wait=off,logfile=/l", "listen /q log=/l"},
+        {"-chardev socket,id=c,path=/q,server,nowait,logfile=/l,logappend=on "
+         "-mon c,mode=control",
+         "listen /q log=/l+"},
+        {"-chardev stdio,id=c,logfile=/l -mon c,mode=control", "stdio log=/l"},
+        {"-qmp unix:q,server,nowait,abstract=on", "listen q abstract"},
+        {"-qmp unix:q,abstract=on,tight=off", "connect q abstract padded"},
+        {"-qmp tcp::4444,server,nowait,telnet", "listen :4444 telnet"},
+        {"-qmp telnet::4444,server,nowait", "listen :4444 telnet"},
+        {"-chardev socket,id=c,path=/q,server=on,wait=off "
+         "-object monitor-qmp,id=m,chardev=c,pretty=on",
+         "listen /q pretty"},
+        {R"(-chardev socket,id=c,fd=7 -object {"qom-type":"monitor-qmp","id":"m","chardev":"c"})",
+         "connected 7"},
     };
     for (const auto& one : cases) {
         const auto planned = plan(one.text);
@@ -104,6 +123,12 @@ TEST(MonitorPlan, QemusDefaultMonitorIsSpelledOut)
         {"-display none", "-display none -monitor vc:80Cx24C"},
         {"-nographic", "-nographic -serial mon:stdio"},
         {"-nographic -serial null", "-nographic -serial null -monitor stdio"},
+        {"-nographic -serial mon:stdio", "-nographic -serial mon:stdio"},
+        {"-nographic -serial none -parallel mon:stdio",
+         "-nographic -serial none -parallel mon:stdio"},
+        {R"(-nographic -device {"driver":"isa-serial","chardev":"s"})",
+         R"(-nographic -device {"driver":"isa-serial","chardev":"s"} -monitor stdio)"},
+        {"-object monitor-hmp,id=h,chardev=c", "-object monitor-hmp,id=h,chardev=c"},
         {"-nodefaults", "-nodefaults"},
         {"-monitor none", "-monitor none"},
         {"-nographic -qmp unix:/q", "-nographic"},
@@ -127,7 +152,10 @@ TEST(MonitorPlan, RefusesInWords)
         {"-qmp vc", "'vc' is not supported"},
         {"-qmp mon:stdio", "'mon:stdio' is not supported"},
         {"-qmp pipe:/p", "'pipe:/p' is not supported"},
-        {"-qmp unix:/q,telnet=on", "telnet=on is not supported"},
+        {"-qmp unix:/q,websocket=on", "websocket=on is not supported"},
+        {"-qmp tcp::1,tls-creds=t", "tls-creds=t is not supported"},
+        {"-object monitor-qmp,id=m,chardev=c,speed=9", "option 'speed' is not known"},
+        {"-object monitor-qmp,id=m,chardev=c", "no -chardev with that id"},
         {"-qmp tcp:host", "has no port"},
         {"-qmp unix:/q,server=maybe", "neither on nor off"},
         {"-mon c,mode=control", "no -chardev with that id"},
