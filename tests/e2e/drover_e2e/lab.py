@@ -2,7 +2,9 @@
 """The KVM lab: boots an emulated KVM host (QEMU emulates AMD SVM) and shows the tests that run in it;
 or two of them, joined by two networks: a cluster.
 
-python3 -m drover_e2e.lab [cluster] [--filter TEXT] [--repeat N] [--timeout SECONDS]"""
+With --kernel 6.12 the host has the kernel of Debian's backports, and the tests of tests/lab/newer run.
+
+python3 -m drover_e2e.lab [cluster] [--kernel 6.12] [--filter TEXT] [--repeat N] [--timeout SECONDS]"""
 
 import argparse
 import re
@@ -11,25 +13,42 @@ import subprocess
 import sys
 import tempfile
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
-from . import paths
+from . import newer, paths
 from .fleet import SINK
 
 _RESULT = re.compile(r"^(PASS|FAIL|SKIP) |^    ")
 _TALLY = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
 
 
-def host_command(test_filter: str, repeat: int, memory: int = 3072, words: str = "",
+@dataclass(frozen=True)
+class Kernel:
+    """What an emulated host runs: its image, the root file system with its modules, the tests for it."""
+
+    image: str
+    initrd: str
+    suite: str
+
+
+def debian_kernel() -> Kernel:
+    return Kernel(paths.guest_file("vmlinuz"), str(paths.BUILD / "lab" / "initrd"), "inside")
+
+
+def newer_kernel() -> Kernel:
+    return Kernel(str(paths.NEWER / "kernel" / "vmlinuz"), str(paths.BUILD / "lab" / "initrd-newer"), "newer")
+
+
+def host_command(kernel: Kernel, test_filter: str, repeat: int, memory: int = 3072, words: str = "",
                  devices: tuple[str, ...] = ()) -> list[str]:
     # One vCPU: with two, QEMU's emulation of SVM corrupts the host's kernel much more often. A timer that
     # ticks by itself: where each tick sets the next, one interrupt that is lost is the host's last.
-    words = f"console=ttyS0 quiet panic=-1 nohz=off highres=off lapic=notscdeadline lab.repeat={repeat} {words}"
+    words = f"console=ttyS0 quiet panic=-1 nohz=off highres=off lapic=notscdeadline lab.repeat={repeat} lab.suite={kernel.suite} {words}"
     words += f" lab.filter={test_filter}" if test_filter else ""
     return [paths.QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "max,+svm,+npt", "-smp", "1",
-            "-m", str(memory), "-kernel", paths.guest_file("vmlinuz"),
-            "-initrd", str(paths.BUILD / "lab" / "initrd"), "-append", words, "-serial", "stdio",
+            "-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "qemu64,+svm,+npt,-cx16", "-smp", "1",
+            "-m", str(memory), "-kernel", kernel.image, "-initrd", kernel.initrd, "-append", words, "-serial", "stdio",
             *devices]
 
 
@@ -53,7 +72,7 @@ def cluster_command(number: int, directory: Path, sink: int, test_filter: str, r
         devices += ["-netdev", f"{backend},id={net}", "-device",
                     f"virtio-net-pci,netdev={net},mac=52:54:00:81:{index:02x}:{number:02x},romfile="]
     words = f"lab.cluster={number} lab.sink={sink} {words}"
-    return host_command(test_filter, repeat, MEMORY_OF[number], words, tuple(devices))
+    return host_command(debian_kernel(), test_filter, repeat, MEMORY_OF[number], words, tuple(devices))
 
 
 SILENT_S = 120.0  # a host says each ten seconds that it lives; its boot usually takes 40
@@ -136,7 +155,8 @@ class Lab:
                 second.end()
 
     def run_host(self) -> tuple[int, int, int]:
-        return self._watch(host_command(self._options.filter, self._options.repeat,
+        kernel = newer_kernel() if self._options.kernel else debian_kernel()
+        return self._watch(host_command(kernel, self._options.filter, self._options.repeat,
                                         words=self.words()))
 
     def _watch(self, command: list[str], companion: EmulatedHost | None = None) -> tuple[int, int, int]:
@@ -184,8 +204,15 @@ def main() -> int:
     parser.add_argument("--filter", default="")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=1500)
+    parser.add_argument("--kernel", choices=["6.12"], help="of Debian's backports, instead of Debian's own")
     options = parser.parse_args()
-    subprocess.run([str(paths.ROOT / "tests/lab/build-host"), str(paths.BUILD)], check=True)
+    parts = [str(paths.BUILD)]
+    if options.kernel:
+        if reason := newer.why_not("kernel"):
+            print(f"SKIP lab under kernel {options.kernel}: {reason}\n0 passed, 0 failed, 1 skipped")
+            return 0
+        parts.append(str(paths.NEWER / "kernel"))
+    subprocess.run([str(paths.ROOT / "tests/lab/build-host"), *parts], check=True)
     lab = Lab(options)
     passed, failed, skipped = run_hosts(lab.run_cluster if options.what == "cluster" else lab.run_host)
     print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs tests: functions test_* of files test_*.py, each in a process of its own.
 
-python3 -m drover_e2e.runner DIRECTORY [--filter TEXT] [--parallel N] [--emulator PATH] [--json]"""
+python3 -m drover_e2e.runner DIRECTORY [--filter TEXT] [--parallel N] [--emulator PATH] [--qemu PATH] [--json]"""
 
 import argparse
 import importlib.util
@@ -111,9 +111,10 @@ def run_job(job: Job, options) -> Outcome:
     command = [sys.executable, "-m", "drover_e2e.runner", str(options.directory), "--inside",
                job.name, "--logs", str(directory), "--emulator", options.emulator]
     output = directory / "output"
+    environment = {**os.environ, "DROVER_E2E_QEMU": os.path.abspath(options.qemu)} if options.qemu else None
     with open(output, "wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                   start_new_session=True)
+                                   start_new_session=True, env=environment)
         try:
             code = process.wait(job.timeout * options.patience)
         except subprocess.TimeoutExpired:
@@ -189,6 +190,8 @@ def parse_arguments():
     parser.add_argument("--repeat", type=int, default=1, help="runs each test so many times")
     parser.add_argument("--parallel", type=int, default=1)
     parser.add_argument("--emulator", default=paths.DROVER)
+    parser.add_argument("--qemu", help="the QEMU below Drover (or instead of stock QEMU), such as "
+                        "build/newer/qemu/usr/bin/qemu-system-x86_64")
     parser.add_argument("--json", action="store_true", help="one JSON object a test")
     parser.add_argument("--list", action="store_true", help="only list the tests' names")
     parser.add_argument("--logs", type=Path, default=paths.BUILD / "test-logs",

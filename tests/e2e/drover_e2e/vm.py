@@ -29,6 +29,7 @@ class GuestOptions:
     network: TapNetwork | None = None  # gives the guest a second NIC, on a tap
     policy: str | None = "downtime=50ms,deadline=60s"  # only Drover gets it
     extra: tuple[str, ...] = ()
+    qemu: str | None = paths.OTHER_QEMU  # another QEMU than the search path's, below Drover or by itself
     env: dict = field(default_factory=dict, hash=False)
 
     def but(self, **changes) -> "GuestOptions":
@@ -100,6 +101,10 @@ class Vm(Emulator):
                                str(directory / f"{name}.console.log"))
         arguments = [*guest_arguments(options, heartbeat_port, tap),
                      "-serial", f"unix:{self.console.path}"]
+        if options.qemu and not paths.is_drover(emulator):
+            emulator = options.qemu
+        elif options.qemu:
+            arguments += ["-vmm", f"qemu,path={options.qemu}"]
         if options.policy and paths.is_drover(emulator):
             arguments += ["-migrate-policy", options.policy]
         if incoming:
