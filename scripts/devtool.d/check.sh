@@ -136,16 +136,18 @@ check_all() {
     section "the drover command" && check_suite tools
     section "qtest" && check_harness qtest runner tests/qtest --parallel 2 --second-chance
     section "end to end" && check_harness e2e runner tests/e2e --parallel 2 --second-chance
+    section "libvirt" && check_harness libvirt runner tests/libvirt --parallel 2 --second-chance
     section "bench, smoke run" && one_case bench harness bench --json --runs 1 --case 5k-125MB \
         --engine drover --engine qemu
     section "KVM lab" && check_harness lab lab
+    section "KVM lab, kernel 6.12" && check_harness lab-newer lab --kernel 6.12
     section "KVM lab, a cluster" && check_harness cluster lab cluster
     section "unit tests under ASan and UBSan" && check_sanitized asan address,undefined '*'
     # GLib itself is not built for TSan: only the suites in which our own threads meet.
     section "unit tests under TSan" && check_sanitized tsan thread "${DROVER_TSAN_FILTER:-*Thread*:*Channel*:*RateLimit*:*Sender*:*Receiver*:*Governor*:*Brake*}" -Dengine-only=true
 }
 
-verb_check() { # everything: unit, qtest, fuzz, e2e, lab, sanitizers, format, lint
+verb_check() { # everything: unit, qtest, fuzz, e2e, libvirt, lab, sanitizers, format, lint
     prepare
     build_guest
     mkdir -p "$build_dir/check"

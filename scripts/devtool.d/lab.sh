@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-usage_lab='[--filter TEXT] [--repeat N] [--timeout N]
+usage_lab='[--kernel 6.12] [--filter TEXT] [--repeat N] [--timeout N]
 cluster [--filter TEXT] [--repeat N] [--timeout N]'
 verb_lab() { # migrations under real KVM on an emulated host; a cluster of two that balances
     prepare

@@ -61,7 +61,7 @@ class Case:
                     **more) -> Vm:
         """An emulator that waits for a migration; `uri` of the result is where."""
         deferred = self.vm(options, incoming=more.pop("incoming", "defer"), **more)
-        deferred.qmp.negotiate()
+        deferred.qmp.negotiate(240 if options.accel == "kvm" else 30)
         deferred.uri = address or f"unix:{self.scratch}/{deferred.name}.migrate"
         deferred.qmp.execute("migrate-set-capabilities",
                              capabilities=[{"capability": "events", "state": True}])
@@ -152,7 +152,8 @@ class Case:
         """No wrong page, block or byte, and nothing bad on the console; all pages looked at."""
         before = self.beats.last(vm.name)
         pages = pages_of(vm.options.working_set)
-        self.beats.wait(vm.name, 60, match=lambda beat: beat.memory_errors > 0 or
+        patience = 300 if vm.options.accel == "kvm" else 60  # the lab's hosts are emulated themselves
+        self.beats.wait(vm.name, patience, match=lambda beat: beat.memory_errors > 0 or
                         beat.pages_verified - before.pages_verified >= pages)
         problems = analysis.problems(self.beats.between(0, time.monotonic()))
         problems += vm.console.corrupt_lines()

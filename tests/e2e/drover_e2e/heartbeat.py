@@ -54,6 +54,7 @@ class Heartbeats:
         self.beats: list[Beat] = []
         self._vms = []
         self._sides: dict[tuple, str] = {}
+        self._side_of_socket: dict[int, str] = {}
         self._addresses: dict[str, tuple] = {}
         self._sockets: dict[int, socket.socket] = {}
         self._changed = threading.Condition()
@@ -63,12 +64,15 @@ class Heartbeats:
         self._open = True
         threading.Thread(target=self._receive, daemon=True).start()
 
-    def listen(self, namespace: Namespace, port: int = 0) -> int:
-        """Listens on the namespace's loopback (which slirp guests see as 10.0.2.2)."""
+    def listen(self, namespace: Namespace, port: int = 0, side: str | None = None) -> int:
+        """Listens on the namespace's loopback (which slirp guests see as 10.0.2.2). With `side` all beats that
+        come there carry that name; else the emulator that owns the sender's socket is looked for."""
         sock = namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         sock.bind(("127.0.0.1", port))
+        if side:
+            self._side_of_socket[sock.fileno()] = side
         self._selector.register(sock, selectors.EVENT_READ, sock)
         self._wake.send(b"!")
         return sock.getsockname()[1]
@@ -152,7 +156,8 @@ class Heartbeats:
         key = (sock.fileno(), address[1])
         side = self._sides.get(key)
         if side is None:
-            side = self._sides[key] = self._find_owner(address[1])
+            side = self._side_of_socket.get(sock.fileno()) or self._find_owner(address[1])
+            self._sides[key] = side
         return side
 
     def _find_owner(self, port: int) -> str:

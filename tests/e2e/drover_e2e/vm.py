@@ -44,7 +44,7 @@ def _tsc_khz() -> int:
     return 2000000
 
 
-def _kernel_parameters(options: GuestOptions, heartbeat_port: int) -> str:
+def kernel_parameters(options: GuestOptions, heartbeat_port: int) -> str:
     words = ["console=ttyS0", "quiet", "panic=-1", f"drover.mem={options.working_set}",
              f"drover.dirty={options.dirty}", f"drover.pattern={options.pattern}",
              f"drover.heartbeat=10.0.2.2:{heartbeat_port}"]
@@ -80,7 +80,7 @@ def guest_arguments(options: GuestOptions, heartbeat_port: int, tap: str | None)
                  "-accel", options.accel, "-cpu", options.cpu, "-smp", str(options.smp),
                  "-m", options.memory, "-kernel", paths.guest_file("vmlinuz"),
                  "-initrd", paths.guest_file("initrd"),
-                 "-append", _kernel_parameters(options, heartbeat_port)]
+                 "-append", kernel_parameters(options, heartbeat_port)]
     # microvm keeps virtio-mmio devices in reverse: the first -device is the last in the guest.
     devices = _devices(options, tap)
     if options.machine == "microvm" and tap:

@@ -10,13 +10,12 @@ GUEST = GuestOptions(machine="microvm", accel="kvm", cpu="host", memory="192M", 
                      dirty=300)
 
 
-@test(timeout=600, smp=[1, 2])
-def test_ram_is_equal_at_the_switchover(case, smp):
+@test(timeout=600)
+def test_ram_is_equal_at_the_switchover(case):
     assert "pagemap-scan" in kernel.trackers(), kernel.trackers()
-    options = GUEST.but(smp=smp)
-    source = case.guest(options)
+    source = case.guest(GUEST)
     assert source.qmp.execute("query-kvm") == {"enabled": True, "present": True}
-    destination = case.destination(options, paused=True)
+    destination = case.destination(GUEST, paused=True)
     mark = case.start_migration(source, destination.uri)
     case.finish_migration(source, mark, timeout=240)
     report = source.qmp.execute("query-migrate")["drover"]
