@@ -45,7 +45,8 @@ def _tsc_khz() -> int:
 
 
 def kernel_parameters(options: GuestOptions, heartbeat_port: int) -> str:
-    words = ["console=ttyS0", "quiet", "panic=-1", f"drover.mem={options.working_set}",
+    # no_timer_check: on a machine that is busy enough the kernel's check of its timer fails, and the boot with it.
+    words = ["console=ttyS0", "quiet", "panic=-1", "no_timer_check", f"drover.mem={options.working_set}",
              f"drover.dirty={options.dirty}", f"drover.pattern={options.pattern}",
              f"drover.heartbeat=10.0.2.2:{heartbeat_port}"]
     if options.machine == "microvm" and options.accel == "tcg":
