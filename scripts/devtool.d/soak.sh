@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-verb_soak() { # soak [--migrations N] [--json] [--engine NAME] [--kind NAME]: ten kinds of guest, moved again and again, each verified
+usage_soak='[--migrations N] [--json] [--engine NAME] [--kind NAME]'
+verb_soak() { # ten kinds of guest, moved again and again beside stock QEMU, each move verified
     # Only results go to stdout: with --json it is read by programs.
     {
         prepare
