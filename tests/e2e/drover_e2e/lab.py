@@ -30,14 +30,16 @@ class Kernel:
     image: str
     initrd: str
     suite: str
+    console: str
 
 
 def debian_kernel() -> Kernel:
-    return Kernel(paths.guest_file("vmlinuz"), str(paths.BUILD / "lab" / "initrd"), "inside")
+    return Kernel(paths.guest_file("vmlinuz"), str(paths.BUILD / "lab" / "initrd"), "inside", "console.log")
 
 
 def newer_kernel() -> Kernel:
-    return Kernel(str(paths.NEWER / "kernel" / "vmlinuz"), str(paths.BUILD / "lab" / "initrd-newer"), "newer")
+    return Kernel(str(paths.NEWER / "kernel" / "vmlinuz"), str(paths.BUILD / "lab" / "initrd-newer"), "newer",
+                  "console-newer.log")
 
 
 def host_command(kernel: Kernel, test_filter: str, repeat: int, memory: int = 3072, words: str = "",
@@ -134,6 +136,7 @@ class Lab:
 
     def __init__(self, options):
         self._options = options
+        self._kernel = newer_kernel() if options.kernel else debian_kernel()
         self._done: dict[str, str] = {}  # PASS or SKIP, by the test's name
 
     def words(self) -> str:
@@ -155,14 +158,13 @@ class Lab:
                 second.end()
 
     def run_host(self) -> tuple[int, int, int]:
-        kernel = newer_kernel() if self._options.kernel else debian_kernel()
-        return self._watch(host_command(kernel, self._options.filter, self._options.repeat,
+        return self._watch(host_command(self._kernel, self._options.filter, self._options.repeat,
                                         words=self.words()))
 
     def _watch(self, command: list[str], companion: EmulatedHost | None = None) -> tuple[int, int, int]:
         """Shows the results as they come. Without its companion a host is of no use."""
         tally = None
-        host = EmulatedHost(command, paths.BUILD / "lab" / "console.log")
+        host = EmulatedHost(command, paths.BUILD / "lab" / self._kernel.console)
         if companion:
             def drain() -> None:
                 for _ in companion.lines():
