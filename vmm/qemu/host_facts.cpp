@@ -3,6 +3,7 @@
 
 #include "accel/kvm/probe.h"
 #include "util/fd.h"
+#include "vmm/qemu/default_memory.h"
 
 #include <cstdlib>
 #include <string>
@@ -66,6 +67,7 @@ HostFacts HostFacts::of_this_host()
         auto text = drover::read_file(name);
         return text ? std::optional(std::move(*text)) : std::nullopt;
     };
+    facts.default_memory = ask_default_memory;
     facts.kvm = ask_kvm;
     return facts;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -25,6 +26,9 @@ struct HostFacts {
     std::function<bool(const std::string&)> is_own_executable;
     std::function<PathKind(const std::string&)> path_kind;
     std::function<std::optional<std::string>(const std::string&)> read_file;
+    /// Starts this QEMU and asks it (ask_default_memory).
+    std::function<std::optional<uint64_t>(const std::string& binary, const std::string& machine)>
+        default_memory;
     /// Runs code under KVM, so it takes up to a second: asked only where KVM is wanted.
     std::function<KvmFact()> kvm;
 

@@ -141,6 +141,26 @@ std::optional<std::string> refuses_unstable(const CommandLine& line)
            "off";
 }
 
+bool says_memory(const CommandLine& line)
+{
+    return !line.machine_property("memory.size").empty() ||
+           !line.machine_property("memory-backend").empty() ||
+           std::ranges::any_of(line.words(), [](const Word& word) {
+               const auto opts = Opts::parse(word.text(), "size");
+               return word.is("m") && opts && opts->has("size");
+           });
+}
+
+/// The RAM of a machine becomes a file of ours, so its size has to be known, and some machines take
+/// no other than their own. Those of x86 have 128 MiB by default, as the RAM's plan takes it.
+void spell_out_memory(CommandLine& line, const HostFacts& host, const LaunchPlan& plan)
+{
+    if (plan.architecture == "x86_64" || plan.architecture == "i386" || says_memory(line))
+        return;
+    if (const auto size = host.default_memory(plan.binary, line.machine_property("type")))
+        line.append("m", std::to_string(*size) + "B");
+}
+
 Status fill_plan(CommandLine& line, const HostFacts& host, LaunchPlan& plan)
 {
     if (auto status = expand_config_files(line, host); !status)
@@ -163,6 +183,7 @@ Status fill_plan(CommandLine& line, const HostFacts& host, LaunchPlan& plan)
     plan.monitors = std::move(*monitors);
     if (auto status = refuse_stdio_of_daemon(line, plan); !status)
         return status;
+    spell_out_memory(line, host, plan);
     auto ram = plan_ram(line, plan.architecture, host, plan.notes);
     if (!ram)
         return pass(ram);

@@ -38,6 +38,9 @@ struct FakeHost {
             const auto found = files.find(path);
             return found == files.end() ? std::nullopt : std::optional(found->second);
         };
+        facts.default_memory = [](const std::string&, const std::string& machine) {
+            return machine == "raspi3b" ? std::optional<uint64_t>(1ULL << 30) : std::nullopt;
+        };
         facts.kvm = [this] {
             ++kvm_asked;
             return kvm;

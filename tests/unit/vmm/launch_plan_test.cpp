@@ -219,6 +219,19 @@ TEST(LaunchPlan, AConfigFileMayComeByAPipe)
     EXPECT_NE(refused.error().text().find("section [newer]"), std::string::npos);
 }
 
+TEST(LaunchPlan, AMachineHasItsOwnDefaultMemory)
+{
+    FakeHost host;
+    const auto size = [&](std::string_view text) {
+        const auto planned = plan(text, host, "drover-system-aarch64");
+        return planned && planned->ram.size() == 1 ? planned->ram[0].size >> 20 : 0;
+    };
+    EXPECT_EQ(size("-M raspi3b"), 1024U);
+    EXPECT_EQ(size("-M raspi3b -m slots=2,maxmem=4G"), 1024U);
+    EXPECT_EQ(size("-M raspi3b -m 256"), 256U);
+    EXPECT_EQ(size("-M unheard-of"), 128U);
+}
+
 TEST(LaunchPlan, DaemonsWhosePortsGoElsewhereMayBeWithoutGraphics)
 {
     for (const char* text :

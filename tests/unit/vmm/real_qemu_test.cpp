@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "fake_host.h"
 #include "monitor/json.h"
+#include "vmm/qemu/default_memory.h"
 #include "vmm/qemu/launch_plan.h"
 #include "vmm/qemu/process.h"
 #include "vmm/qemu/ram_file.h"
@@ -101,6 +102,15 @@ struct Case {
     const char* text;
     std::vector<std::string> backends;
 };
+
+TEST_F(RealQemu, SaysHowMuchMemoryAMachineHasByDefault)
+{
+    const std::string binary =
+        plan_launch("drover-system-x86_64", {}, HostFacts::of_this_host())->binary;
+    EXPECT_EQ(ask_default_memory(binary, "microvm"), 128ULL << 20);
+    EXPECT_FALSE(ask_default_memory(binary, "unheard-of"));
+    EXPECT_FALSE(ask_default_memory("/no/such/qemu", ""));
+}
 
 TEST_F(RealQemu, TakesTheRamAsPlanned)
 {
