@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # What each verb takes is said once, in its usage_VERB: a line for each form. A form may begin with a word of its own;
-# [--option] and [--option VALUE] may be given, [VALUE] is one word more. As a value N is a number, a|b one of these,
-# anything else any text. The help shows it, and read_arguments holds the command line against it: a wrong word is
-# told before anything is installed or built, not minutes later.
+# [--option] and [--option VALUE] may be given, [VALUE] is one word more. As a value N is a number, another word in
+# capitals any text, a|b one of these. The help shows it, and read_arguments holds the command line against it: a wrong
+# word is told before anything is installed or built, not minutes later.
 
 # say_usage VERB
 say_usage() {
@@ -24,9 +24,14 @@ wrong_usage() {
 value_fits() {
     case $2 in
     N) [[ $1 =~ ^[0-9]+$ ]] ;;
-    *'|'*) [[ -n $1 && "|$2|" == *"|$1|"* ]] ;;
-    *) [ -n "$1" ] ;;
+    [A-Z]*) [ -n "$1" ] ;;
+    *) [[ -n $1 && "|$2|" == *"|$1|"* ]] ;;
     esac
+}
+
+# say_kind KIND
+say_kind() {
+    [ "$1" = N ] && echo "a number" || echo "$1"
 }
 
 # form_for WORD: prints the form that begins with the word, or that which begins with none. False if there is none.
@@ -50,7 +55,7 @@ read_option() {
     [[ $form =~ \["$name"\ ([^]]+)\] ]] || wrong_usage "there is no option $2 here"
     kind=${BASH_REMATCH[1]}
     [ "$name" = "$2" ] || value=${2#*=}
-    value_fits "$value" "$kind" || wrong_usage "$name takes ${kind/#N/a number}, not '$value'"
+    value_fits "$value" "$kind" || wrong_usage "$name takes $(say_kind "$kind"), not '$value'"
     [ "$name" != "$2" ]
 }
 
@@ -71,7 +76,7 @@ read_arguments() {
             read_option "$form" "$1" "${2:-}" || shift
         else
             [ ${#words[@]} -gt 0 ] || wrong_usage "'$1' is one word too many"
-            value_fits "$1" "${words[0]}" || wrong_usage "'$1' is not ${words[0]/#N/a number}"
+            value_fits "$1" "${words[0]}" || wrong_usage "'$1' is not $(say_kind "${words[0]}")"
             words=("${words[@]:1}")
         fi
         shift

@@ -49,6 +49,7 @@ class DevtoolTest(unittest.TestCase):
                 (("demo", "mvoe"), "'mvoe' is one word too many"), (("demo", "move", "--json"), "no option --json"),
                 (("bench",), "one of these"), (("bench", "all"), "one of these"),
                 (("bench", "cost", "--runs"), "--runs takes a number"), (("fuzz", "long"), "not a number"),
+                (("bench", "fleet", "--planner"), "--planner takes NAME"), (("lab", "--kernel", "5"), "not '5'"),
                 (("lab", "cluster", "--filter"), "--filter takes TEXT")):
             run = self.devtool(*words)
             self.assertEqual((run.returncode, run.stdout), (2, ""), words)
