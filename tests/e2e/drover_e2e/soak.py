@@ -118,9 +118,10 @@ def end_migration(case: Case, source: Vm, mark: int, kind: Kind) -> None:
 
 def move(case: Case, source: Vm, destination: Vm, kind: Kind) -> float | None:
     """One migration, verified. The result is how long the guest stood, in ms, if it was to run."""
-    if kind.paused:
-        source.qmp.execute("stop")
     started = time.monotonic()
+    if kind.paused:
+        case.beats.wait(source.name)
+        source.qmp.execute("stop")
     mark = case.start_migration(source, destination.uri)
     end_migration(case, source, mark, kind)
     if kind.paused:
