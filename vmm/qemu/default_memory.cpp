@@ -49,6 +49,7 @@ std::optional<pid_t> spawn(const std::string& binary, const std::string& machine
     if (!machine.empty())
         words.insert(words.end(), {"-machine", machine});
     std::vector<char*> argv;
+    argv.reserve(words.size() + 1);
     for (std::string& word : words)
         argv.push_back(word.data());
     argv.push_back(nullptr);
