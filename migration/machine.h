@@ -97,7 +97,8 @@ public:
 
     // --- at the destination ---
 
-    /// Empties the RAM and prepares to load; `failed` may come at any time until finish_load's end.
+    /// Prepares to load; `failed` may come at any time until finish_load's end. What the RAM holds
+    /// is the engine's to make zero, which takes time that the loop thread does not have.
     virtual void begin_load(std::function<void(Status)> ready,
                             std::function<void(Error)> failed) = 0;
 

@@ -5,12 +5,30 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 namespace drover {
 
 namespace {
+
+// cachestat(2), Linux 6.5; not yet in the headers that we are built with.
+constexpr long sys_cachestat = 451;
+struct CachestatRange {
+    uint64_t offset;
+    uint64_t length;
+};
+struct Cachestat {
+    uint64_t in_memory;
+    uint64_t dirty;
+    uint64_t under_writeback;
+    uint64_t evicted;
+    uint64_t recently_evicted;
+};
 
 std::string where(const RamBlock& block, uint64_t offset)
 {
@@ -29,21 +47,21 @@ std::unexpected<Error> write_failure(const RamBlock& block, uint64_t offset, int
     return fail_errno("writing " + where(block, offset), error);
 }
 
-/// hugetlbfs has no write(2): such a block is written through a short-lived mapping.
+/// hugetlbfs has no write(2): such a block is written through a short-lived mapping. Who writes
+/// much has a RamWriter.
 Status write_mapped(const RamBlock& block, uint64_t offset, std::span<const std::byte> from)
 {
     const uint64_t start = offset / block.backing_page * block.backing_page;
-    const uint64_t end =
-        (offset + from.size() + block.backing_page - 1) / block.backing_page * block.backing_page;
+    const uint64_t length = offset - start + from.size();
     // Allocating first turns "no huge page left" into an error instead of a SIGBUS.
-    if (fallocate(block.file.get(), 0, static_cast<off_t>(start), static_cast<off_t>(end - start)))
-        return write_failure(block, offset, errno);
-    void* map = mmap(nullptr, end - start, PROT_READ | PROT_WRITE, MAP_SHARED, block.file.get(),
+    if (Status there = allocate_ram(block, offset, from.size()); !there)
+        return there;
+    void* map = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED, block.file.get(),
                      static_cast<off_t>(start));
     if (map == MAP_FAILED)
         return write_failure(block, offset, errno);
     memcpy(static_cast<std::byte*>(map) + (offset - start), from.data(), from.size());
-    munmap(map, end - start);
+    munmap(map, (length + block.backing_page - 1) / block.backing_page * block.backing_page);
     return {};
 }
 
@@ -96,9 +114,24 @@ Status write_ram(const RamBlock& block, uint64_t offset, std::span<const std::by
     return {};
 }
 
+Status allocate_ram(const RamBlock& block, uint64_t offset, uint64_t length)
+{
+    const uint64_t start = offset / block.backing_page * block.backing_page;
+    const uint64_t end =
+        (offset + length + block.backing_page - 1) / block.backing_page * block.backing_page;
+    int rc = 0;
+    do
+        rc = fallocate(block.file.get(), 0, static_cast<off_t>(start),
+                       static_cast<off_t>(end - start));
+    while (rc < 0 && errno == EINTR);
+    if (rc < 0)
+        return write_failure(block, offset, errno);
+    return {};
+}
+
 Status discard_ram(const RamBlock& block, uint64_t offset, uint64_t length)
 {
-    if (offset % block.backing_page || length % block.backing_page)
+    if (block.backing_page != ram_page_size)
         return write_zeros(block, offset, length);
     if (fallocate(block.file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                   static_cast<off_t>(offset), static_cast<off_t>(length)) < 0)
@@ -131,6 +164,32 @@ Status for_each_data(const RamBlock& block, uint64_t first_page, uint64_t end_pa
         at = hole;
     }
     return {};
+}
+
+Result<uint64_t> held_pages(const RamBlock& block)
+{
+    struct stat file {};
+    if (fstat(block.file.get(), &file) < 0)
+        return fail_errno("asking how much memory RAM block " + block.name + " uses", errno);
+    return static_cast<uint64_t>(file.st_blocks) * 512 / ram_page_size;
+}
+
+bool can_count_held_pages(const RamBlock& block)
+{
+    struct statfs system {};
+    // Elsewhere what is not in memory may still be on the disk.
+    return fstatfs(block.file.get(), &system) == 0 && system.f_type == TMPFS_MAGIC &&
+           count_held_pages(block, 0, 1).has_value();
+}
+
+std::optional<uint64_t> count_held_pages(const RamBlock& block, uint64_t first_page,
+                                         uint64_t end_page)
+{
+    CachestatRange range{first_page * ram_page_size, (end_page - first_page) * ram_page_size};
+    Cachestat found{};
+    if (syscall(sys_cachestat, block.file.get(), &range, &found, 0) < 0)
+        return std::nullopt;
+    return found.in_memory + found.evicted; // of a tmpfs: in swap
 }
 
 bool is_zero_page(const std::byte* page)

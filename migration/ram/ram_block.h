@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -38,14 +39,36 @@ struct RamBlock {
 [[nodiscard]] Status write_ram(const RamBlock& block, uint64_t offset,
                                std::span<const std::byte> from);
 
-/// Makes the range zero and gives its memory back where whole backing pages are in it. Any thread.
+/// Allocates the range, in whole backing pages, or fails like write_ram(). Any thread.
+[[nodiscard]] Status allocate_ram(const RamBlock& block, uint64_t offset, uint64_t length);
+
+/// Makes the range zero and gives its memory back; but for huge pages, whose reservation would go
+/// with them: then another process could take them, and the guest would die of a SIGBUS. Any
+/// thread.
 [[nodiscard]] Status discard_ram(const RamBlock& block, uint64_t offset, uint64_t length);
 
 /// Calls `visit(first_page, count)` for each stretch of pages that holds data, in order, without
 /// touching any; pages outside of all stretches are holes. Where the file system cannot tell
 /// (hugetlbfs), the whole block counts as data. Any thread.
+///
+/// For whole blocks, and not in the guest's pause: whatever `end_page` is, the kernel walks to the
+/// end of a stretch, so that range by range it costs the square of the block's size. HoleFinder
+/// and count_held_pages() do not.
 [[nodiscard]] Status for_each_data(const RamBlock& block, uint64_t first_page, uint64_t end_page,
                                    const std::function<void(uint64_t, uint64_t)>& visit);
+
+/// How many pages the block's file uses, in memory and in swap. One system call. Any thread.
+[[nodiscard]] Result<uint64_t> held_pages(const RamBlock& block);
+
+/// Whether count_held_pages() is right for the block: it takes Linux 6.5, and a file on tmpfs (a
+/// memfd is one). Any thread.
+[[nodiscard]] bool can_count_held_pages(const RamBlock& block);
+
+/// How many of the pages [first_page, end_page) the file holds, in memory or in swap. Its cost
+/// grows with that range alone, and it waits for no lock. Nothing if the kernel will not say. Any
+/// thread.
+[[nodiscard]] std::optional<uint64_t> count_held_pages(const RamBlock& block, uint64_t first_page,
+                                                       uint64_t end_page);
 
 /// Whether a page holds nothing but zeros. `page` is ram_page_size long.
 [[nodiscard]] bool is_zero_page(const std::byte* page);

@@ -19,8 +19,8 @@ constexpr size_t max_strangers = 64;
 } // namespace
 
 RamReceiver::RamReceiver(std::span<const RamBlock> ram, size_t channels, Callbacks callbacks)
-    : ram_(ram), channels_(channels), callbacks_(std::move(callbacks)), rounds_(channels),
-      joined_(std::make_unique<std::atomic<bool>[]>(channels))
+    : ram_(ram), channels_(channels), callbacks_(std::move(callbacks)), writer_(ram),
+      rounds_(channels), joined_(std::make_unique<std::atomic<bool>[]>(channels))
 {
     for (const RamBlock& block : ram_) {
         present_.emplace_back(block.pages());
@@ -36,6 +36,7 @@ RamReceiver::~RamReceiver()
 void RamReceiver::end()
 {
     *alive_ = false;
+    ending_ = true;
     for (auto& socket : sockets_)
         socket->abort();
     for (std::thread& thread : threads_)
@@ -84,6 +85,8 @@ Status RamReceiver::receive(size_t index, stream::FrameReader& reader)
     if (index >= channels_ || joined_[index].exchange(true))
         return fail(ErrorKind::Protocol,
                     "data channel " + std::to_string(index) + " came twice, or is too many");
+    if (Status empty = empty_stripes(index); !empty)
+        return empty;
     for (;;) {
         auto frame = reader.read();
         if (!frame)
@@ -92,6 +95,21 @@ Status RamReceiver::receive(size_t index, stream::FrameReader& reader)
         if (Status status = handle(index, **frame); !status)
             return status;
     }
+}
+
+/// Here, and not on the loop thread before: of preallocated RAM every byte is looked at. The source
+/// sends meanwhile what the connection's buffers hold.
+Status RamReceiver::empty_stripes(size_t channel)
+{
+    for (const Stripe& stripe : stripes_of(ram_, channel, channels_)) {
+        if (ending_)
+            return fail(ErrorKind::Cancelled, "the migration was given up");
+        Status empty = writer_.empty(stripe.block, stripe.first * ram_page_size,
+                                     (stripe.end - stripe.first) * ram_page_size);
+        if (!empty)
+            return empty;
+    }
+    return {};
 }
 
 Result<size_t> RamReceiver::read_join(stream::FrameReader& reader,
@@ -170,26 +188,25 @@ Status RamReceiver::apply(size_t channel, const stream::PagesView& pages)
 {
     if (Status status = check(channel, pages.table); !status)
         return status;
-    const RamBlock& block = ram_[pages.table.block];
+    const size_t block = pages.table.block;
     std::span<const std::byte> data = pages.data;
     for (const stream::PageRun& run : pages.table.runs) {
         if (run.encoding != PageEncoding::Raw) {
-            if (Status status = discard(pages.table.block, run); !status)
+            if (Status status = discard(block, run); !status)
                 return status;
             continue;
         }
         const size_t size = run.count * ram_page_size;
-        if (Status status = write_ram(block, run.first_page * ram_page_size, data.first(size));
-            !status)
+        Status status = writer_.write(block, run.first_page * ram_page_size, data.first(size));
+        if (!status)
             return status;
-        present_[pages.table.block].set_range(run.first_page, run.count);
+        present_[block].set_range(run.first_page, run.count);
         data = data.subspan(size);
         pages_ += run.count;
     }
     return {};
 }
 
-/// A zero page is given back rather than written: writing zeros would use memory.
 Status RamReceiver::discard(size_t index, const stream::PageRun& run)
 {
     PageBitmap& present = present_[index];
@@ -197,9 +214,8 @@ Status RamReceiver::discard(size_t index, const stream::PageRun& run)
     for (uint64_t page = present.next_set(run.first_page, end); page < end;
          page = present.next_set(page, end)) {
         const uint64_t stop = present.next_clear(page, end);
-        if (Status status =
-                discard_ram(ram_[index], page * ram_page_size, (stop - page) * ram_page_size);
-            !status)
+        Status status = writer_.discard(index, page * ram_page_size, (stop - page) * ram_page_size);
+        if (!status)
             return status;
         present.clear_range(page, stop - page);
         page = stop;

@@ -3,6 +3,7 @@
 
 #include "migration/ram/page_bitmap.h"
 #include "migration/ram/ram_block.h"
+#include "migration/ram/ram_writer.h"
 #include "migration/stream/frame_io.h"
 
 #include <atomic>
@@ -25,7 +26,8 @@ public:
         std::function<void(Error)> failed;
     };
 
-    /// `ram` must be empty (holes) and outlive the receiver.
+    /// `ram` must outlive the receiver. What is in it is made zero first, by the workers: the
+    /// source never tells of a page that is zero there.
     RamReceiver(std::span<const RamBlock> ram, size_t channels, Callbacks callbacks);
     ~RamReceiver(); ///< aborts and joins; no callback follows
     RamReceiver(const RamReceiver&) = delete;
@@ -48,6 +50,7 @@ private:
     [[nodiscard]] Status receive(size_t index, stream::FrameReader& reader);
     [[nodiscard]] Result<size_t> read_join(stream::FrameReader& reader,
                                            const stream::SessionToken& token);
+    [[nodiscard]] Status empty_stripes(size_t channel);
     [[nodiscard]] Status handle(size_t channel, const stream::Frame& frame);
     [[nodiscard]] Status note_missing(size_t channel, const stream::Frame& frame);
     [[nodiscard]] Status apply(size_t channel, const stream::PagesView& pages);
@@ -61,7 +64,9 @@ private:
     Callbacks callbacks_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true); // loop thread
 
-    std::vector<PageBitmap> present_; ///< not a hole; each channel has its own stripes
+    RamWriter writer_;
+    std::atomic<bool> ending_{false};
+    std::vector<PageBitmap> present_; ///< not zero; each channel has its own stripes
     std::vector<PageBitmap> missing_; ///< likewise
     std::vector<uint32_t> rounds_;    ///< loop thread: the last round that each channel ended
     uint32_t acknowledged_ = 0;       ///< loop thread

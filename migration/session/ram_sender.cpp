@@ -16,11 +16,13 @@ RamSender::RamSender(std::span<const RamBlock> ram, DirtyTracker& tracker, RateL
                      std::vector<std::unique_ptr<Channel>> channels, SendOptions options,
                      Callbacks callbacks)
     : ram_(ram), tracker_(tracker), limit_(limit), options_(options),
-      callbacks_(std::move(callbacks)), workers_(channels.size())
+      callbacks_(std::move(callbacks)), holes_(ram), changed_holes_(ram.size()),
+      workers_(channels.size())
 {
     for (const RamBlock& block : ram_) {
         pending_.emplace_back(block.pages());
         present_.emplace_back(block.pages());
+        written_.emplace_back(block.pages());
     }
     for (size_t i = 0; i < workers_.size(); ++i) {
         Worker& worker = workers_[i];
@@ -35,11 +37,16 @@ RamSender::RamSender(std::span<const RamBlock> ram, DirtyTracker& tracker, RateL
 
 RamSender::~RamSender()
 {
-    *alive_ = false;
     abort();
     for (Worker& worker : workers_)
         worker.thread.join();
     tracker_.stop();
+}
+
+void RamSender::give_up()
+{
+    *alive_ = false;
+    abort();
 }
 
 void RamSender::start_round(unsigned round, Round kind, bool leave_hot)
@@ -134,7 +141,12 @@ Status RamSender::prepare(const Job& job)
             return status;
         return find_data();
     }
-    if (job.count_only || job.kind != Round::Live)
+    if (!job.count_only && options_.compare_holes)
+        if (Status looked = look_for_changes(); !looked)
+            return looked;
+    // In the pause nobody waits for one thread's scan of all RAM: each stripe's turn collects it.
+    const bool collects = job.kind != Round::Live && !tracker_.collects_ranges();
+    if (job.count_only || collects)
         return tracker_.collect_all(pending_);
     return {}; // the count before has collected
 }
@@ -142,12 +154,21 @@ Status RamSender::prepare(const Job& job)
 Status RamSender::find_data()
 {
     for (size_t i = 0; i < ram_.size(); ++i) {
-        Status status =
-            for_each_data(ram_[i], 0, ram_[i].pages(), [&](uint64_t first, uint64_t count) {
-                pending_[i].set_range(first, count);
-            });
+        Status status = holes_.first_look(
+            i, [&](uint64_t first, uint64_t count) { pending_[i].set_range(first, count); });
         if (!status)
             return status;
+    }
+    return {};
+}
+
+Status RamSender::look_for_changes()
+{
+    for (size_t i = 0; i < ram_.size(); ++i) {
+        auto changed = holes_.has_changed(i);
+        if (!changed)
+            return pass(changed);
+        changed_holes_[i] = *changed ? 1 : 0;
     }
     return {};
 }
@@ -157,7 +178,7 @@ Status RamSender::work(Worker& worker, const Job& job)
     worker.batch->begin_round(job.round, job.last());
     std::vector<Stripe> put_off;
     for (const Stripe& stripe : worker.stripes) {
-        if (auto hot = is_hot(worker, stripe, job); !hot)
+        if (auto hot = is_hot(stripe, job); !hot)
             return pass(hot);
         else if (*hot)
             put_off.push_back(stripe);
@@ -182,55 +203,54 @@ Status RamSender::work(Worker& worker, const Job& job)
 
 /// In the first round, what the guest writes to waits until the rest is gone: the sooner a page is
 /// sent, the likelier it is written again before the round is over.
-Result<bool> RamSender::is_hot(Worker& worker, const Stripe& stripe, const Job& job)
+Result<bool> RamSender::is_hot(const Stripe& stripe, const Job& job)
 {
-    PageBitmap& pending = pending_[stripe.block];
     if (job.round != 1 || !tracker_.collects_ranges() ||
-        pending.next_set(stripe.first, stripe.end) == stripe.end)
+        pending_[stripe.block].next_set(stripe.first, stripe.end) == stripe.end)
         return false;
-    if (Status status = collect_stripe(worker, stripe, job); !status)
+    if (Status status = collect_stripe(stripe); !status)
         return pass(status);
-    const PageBitmap& written = worker.written;
-    const bool hot = written.next_set(stripe.first, stripe.end) < stripe.end;
-    pending.add(written, stripe.first, stripe.end);
-    return hot;
+    return written_[stripe.block].next_set(stripe.first, stripe.end) < stripe.end;
 }
 
-/// What was written to the stripe since it was last collected goes to worker.written.
-Status RamSender::collect_stripe(Worker& worker, const Stripe& stripe, const Job& job)
+/// What was written to the stripe since it was last collected goes to written_, and is pending.
+Status RamSender::collect_stripe(const Stripe& stripe)
 {
-    PageBitmap& written = worker.written;
-    if (written.size() < stripe.end)
-        written = PageBitmap(ram_[stripe.block].pages());
+    PageBitmap& written = written_[stripe.block];
     written.clear_range(stripe.first, stripe.end - stripe.first);
-    if (job.last() || !tracker_.collects_ranges())
-        return {};
-    return tracker_.collect(stripe.block, stripe.first, stripe.end, written);
+    if (tracker_.collects_ranges()) {
+        Status status = tracker_.collect(stripe.block, stripe.first, stripe.end, written);
+        if (!status)
+            return status;
+        pending_[stripe.block].add(written, stripe.first, stripe.end);
+    }
+    if (options_.compare_holes)
+        holes_.note_written(stripe.block, written, stripe.first, stripe.end);
+    return {};
 }
 
 /// In the first round every page is pending, so that one write says little of it; but where many
 /// pages of a stripe were written already, they will be again.
-bool RamSender::leaves(const Worker& worker, const Stripe& stripe, const Job& job) const
+bool RamSender::leaves(const Stripe& stripe, const Job& job) const
 {
     constexpr uint64_t hot_part = 3; // tenths
     if (!job.leave_hot)
         return false;
-    return job.round != 1 || worker.written.count(stripe.first, stripe.end) * 10 >
+    return job.round != 1 || written_[stripe.block].count(stripe.first, stripe.end) * 10 >
                                  (stripe.end - stripe.first) * hot_part;
 }
 
 Status RamSender::send_stripe(Worker& worker, const Stripe& stripe, const Job& job)
 {
     PageBitmap& pending = pending_[stripe.block];
-    const PageBitmap holes =
-        job.last() && options_.compare_holes ? new_holes(stripe) : PageBitmap();
-    if (pending.next_set(stripe.first, stripe.end) == stripe.end)
+    find_new_holes(stripe);
+    const bool nothing = pending.next_set(stripe.first, stripe.end) == stripe.end;
+    if (nothing && (job.kind == Round::Live || !tracker_.collects_ranges()))
         return {};
-    if (Status status = collect_stripe(worker, stripe, job); !status)
+    if (Status status = collect_stripe(stripe); !status)
         return status;
-    const PageBitmap& written = worker.written;
-    const bool leave = leaves(worker, stripe, job);
-    pending.add(written, stripe.first, stripe.end);
+    const PageBitmap& written = written_[stripe.block];
+    const bool leave = leaves(stripe, job);
     for (uint64_t page = pending.next_set(stripe.first, stripe.end); page < stripe.end;
          page = pending.next_set(page, stripe.end)) {
         if (is_spent(job))
@@ -243,7 +263,7 @@ Status RamSender::send_stripe(Worker& worker, const Stripe& stripe, const Job& j
         if (leave)
             end = written.next_set(page, end);
         pending.clear_range(page, end - page);
-        if (Status status = send_pages(worker, stripe, holes, page, end); !status)
+        if (Status status = send_pages(worker, stripe, page, end); !status)
             return status;
         page = end;
     }
@@ -277,47 +297,42 @@ Status RamSender::flush_told(Worker& worker)
     return worker.writer->write(stream::FrameType::Missing, payload);
 }
 
-/// Sends [page, end), the parts that are `holes` (counted from the stripe's start) as such.
-Status RamSender::send_pages(Worker& worker, const Stripe& stripe, const PageBitmap& holes,
-                             uint64_t page, uint64_t end)
+/// Sends [page, end), the parts that are known to be holes as such.
+Status RamSender::send_pages(Worker& worker, const Stripe& stripe, uint64_t page, uint64_t end)
 {
     PageBitmap& present = present_[stripe.block];
+    const RamBlock& block = ram_[stripe.block];
+    if (changed_holes_[stripe.block] == 0)
+        return worker.batch->add(stripe.block, block, present, page, end - page);
+    const PageBitmap& data = holes_.data(stripe.block);
     while (page < end) {
-        uint64_t stop = end;
-        Status status;
-        if (holes.size() > 0 && holes.test(page - stripe.first)) {
-            stop = stripe.first + holes.next_clear(page - stripe.first, end - stripe.first);
-            status = worker.batch->add_holes(stripe.block, present, page, stop - page);
-        } else {
-            if (holes.size() > 0)
-                stop = stripe.first + holes.next_set(page - stripe.first, end - stripe.first);
-            status =
-                worker.batch->add(stripe.block, ram_[stripe.block], present, page, stop - page);
-        }
-        if (!status)
-            return status;
+        const bool is_hole = !data.test(page);
+        const uint64_t stop = is_hole ? data.next_set(page, end) : data.next_clear(page, end);
+        Status sent = is_hole ? worker.batch->add_holes(stripe.block, present, page, stop - page)
+                              : worker.batch->add(stripe.block, block, present, page, stop - page);
+        if (!sent)
+            return sent;
         page = stop;
     }
     return {};
 }
 
 /// What the guest gave back (a balloon) does not show as written: finds the stripe's holes that the
-/// destination has pages for, and makes them pending.
-PageBitmap RamSender::new_holes(const Stripe& stripe)
+/// destination has pages for, and makes them pending. Before collect_stripe(): what is written
+/// after this look is seen there.
+void RamSender::find_new_holes(const Stripe& stripe)
 {
-    PageBitmap holes(stripe_pages);
-    holes.set_range(0, stripe.end - stripe.first);
-    const Status walked = for_each_data(
-        ram_[stripe.block], stripe.first, stripe.end,
-        [&](uint64_t first, uint64_t count) { holes.clear_range(first - stripe.first, count); });
-    if (!walked)
-        return {}; // a file system that cannot tell: then its pages are read, and sent as zeros
-    PageBitmap& present = present_[stripe.block];
-    for (uint64_t page = present.next_set(stripe.first, stripe.end); page < stripe.end;
-         page = present.next_set(page + 1, stripe.end))
-        if (holes.test(page - stripe.first))
-            pending_[stripe.block].set(page);
-    return holes;
+    if (!options_.compare_holes)
+        return;
+    PageBitmap& pending = pending_[stripe.block];
+    holes_.note_written(stripe.block, pending, stripe.first, stripe.end);
+    if (changed_holes_[stripe.block] == 0)
+        return;
+    holes_.look(stripe.block, stripe.first, stripe.end);
+    const PageBitmap& present = present_[stripe.block];
+    const PageBitmap& data = holes_.data(stripe.block);
+    for (uint64_t word = stripe.first; word < stripe.end; word += 64)
+        pending.set_word(word, present.word(word) & ~data.word(word));
 }
 
 /// Each worker at its round's end. The last one reports; the first failure is reported at once and

@@ -3,6 +3,7 @@
 
 #include "migration/policy/policy.h"
 #include "migration/ram/dirty_tracker.h"
+#include "migration/ram/hole_finder.h"
 #include "migration/ram/ram_block.h"
 #include "migration/session/missing_pages.h"
 #include "migration/session/page_batch.h"
@@ -22,7 +23,7 @@ namespace drover {
 
 struct SendOptions {
     stream::SessionToken token{};
-    /// The guest may punch holes into its RAM: compare holes in the last round.
+    /// The guest may punch holes into its RAM: compare holes.
     bool compare_holes = false;
 };
 
@@ -36,7 +37,7 @@ public:
     enum class Round {
         Live,      ///< sends what was counted; the guest runs
         Switching, ///< the guest is about to be paused: collects first, since nobody counted
-        Last,      ///< the guest is paused: all that is left, the holes compared
+        Last,      ///< the guest is paused: all that is left
     };
 
     /// Posted to the loop thread.
@@ -53,7 +54,13 @@ public:
     RamSender(std::span<const RamBlock> ram, DirtyTracker& tracker, RateLimit& limit,
               std::vector<std::unique_ptr<Channel>> channels, SendOptions options,
               Callbacks callbacks);
-    ~RamSender(); ///< aborts and joins; nothing is called any more
+    /// Aborts and joins; nothing is called any more. A worker can be held up (it stands in a read
+    /// of swapped memory, or the hypervisor's threads do not stop), and the tracker's end takes its
+    /// time: give_up() first, and leave it to another thread.
+    ~RamSender();
+
+    /// Aborts; nothing is called any more.
+    void give_up();
 
     /// Begins a round. Only when neither a round nor a count is under way.
     /// `leave_hot`: pages that are found written again when their turn comes wait for the next
@@ -94,7 +101,6 @@ private:
         std::unique_ptr<stream::FrameWriter> writer;
         std::unique_ptr<PageBatch> batch;
         std::vector<Stripe> stripes;
-        PageBitmap written;        ///< empty between uses
         stream::MissingPages told; ///< not sent yet
         std::thread thread;
     };
@@ -102,16 +108,17 @@ private:
     void run(size_t index);
     [[nodiscard]] Status introduce(size_t index);
     [[nodiscard]] Status work(Worker& worker, const Job& job);
-    [[nodiscard]] Status collect_stripe(Worker& worker, const Stripe& stripe, const Job& job);
-    [[nodiscard]] bool leaves(const Worker& worker, const Stripe& stripe, const Job& job) const;
-    [[nodiscard]] Result<bool> is_hot(Worker& worker, const Stripe& stripe, const Job& job);
+    [[nodiscard]] Status collect_stripe(const Stripe& stripe);
+    [[nodiscard]] bool leaves(const Stripe& stripe, const Job& job) const;
+    [[nodiscard]] Result<bool> is_hot(const Stripe& stripe, const Job& job);
     [[nodiscard]] Status send_stripe(Worker& worker, const Stripe& stripe, const Job& job);
-    [[nodiscard]] Status send_pages(Worker& worker, const Stripe& stripe, const PageBitmap& holes,
-                                    uint64_t page, uint64_t end);
+    [[nodiscard]] Status send_pages(Worker& worker, const Stripe& stripe, uint64_t page,
+                                    uint64_t end);
     [[nodiscard]] Status tell_stripe(Worker& worker, const Stripe& stripe);
     [[nodiscard]] Status flush_told(Worker& worker);
     [[nodiscard]] bool is_spent(const Job& job) const;
-    [[nodiscard]] PageBitmap new_holes(const Stripe& stripe);
+    void find_new_holes(const Stripe& stripe);
+    [[nodiscard]] Status look_for_changes();
     [[nodiscard]] Status prepare(const Job& job);
     [[nodiscard]] Status find_data();
     [[nodiscard]] std::optional<Job> next_job(uint64_t& done, size_t index);
@@ -132,6 +139,9 @@ private:
     // Disjoint ranges are used by the workers at once; whole ones only while all but one wait.
     std::vector<PageBitmap> pending_; ///< to be sent
     std::vector<PageBitmap> present_; ///< not zero at the destination
+    std::vector<PageBitmap> written_; ///< found by collect_stripe()
+    HoleFinder holes_;
+    std::vector<char> changed_holes_; ///< by block: look for holes in this round
     SendProgress progress_;
     std::atomic<bool> hurry_{false};
     std::vector<Worker> workers_;

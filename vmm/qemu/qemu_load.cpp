@@ -22,9 +22,6 @@ constexpr size_t long_load_queue = 16U << 20;
 void QemuMachine::begin_load(std::function<void(Status)> ready, std::function<void(Error)> failed)
 {
     load_failed_ = std::move(failed);
-    for (const RamBlock& block : config_.ram)
-        if (Status empty = discard_ram(block, 0, block.size); !empty)
-            return loop::post([ready = std::move(ready), empty] { ready(empty); });
     auto pair = socket_pair();
     if (!pair)
         return loop::post(

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "migration/ram/ram_writer.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/memfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+namespace drover {
+namespace {
+
+constexpr uint64_t pages = 1000;
+
+std::vector<std::byte> filled(uint64_t count, int value)
+{
+    return std::vector<std::byte>(count * ram_page_size, static_cast<std::byte>(value));
+}
+
+class RamWriterTest : public ::testing::Test {
+protected:
+    explicit RamWriterTest(unsigned flags = 0, uint64_t backing_page = ram_page_size)
+    {
+        UniqueFd file(memfd_create("ram", MFD_CLOEXEC | flags));
+        if (!file)
+            return;
+        const uint64_t size = (pages * ram_page_size + backing_page - 1) / backing_page;
+        EXPECT_EQ(ftruncate(file.get(), static_cast<off_t>(size * backing_page)), 0);
+        ram_.push_back({"ram", pages * ram_page_size, backing_page, std::move(file)});
+    }
+    void put(uint64_t first, uint64_t count, int value)
+    {
+        ASSERT_TRUE(write_ram(ram_[0], first * ram_page_size, filled(count, value)));
+    }
+    void expect(uint64_t first, uint64_t count, int value)
+    {
+        std::vector<std::byte> got(count * ram_page_size);
+        ASSERT_TRUE(read_ram(ram_[0], first * ram_page_size, got));
+        EXPECT_TRUE(got == filled(count, value)) << "page " << first;
+    }
+    uint64_t held() { return held_pages(ram_[0]).value_or(~0ULL); }
+
+    std::vector<RamBlock> ram_;
+};
+
+TEST_F(RamWriterTest, WhatWasThereIsEmptiedAndGivenBack)
+{
+    put(10, 50, 7);
+    RamWriter writer(ram_);
+    ASSERT_TRUE(writer.empty(0, 0, ram_[0].size));
+    EXPECT_EQ(held(), 0U);
+    ASSERT_TRUE(writer.write(0, 3 * ram_page_size, filled(5, 9)));
+    expect(3, 5, 9);
+    ASSERT_TRUE(writer.discard(0, 4 * ram_page_size, 2 * ram_page_size));
+    expect(4, 2, 0);
+    EXPECT_EQ(held(), 3U);
+}
+
+TEST_F(RamWriterTest, PreallocatedRamStaysAllocated)
+{
+    put(0, pages, 0);
+    put(20, 3, 7); // an old file's
+    RamWriter writer(ram_);
+    ASSERT_TRUE(writer.empty(0, 0, ram_[0].size));
+    expect(0, pages, 0);
+    EXPECT_EQ(held(), pages);
+    ASSERT_TRUE(writer.write(0, 3 * ram_page_size, filled(5, 9)));
+    ASSERT_TRUE(writer.discard(0, 4 * ram_page_size, 2 * ram_page_size));
+    expect(4, 2, 0);
+    expect(6, 2, 9);
+    EXPECT_EQ(held(), pages);
+}
+
+class HugeRamWriterTest : public RamWriterTest {
+protected:
+    static constexpr uint64_t huge = 2 << 20;
+    HugeRamWriterTest() : RamWriterTest(MFD_HUGETLB | MFD_HUGE_2MB, huge) {}
+    /// Reserves what the mapping of a QEMU would.
+    bool reserve()
+    {
+        if (ram_.empty())
+            return false;
+        void* map =
+            mmap(nullptr, 2 * huge, PROT_READ | PROT_WRITE, MAP_SHARED, ram_[0].file.get(), 0);
+        if (map == MAP_FAILED)
+            return false;
+        munmap(map, 2 * huge);
+        return true;
+    }
+};
+
+TEST_F(HugeRamWriterTest, HugePagesAreNeverGivenBackAndTheLastMayBePartOfOne)
+{
+    if (!reserve())
+        GTEST_SKIP() << "no huge pages are free here (sysctl vm.nr_hugepages)";
+    RamWriter writer(ram_);
+    ASSERT_TRUE(writer.empty(0, 0, ram_[0].size));
+    EXPECT_EQ(held(), 0U) << "looking must not fill holes";
+    ASSERT_TRUE(writer.write(0, 510 * ram_page_size, filled(490, 9)));
+    expect(510, 490, 9);
+    const uint64_t both = held();
+    EXPECT_EQ(both, 2 * huge / ram_page_size);
+    ASSERT_TRUE(writer.discard(0, 0, ram_[0].size));
+    expect(0, pages, 0);
+    EXPECT_EQ(held(), both);
+}
+
+TEST_F(HugeRamWriterTest, AnOldContentIsEmptied)
+{
+    if (!reserve())
+        GTEST_SKIP() << "no huge pages are free here (sysctl vm.nr_hugepages)";
+    put(990, 10, 7);
+    RamWriter writer(ram_);
+    ASSERT_TRUE(writer.empty(0, 512 * ram_page_size, 488 * ram_page_size));
+    expect(512, 488, 0);
+}
+
+} // namespace
+} // namespace drover
