@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
 
 namespace drover {
 
@@ -21,6 +22,33 @@ SourceSession::SourceSession(Machine& machine, const Policy& policy, SourceOptio
 SourceSession::~SourceSession()
 {
     *alive_ = false;
+    retire_sender();
+    if (reaper_.joinable())
+        reaper_.join();
+}
+
+/// Never joins the sender's threads on the loop thread, where the monitors would wait for whatever
+/// holds them up.
+void SourceSession::retire_sender()
+{
+    if (!sender_)
+        return;
+    sender_->give_up();
+    retiring_ = true;
+    reaper_ = std::thread([this, alive = alive_, sender = std::move(sender_)]() mutable {
+        sender.reset();
+        loop::post([this, alive = std::move(alive)] {
+            if (*alive)
+                sender_retired();
+        });
+    });
+}
+
+void SourceSession::sender_retired()
+{
+    retiring_ = false;
+    if (unwound_)
+        ended_unwinding(*std::exchange(unwound_, std::nullopt));
 }
 
 double SourceSession::elapsed_s() const
@@ -190,7 +218,7 @@ void SourceSession::unwind()
     channels_connecting_.clear();
     asker_.reset();
     server_.reset();
-    sender_.reset();
+    retire_sender();
     channels_.clear();
     if (!saving_)
         ended_unwinding({});
@@ -198,6 +226,10 @@ void SourceSession::unwind()
 
 void SourceSession::ended_unwinding(Status status)
 {
+    if (retiring_) { // another migration would use the same tracker
+        unwound_ = std::move(status);
+        return;
+    }
     if (!status)
         report_.error->message += "; and then: " + status.error().message;
     // The link broke when the destination may have been Ready: it must not wait for us for ever.
@@ -222,7 +254,7 @@ void SourceSession::complete()
             return;
         asker_.reset();
         server_.reset();
-        sender_.reset();
+        retire_sender();
         if (control_ && report_.arrived_paused && give_back_agreed_)
             keep_link();
         else if (control_)

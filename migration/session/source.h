@@ -18,6 +18,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace drover {
@@ -121,6 +122,8 @@ private:
     void fail(Error error);
     void unwind();
     void ended_unwinding(Status status);
+    void retire_sender();
+    void sender_retired();
     void complete();
     void protocol_error(const stream::Frame& frame);
     void control_closed(Error error);
@@ -208,6 +211,9 @@ private:
     // copying
     RateLimit limit_;
     std::unique_ptr<RamSender> sender_;
+    std::thread reaper_;            ///< destroys a sender that is done with
+    bool retiring_ = false;         ///< it has not yet
+    std::optional<Status> unwound_; ///< all else has been undone; how
     TimePoint round_started_{};
     bool round_under_way_ = false;
     bool round_counting_ = false;          ///< its end is counted: what it left
