@@ -71,19 +71,6 @@ void PageBatch::classify(uint64_t first, uint64_t count, PageBitmap& present)
     progress_.pages_zero += zeros;
 }
 
-Status PageBatch::add_holes(size_t index, PageBitmap& present, uint64_t first, uint64_t count)
-{
-    const uint64_t end = first + count;
-    for (uint64_t page = present.next_set(first, end); page < end;
-         page = present.next_set(page, end)) {
-        if (Status status = begin_block(index); !status)
-            return status;
-        present.clear(page);
-        append_run(page, PageEncoding::Hole);
-    }
-    return {};
-}
-
 void PageBatch::append_run(uint64_t page, PageEncoding encoding)
 {
     if (!table_.runs.empty()) {

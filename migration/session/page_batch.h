@@ -34,10 +34,6 @@ public:
     [[nodiscard]] Status add(size_t index, const RamBlock& block, PageBitmap& present,
                              uint64_t first, uint64_t count);
 
-    /// Adds pages that are holes now and that the destination has.
-    [[nodiscard]] Status add_holes(size_t index, PageBitmap& present, uint64_t first,
-                                   uint64_t count);
-
     /// Sends what was gathered.
     [[nodiscard]] Status flush();
 

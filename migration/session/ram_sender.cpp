@@ -263,7 +263,9 @@ Status RamSender::send_stripe(Worker& worker, const Stripe& stripe, const Job& j
         if (leave)
             end = written.next_set(page, end);
         pending.clear_range(page, end - page);
-        if (Status status = send_pages(worker, stripe, page, end); !status)
+        Status status = worker.batch->add(stripe.block, ram_[stripe.block], present_[stripe.block],
+                                          page, end - page);
+        if (!status)
             return status;
         page = end;
     }
@@ -297,29 +299,9 @@ Status RamSender::flush_told(Worker& worker)
     return worker.writer->write(stream::FrameType::Missing, payload);
 }
 
-/// Sends [page, end), the parts that are known to be holes as such.
-Status RamSender::send_pages(Worker& worker, const Stripe& stripe, uint64_t page, uint64_t end)
-{
-    PageBitmap& present = present_[stripe.block];
-    const RamBlock& block = ram_[stripe.block];
-    if (changed_holes_[stripe.block] == 0)
-        return worker.batch->add(stripe.block, block, present, page, end - page);
-    const PageBitmap& data = holes_.data(stripe.block);
-    while (page < end) {
-        const bool is_hole = !data.test(page);
-        const uint64_t stop = is_hole ? data.next_set(page, end) : data.next_clear(page, end);
-        Status sent = is_hole ? worker.batch->add_holes(stripe.block, present, page, stop - page)
-                              : worker.batch->add(stripe.block, block, present, page, stop - page);
-        if (!sent)
-            return sent;
-        page = stop;
-    }
-    return {};
-}
-
 /// What the guest gave back (a balloon) does not show as written: finds the stripe's holes that the
-/// destination has pages for, and makes them pending. Before collect_stripe(): what is written
-/// after this look is seen there.
+/// destination has pages for, and makes them pending. They are read like any page: that it holds
+/// nothing is said of a page that was seen to hold nothing, and never because it was counted so.
 void RamSender::find_new_holes(const Stripe& stripe)
 {
     if (!options_.compare_holes)

@@ -112,8 +112,6 @@ private:
     [[nodiscard]] bool leaves(const Stripe& stripe, const Job& job) const;
     [[nodiscard]] Result<bool> is_hot(const Stripe& stripe, const Job& job);
     [[nodiscard]] Status send_stripe(Worker& worker, const Stripe& stripe, const Job& job);
-    [[nodiscard]] Status send_pages(Worker& worker, const Stripe& stripe, uint64_t page,
-                                    uint64_t end);
     [[nodiscard]] Status tell_stripe(Worker& worker, const Stripe& stripe);
     [[nodiscard]] Status flush_told(Worker& worker);
     [[nodiscard]] bool is_spent(const Job& job) const;
