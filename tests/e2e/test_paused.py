@@ -6,6 +6,7 @@ import signal
 
 from drover_e2e import paths
 from drover_e2e.case import Case, Skip
+from drover_e2e.qmp import QmpError
 from drover_e2e.runner import test
 from drover_e2e.vm import GuestOptions, Vm
 
@@ -111,3 +112,26 @@ def test_snapshot_after_taking_back(case):
             if each["node-name"] == "disk"][0]
     size = node["image"]["snapshots"][0]["vm-state-size"]
     assert size > 32 << 20, size
+
+
+@test()
+def test_one_side_runs_what_arrived_paused(case):
+    """The source's cont asks the destination for the guest; the destination's needs no question."""
+    if not paths.is_drover(case.emulator):
+        raise Skip("stock QEMU runs it on both sides, if it is told to")
+    source = case.guest(SMALL)
+    destination = case.destination(SMALL, paused=True)
+    move(case, source, destination)
+    source.qmp.execute("cont")
+    case.alive_on(source)
+    destination.wait_exit()
+    destination = case.destination(SMALL, paused=True)
+    move(case, source, destination)
+    destination.qmp.execute("cont")
+    case.alive_on(destination)
+    try:
+        source.qmp.execute("cont")
+    except QmpError as error:
+        assert "has run at its destination" in str(error) or "runs at its" in str(error), error
+    else:
+        raise AssertionError("both sides took cont")

@@ -156,3 +156,12 @@ def test_destination_without_memory(case):
     assert "space" in text.lower() or "full" in text.lower(), text
     assert destination.wait_exit() > 0, "it should end by itself, not by a signal"
     assert "space" in destination.stderr().lower() or "full" in destination.stderr().lower()
+
+
+@test()
+def test_what_never_connected_was_never_active(case):
+    source = case.vm(SMALL, paused=True)
+    source.qmp.negotiate()
+    mark = case.start_migration(source, "tcp:127.0.0.1:1")
+    source.qmp.wait_migration("failed", after=mark)
+    assert source.qmp.statuses(mark) == ["setup", "failed"], source.qmp.statuses(mark)
