@@ -2,7 +2,6 @@
 #include "system/emulator.h"
 
 #include "util/log.h"
-#include "vmm/qemu/blockers.h"
 #include "vmm/qemu/ram_file.h"
 #include "vmm/qemu/tracker/handover.h"
 
@@ -67,7 +66,7 @@ struct Emulator::Links {
 Emulator::Emulator(qemu::LaunchPlan plan, MigrationWish wish, std::set<int> inherited,
                    Callbacks callbacks)
     : plan_(std::move(plan)), wish_(wish), inherited_(std::move(inherited)),
-      callbacks_(std::move(callbacks)), blocker_(plan_.blocker)
+      callbacks_(std::move(callbacks))
 {
 }
 
@@ -100,18 +99,10 @@ Status Emulator::start()
 Status Emulator::create_ram()
 {
     for (const qemu::RamFile& wanted : plan_.ram) {
-        auto file = qemu::create_ram_file(wanted);
-        if (!file)
-            return pass(file);
-        auto page = qemu::backing_page_size(file->get());
-        if (!page)
-            return pass(page);
-        RamBlock block;
-        block.name = wanted.id;
-        block.size = (wanted.size + ram_page_size - 1) / ram_page_size * ram_page_size;
-        block.backing_page = *page;
-        block.file = std::move(*file);
-        ram_.push_back(std::move(block));
+        auto block = qemu::create_ram_block(wanted);
+        if (!block)
+            return pass(block);
+        ram_.push_back(std::move(*block));
     }
     return {};
 }
@@ -204,6 +195,8 @@ void Emulator::build(Json greeting)
                      std::to_string(json_u64(version, "minor")) + "." +
                      std::to_string(json_u64(version, "micro"));
     config.architecture = plan_.architecture;
+    config.aio = plan_.aio;
+    config.blocker = plan_.blocker;
     machine_ = std::make_unique<qemu::QemuMachine>(*engine_qmp_, std::move(config));
     control_ = std::make_unique<MigrateControl>(
         *machine_, wish_, std::move(inherited_),
@@ -221,16 +214,19 @@ void Emulator::build(Json greeting)
                     process_->kill(SIGKILL);
                 },
         });
+    memory_ = std::make_unique<MemoryPlug>(*engine_qmp_, *machine_, *control_);
     commands_ = std::make_unique<MonitorCommands>(
-        *user_qmp_, *control_,
+        *user_qmp_, *control_, *memory_,
         MonitorCommands::Callbacks{
             .start_paused = [this](bool paused) { machine_->set_start_paused(paused); },
-            .blocker = [this] { return blocker_; },
-            .adding =
-                [this](const Json& arguments) {
-                    if (!blocker_)
-                        blocker_ = qemu::migration_blocker(dump_json(arguments));
+            .blockers =
+                [this](auto done) {
+                    if (!memory_->is_busy())
+                        machine_->settle_ram(); // what was plugged while a guest came in
+                    machine_->ask_blockers(std::move(done));
                 },
+            .opening = [this](const std::string& text) { machine_->aio_words().learn(text); },
+            .copying_flags = [this] { machine_->aio_words().pin(); },
         });
     server_ = std::make_unique<QmpServer>(std::move(greeting), *commands_);
 }

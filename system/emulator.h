@@ -62,7 +62,6 @@ private:
     MigrationWish wish_;
     std::set<int> inherited_;
     Callbacks callbacks_;
-    std::optional<std::string> blocker_;
     std::vector<RamBlock> ram_;
     UniqueFd tracker_socket_;
 
@@ -71,6 +70,7 @@ private:
     std::unique_ptr<QmpClient> user_qmp_;   ///< the users' commands, passed on
     std::unique_ptr<qemu::QemuMachine> machine_;
     std::unique_ptr<MigrateControl> control_;
+    std::unique_ptr<MemoryPlug> memory_;
     std::unique_ptr<MonitorCommands> commands_;
     std::unique_ptr<QmpServer> server_;
     std::optional<int> exit_code_; ///< decided; QEMU is being ended

@@ -30,6 +30,16 @@ Status check_migrate_arguments(const Json& arguments)
     return {};
 }
 
+/// The first reason in words, and that there are more.
+Status check_blockers(const std::vector<std::string>& blockers)
+{
+    if (blockers.empty())
+        return {};
+    const bool more = blockers.size() > 1;
+    return fail(ErrorKind::Refused, "this guest cannot be migrated: " + blockers.front(),
+                more ? "there are more reasons: see query-migrate's blocked-reasons" : "");
+}
+
 } // namespace
 
 MigrateControl::MigrateControl(qemu::QemuMachine& machine, MigrationWish wish,
@@ -81,7 +91,7 @@ Status MigrateControl::open_incoming(const std::string& uri)
     return {};
 }
 
-Status MigrateControl::migrate(const Json& arguments, const std::optional<std::string>& blocker)
+Status MigrateControl::may_migrate() const
 {
     if (is_migrating())
         return fail(ErrorKind::Refused, "There's a migration process in progress");
@@ -93,8 +103,15 @@ Status MigrateControl::migrate(const Json& arguments, const std::optional<std::s
     if (door_ && door_->session() && is_postcopy(door_->session()->state()))
         return fail(ErrorKind::Refused, "the guest's memory is still coming in (post-copy)",
                     "wait until query-migrate says completed");
-    if (blocker)
-        return fail(ErrorKind::Refused, *blocker);
+    return {};
+}
+
+Status MigrateControl::migrate(const Json& arguments, const std::vector<std::string>& blockers)
+{
+    if (Status may = may_migrate(); !may)
+        return may;
+    if (Status clear = check_blockers(blockers); !clear)
+        return clear;
     if (Status known = check_migrate_arguments(arguments); !known)
         return known;
     auto address = MigrationAddress::parse(json_string(arguments, "uri"));
@@ -211,8 +228,11 @@ void MigrateControl::probe_link(const Json& arguments, std::function<void(Result
     probe_ = std::make_unique<LinkProbe>(*address, std::move(done));
 }
 
-void MigrateControl::forecast(const Json& arguments, QmpResponder respond)
+void MigrateControl::forecast(const Json& arguments, const std::vector<std::string>& blockers,
+                              QmpResponder respond)
 {
+    if (Status clear = check_blockers(blockers); !clear)
+        return respond(QmpResponse::error(clear.error()));
     auto bandwidth = forecast_bandwidth(arguments);
     if (!bandwidth)
         return respond(QmpResponse::error(bandwidth.error()));
@@ -458,6 +478,36 @@ bool MigrateControl::awaits_guest() const
 bool MigrateControl::is_migrating() const
 {
     return source_ && !is_final(source_->state());
+}
+
+void MigrateControl::ram_changes()
+{
+    end_forecast(QmpResponse::error("the guest's memory was changed: ask again"));
+}
+
+GuestPhase MigrateControl::phase() const
+{
+    if (is_migrating()) {
+        switch (source_->state()) {
+        case SourceState::Connecting:
+        case SourceState::Greeting:
+        case SourceState::Joining:
+        case SourceState::Copying:
+        case SourceState::Switching: return GuestPhase::Moving;
+        default: return GuestPhase::HandedOver;
+        }
+    }
+    if (!door_ || !door_->session() || is_final(door_->session()->state()))
+        return GuestPhase::Free;
+    switch (door_->session()->state()) {
+    case DestinationState::Greeting: return GuestPhase::Free; // nothing is accepted yet
+    case DestinationState::Preparing:
+    case DestinationState::Receiving: return GuestPhase::Moving;
+    // The guest runs here, its memory as it was described must stay.
+    case DestinationState::Postcopy:
+    case DestinationState::PostcopyPaused: return GuestPhase::Moving;
+    default: return GuestPhase::HandedOver;
+    }
 }
 
 bool MigrateControl::serves_pages() const

@@ -6,6 +6,7 @@
 #include "migration/session/link_probe.h"
 #include "migration/session/source.h"
 #include "monitor/qmp_server.h"
+#include "system/command_table.h"
 #include "system/migrate_settings.h"
 #include "vmm/qemu/qemu_machine.h"
 
@@ -46,15 +47,20 @@ public:
     [[nodiscard]] Status open_incoming(const std::string& uri);
     [[nodiscard]] Status allow_incoming(const std::string& uri);
 
+    /// Whether a migration from here may begin, as far as we know without asking QEMU.
+    [[nodiscard]] Status may_migrate() const;
+
     // One for each QMP command.
-    [[nodiscard]] Status migrate(const Json& arguments, const std::optional<std::string>& blocker);
+    /// `blockers`: why the guest cannot be migrated, just asked for.
+    [[nodiscard]] Status migrate(const Json& arguments, const std::vector<std::string>& blockers);
     [[nodiscard]] Status cancel();
     [[nodiscard]] Status proceed(const Json& arguments);
     [[nodiscard]] Status start_postcopy();
     [[nodiscard]] Status set_parameters(const Json& arguments);
     [[nodiscard]] Status set_policy(const Json& arguments);
     /// query-migrate-forecast: answers after a second and a half of watching the guest.
-    void forecast(const Json& arguments, QmpResponder respond);
+    void forecast(const Json& arguments, const std::vector<std::string>& blockers,
+                  QmpResponder respond);
     [[nodiscard]] Status resolve(const Json& arguments);
     [[nodiscard]] Json query() const;
 
@@ -69,14 +75,18 @@ public:
     /// Asks the destination for it; then the finished migration is forgotten. `done`: whether the
     /// guest is ours again.
     void take_back(std::function<void(Status)> done);
-    /// A guest that arrived here paused is about to be run, or moved on: its source is told. Refused
-    /// where the source has taken it back.
+    /// A guest that arrived here paused is about to be run, or moved on: its source is told.
+    /// Refused where the source has taken it back.
     [[nodiscard]] Status claim();
     /// An incoming guest has not come yet: "cont" and "stop" say what it is to do then.
     [[nodiscard]] bool awaits_guest() const;
     /// A destination that failed, but whose source may still call to learn so.
     [[nodiscard]] bool owes_an_answer() const;
 
+    /// Guest RAM comes or goes: a forecast that looks at it ends.
+    void ram_changes();
+    /// What a migration, from here or to here, allows users to do to QEMU; see command_table.h.
+    [[nodiscard]] GuestPhase phase() const;
     /// A migration from here is under way.
     [[nodiscard]] bool is_migrating() const;
     /// An incoming guest is ours, and is being started.

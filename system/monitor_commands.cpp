@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "system/monitor_commands.h"
 
+#include "system/command_table.h"
+
+#include <algorithm>
+#include <sstream>
+
 namespace drover {
 
 namespace {
 
-void answer(QmpResponder& respond, const Status& status)
+void answer(const QmpResponder& respond, const Status& status)
 {
     respond(status ? QmpResponse::ok() : QmpResponse::error(status.error()));
 }
@@ -40,9 +45,11 @@ const std::vector<OwnCommand>& MonitorCommands::own_commands()
     return commands;
 }
 
-MonitorCommands::MonitorCommands(QmpClient& qemu, MigrateControl& control, Callbacks callbacks)
-    : qemu_(qemu), control_(control), callbacks_(std::move(callbacks))
+MonitorCommands::MonitorCommands(QmpClient& qemu, MigrateControl& control, MemoryPlug& memory,
+                                 Callbacks callbacks)
+    : qemu_(qemu), control_(control), memory_(memory), callbacks_(std::move(callbacks))
 {
+    add_memory_commands();
     add_migration_commands();
     add_run_state_commands();
     add_introspection_commands();
@@ -56,8 +63,73 @@ void MonitorCommands::handle(QmpRequest request, QmpResponder respond)
     own->second(request, respond);
 }
 
+/// Before anything that looks at guest RAM as it is now.
+void MonitorCommands::ask_blockers(const QmpResponder& respond,
+                                   std::function<void(const std::vector<std::string>&)> then)
+{
+    callbacks_.blockers([this, respond,
+                         then = std::move(then)](const Result<std::vector<std::string>>& reasons) {
+        if (!reasons)
+            return respond(QmpResponse::error(reasons.error()));
+        if (memory_.is_busy())
+            return respond(QmpResponse::error("the guest's memory is being changed: try again"));
+        then(*reasons);
+    });
+}
+
+void MonitorCommands::add_memory_commands()
+{
+    const auto pass_on = [this](QmpRequest request, QmpResponder respond) {
+        forward(request, std::move(respond));
+    };
+    handlers_["object-add"] = [this, pass_on](QmpRequest& request, QmpResponder& respond) {
+        memory_.add(std::move(request), std::move(respond), pass_on);
+    };
+    handlers_["object-del"] = [this, pass_on](QmpRequest& request, QmpResponder& respond) {
+        memory_.remove(std::move(request), respond, pass_on);
+    };
+}
+
+/// While no migration is under way QEMU's own reasons against one are shown too, and ours with
+/// them: libvirt looks before it begins.
+void MonitorCommands::query_migrate(QmpResponder& respond)
+{
+    if (!control_.may_migrate())
+        return respond(QmpResponse::ok(control_.query()));
+    callbacks_.blockers([this, respond](const Result<std::vector<std::string>>& reasons) {
+        Json info = control_.query();
+        if (reasons && !reasons->empty() && !memory_.is_busy())
+            info["blocked-reasons"] = *reasons;
+        respond(QmpResponse::ok(std::move(info)));
+    });
+}
+
+/// Whatever opens an image may bring Linux AIO or io_uring along, which QEMU tells of nowhere.
+void MonitorCommands::learn_disks(const QmpRequest& request) const
+{
+    const std::string& command = request.command;
+    if (command == "blockdev-add" || command == "blockdev-reopen" || command == "blockdev-create")
+        callbacks_.opening(dump_json(request.arguments));
+    std::string word;
+    if (command == "human-monitor-command") {
+        std::string line = json_string(request.arguments, "command-line");
+        word = first_word(line);
+        std::ranges::replace(line, ' ', ',');
+        callbacks_.opening(line);
+    }
+    // These open images with the flags of one that is open: a name is no sign any more.
+    for (const char* copies :
+         {"drive-mirror", "drive-backup", "transaction", "blockdev-snapshot-sync", "drive_mirror",
+          "drive_backup", "snapshot_blkdev"})
+        if (command == copies || word == copies)
+            callbacks_.copying_flags();
+}
+
 void MonitorCommands::forward(QmpRequest& request, QmpResponder respond)
 {
+    if (Status may = may_pass(request.command, control_.phase()); !may)
+        return respond(QmpResponse::error(may.error()));
+    learn_disks(request);
     Json command{{request.out_of_band ? "exec-oob" : "execute", request.command}};
     if (!request.arguments.empty())
         command["arguments"] = std::move(request.arguments);
@@ -72,7 +144,11 @@ void MonitorCommands::forward(QmpRequest& request, QmpResponder respond)
 void MonitorCommands::add_migration_commands()
 {
     handlers_["migrate"] = [this](QmpRequest& request, QmpResponder& respond) {
-        answer(respond, control_.migrate(request.arguments, callbacks_.blocker()));
+        if (Status may = control_.may_migrate(); !may)
+            return respond(QmpResponse::error(may.error()));
+        ask_blockers(respond, [this, arguments = request.arguments, respond](const auto& reasons) {
+            answer(respond, control_.migrate(arguments, reasons));
+        });
     };
     handlers_["migrate_cancel"] = [this](QmpRequest&, QmpResponder& respond) {
         answer(respond, control_.cancel());
@@ -89,7 +165,7 @@ void MonitorCommands::add_migration_commands()
         answer(respond, control_.resolve(request.arguments));
     };
     handlers_["query-migrate"] = [this](QmpRequest&, QmpResponder& respond) {
-        respond(QmpResponse::ok(control_.query()));
+        query_migrate(respond);
     };
     handlers_["migrate-set-parameters"] = [this](QmpRequest& request, QmpResponder& respond) {
         answer(respond, control_.set_parameters(request.arguments));
@@ -98,7 +174,9 @@ void MonitorCommands::add_migration_commands()
         answer(respond, control_.set_policy(request.arguments));
     };
     handlers_["query-migrate-forecast"] = [this](QmpRequest& request, QmpResponder& respond) {
-        control_.forecast(request.arguments, std::move(respond));
+        ask_blockers(respond, [this, arguments = request.arguments, respond](const auto& reasons) {
+            control_.forecast(arguments, reasons, respond);
+        });
     };
     handlers_["query-migrate-policy"] = [this](QmpRequest&, QmpResponder& respond) {
         respond(QmpResponse::ok(control_.settings().policy()));
@@ -112,14 +190,6 @@ void MonitorCommands::add_migration_commands()
     handlers_["query-migrate-capabilities"] = [this](QmpRequest&, QmpResponder& respond) {
         respond(QmpResponse::ok(control_.settings().capabilities()));
     };
-    for (const char* name : {"blockdev-add", "device_add", "netdev_add", "object-add"})
-        handlers_[name] = [this, name](QmpRequest& request, QmpResponder& respond) {
-            if (control_.is_migrating())
-                return respond(
-                    QmpResponse::error(std::string(name) + " not allowed while migrating"));
-            callbacks_.adding(request.arguments);
-            forward(request, std::move(respond));
-        };
     handlers_["migrate-start-postcopy"] = [this](QmpRequest&, QmpResponder& respond) {
         answer(respond, control_.start_postcopy());
     };
@@ -197,6 +267,10 @@ void MonitorCommands::human_monitor_command(QmpRequest& request, QmpResponder& r
     if (word.starts_with("migrate"))
         return respond(QmpResponse::error("HMP's " + word +
                                           " would go past Drover: use the QMP command instead"));
+    if (Status may = may_pass_hmp(word, control_.phase()); !may)
+        return respond(QmpResponse::error(may.error()));
+    if (word == "object_add" || word == "object_del")
+        return human_object_command(request, respond);
     if (word == "c" || word == "cont" || word == "s" || word == "stop") {
         if (Status allowed = control_.may_change_run_state(); !allowed)
             return respond(QmpResponse::error(allowed.error()));
@@ -211,6 +285,27 @@ void MonitorCommands::human_monitor_command(QmpRequest& request, QmpResponder& r
             return respond(QmpResponse::error(ours.error()));
     }
     forward(request, std::move(respond));
+}
+
+/// HMP tells of success by silence only: memory is to be added by QMP, and what was taken away is
+/// looked for.
+void MonitorCommands::human_object_command(QmpRequest& request, QmpResponder& respond)
+{
+    std::istringstream words(json_string(request.arguments, "command-line"));
+    std::string word;
+    std::string object;
+    words >> word >> object;
+    if (word == "object_add" && object.find("memory-backend-") != std::string::npos)
+        return respond(
+            QmpResponse::error("HMP's object_add would go past Drover, which carries the "
+                               "guest's memory: use the QMP command object-add"));
+    if (word == "object_del" && control_.phase() != GuestPhase::Free)
+        return respond(QmpResponse::error("object_del not allowed while migrating"));
+    forward(request, [this, word, object, respond](const QmpResponse& response) {
+        respond(response);
+        if (word == "object_del")
+            memory_.may_have_gone(object);
+    });
 }
 
 void MonitorCommands::add_introspection_commands()

@@ -4,6 +4,7 @@
 #include "monitor/qmp_client.h"
 #include "monitor/qmp_schema.h"
 #include "monitor/qmp_server.h"
+#include "system/memory_plug.h"
 #include "system/migrate_control.h"
 
 #include <functional>
@@ -20,14 +21,17 @@ public:
     struct Callbacks {
         /// "cont" or "stop" before an incoming guest is here: what it is to do when it comes.
         std::function<void(bool paused)> start_paused;
-        /// Why this guest cannot be migrated at all, if so.
-        std::function<std::optional<std::string>()> blocker;
-        /// A device or back-end is being added: may make a blocker.
-        std::function<void(const Json& arguments)> adding;
+        /// Asks the running QEMU why this guest cannot be migrated.
+        std::function<void(std::function<void(Result<std::vector<std::string>>)>)> blockers;
+        /// An image is being opened with these options.
+        std::function<void(const std::string& options)> opening;
+        /// An image is being opened with another's flags.
+        std::function<void()> copying_flags;
     };
 
     /// `qemu` is the monitor for the users' commands. All must outlive this.
-    MonitorCommands(QmpClient& qemu, MigrateControl& control, Callbacks callbacks);
+    MonitorCommands(QmpClient& qemu, MigrateControl& control, MemoryPlug& memory,
+                    Callbacks callbacks);
 
     void handle(QmpRequest request, QmpResponder respond) override;
 
@@ -41,13 +45,20 @@ private:
     void add_run_state_commands();
     void add_introspection_commands();
     void forward(QmpRequest& request, QmpResponder respond);
+    void add_memory_commands();
+    void ask_blockers(const QmpResponder& respond,
+                      std::function<void(const std::vector<std::string>&)> then);
+    void learn_disks(const QmpRequest& request) const;
+    void query_migrate(QmpResponder& respond);
     void getfd(QmpRequest& request, QmpResponder& respond);
     void human_monitor_command(QmpRequest& request, QmpResponder& respond);
+    void human_object_command(QmpRequest& request, QmpResponder& respond);
     void change_run_state(QmpRequest& request, QmpResponder& respond, bool paused);
     void take_back(QmpRequest& request, QmpResponder respond);
 
     QmpClient& qemu_;
     MigrateControl& control_;
+    MemoryPlug& memory_;
     Callbacks callbacks_;
     std::map<std::string, Handler> handlers_;
 };

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migration/session/compatibility.h"
 
+#include "migration/session/layout_check.h"
+
+#include <algorithm>
+
 namespace drover {
 
 namespace {
@@ -23,7 +27,22 @@ Status check_same(const Json& source, const Json& destination, const char* key, 
                 hint);
 }
 
-/// A CPU feature that the guest sees and the destination lacks crashes it, sooner or later.
+/// Bits of CPUID that do not belong to the CPU model: HTT follows from the topology (and QEMU 10
+/// shows it where 7.2 did not), OSXSAVE and OSPKE from what the guest itself has switched on.
+uint64_t not_compared(const std::string& name)
+{
+    if (name == "CPUID.1.0:EDX")
+        return 1ULL << 28;
+    if (name == "CPUID.1.0:ECX")
+        return 1ULL << 27;
+    if (name == "CPUID.7.0:ECX")
+        return 1ULL << 4;
+    return 0;
+}
+
+/// What the guest sees of its CPU must stay as it is. A feature that it uses and the destination
+/// lacks crashes it, sooner or later; one that appears under it (-cpu host or max on a newer host)
+/// changes what it has computed from CPUID: the size of what XSAVE writes, say.
 Status check_cpu_features(const Json& source, const Json& destination)
 {
     const auto ours = source.find("cpu_features");
@@ -32,15 +51,19 @@ Status check_cpu_features(const Json& source, const Json& destination)
         !theirs->is_object())
         return {};
     for (const auto& [name, value] : ours->items()) {
-        const uint64_t needed = value.is_number_unsigned() ? value.get<uint64_t>() : 0;
-        const uint64_t missing = needed & ~json_u64(*theirs, name.c_str());
-        if (missing == 0)
+        const uint64_t here = json_u64(*ours, name.c_str()) & ~not_compared(name);
+        const uint64_t there = json_u64(*theirs, name.c_str()) & ~not_compared(name);
+        if (here == there)
             continue;
+        const bool lacks = (here & ~there) != 0;
         char bits[32];
-        snprintf(bits, sizeof bits, "0x%llx", static_cast<unsigned long long>(missing));
+        snprintf(bits, sizeof bits, "0x%llx",
+                 static_cast<unsigned long long>(lacks ? here & ~there : there & ~here));
         return fail(ErrorKind::Incompatible,
-                    "the destination's CPU lacks features that the guest uses (" + name +
-                        ", bits " + bits + ")",
+                    std::string(lacks ? "the destination's CPU lacks features that the guest uses"
+                                      : "the destination's CPU has features that the guest has not "
+                                        "seen so far") +
+                        " (" + name + ", bits " + bits + ")",
                     "give both sides the same named -cpu model");
     }
     return {};
@@ -100,30 +123,43 @@ Status check_machines(const Json& source, const Json& destination)
                     "give both sides the same -smp");
     if (Status features = check_cpu_features(source, destination); !features)
         return features;
-    return check_devices(source, destination);
+    if (Status devices = check_devices(source, destination); !devices)
+        return devices;
+    return check_layout(source, destination);
 }
 
 Status check_ram(std::span<const stream::RamBlockInfo> source,
                  std::span<const RamBlock> destination)
 {
-    if (source.size() != destination.size())
-        return fail(ErrorKind::Incompatible,
-                    "the source has " + std::to_string(source.size()) +
-                        " RAM blocks, the destination " + std::to_string(destination.size()),
-                    "give both sides the same -m, -numa and memory back-ends");
-    for (size_t i = 0; i < source.size(); ++i) {
-        if (source[i].name != destination[i].name)
+    // By name: memory may be named on one side's command line, and plugged by QMP on the other.
+    const char* hint = "give both sides the same -m, -numa and memory back-ends; memory that was "
+                       "plugged at the source is to be named on the destination's command line, or "
+                       "plugged there";
+    for (const auto& block : source) {
+        const auto theirs = std::ranges::find(destination, block.name, &RamBlock::name);
+        if (theirs == destination.end())
             return fail(ErrorKind::Incompatible,
-                        "RAM block " + std::to_string(i) + " is '" + source[i].name +
-                            "' at the source and '" + destination[i].name + "' at the destination",
-                        "give both sides the same memory back-ends, in the same order");
-        if (source[i].size != destination[i].size)
+                        "the destination has no RAM block '" + block.name + "' (" +
+                            mebibytes(block.size) + ")",
+                        hint);
+        if (block.size != theirs->size)
             return fail(ErrorKind::Incompatible,
-                        "RAM block '" + source[i].name + "' has " + mebibytes(source[i].size) +
-                            " at the source and " + mebibytes(destination[i].size) +
-                            " at the destination",
+                        "RAM block '" + block.name + "' has " + mebibytes(block.size) +
+                            " at the source and " + mebibytes(theirs->size) + " at the destination",
                         "give both sides the same -m");
     }
+    for (const RamBlock& block : destination)
+        if (std::ranges::find(source, block.name, &stream::RamBlockInfo::name) == source.end())
+            return fail(ErrorKind::Incompatible,
+                        "the destination has a RAM block that the source lacks: '" + block.name +
+                            "' (" + mebibytes(block.size) + ")",
+                        hint);
+    // Pages name blocks by their place in the list.
+    for (size_t i = 0; i < source.size(); ++i)
+        if (source[i].name != destination[i].name)
+            return fail(ErrorKind::Incompatible,
+                        "the two sides have their RAM blocks in different orders",
+                        "use the same release of Drover on both hosts");
     return {};
 }
 

@@ -61,7 +61,7 @@ std::vector<RamBlockInfo> read_ram(JsonFields& hello)
     std::vector<RamBlockInfo> blocks;
     std::set<std::string> names;
     uint64_t total = 0;
-    for (const Json& item : hello.list("ram", 1, max_ram_blocks)) {
+    for (const Json& item : hello.list("ram", 0, max_ram_blocks)) {
         JsonFields fields(item, "hello.ram[" + std::to_string(blocks.size()) + "]");
         blocks.push_back(read_block(fields));
         total += blocks.back().size; // does not overflow: at most 2^12 times 2^52

@@ -5,9 +5,13 @@
 #include "util/fd.h"
 #include "vmm/qemu/default_memory.h"
 
+#include <cerrno>
 #include <cstdlib>
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <string>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 namespace drover::qemu {
@@ -39,6 +43,22 @@ PathKind kind_of(const std::string& path)
     return S_ISDIR(info.st_mode) ? PathKind::Directory : PathKind::Other;
 }
 
+/// Where the file system cannot tell (hugetlbfs), a file that has a size counts as data.
+bool has_data(const std::string& path)
+{
+    const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (!file)
+        return errno != ENOENT; // what cannot be looked at may hold anything
+    return lseek(file.get(), 0, SEEK_DATA) >= 0 || errno != ENXIO;
+}
+
+bool is_hugetlbfs(const std::string& directory)
+{
+    struct statfs info {};
+    return statfs(directory.empty() ? "." : directory.c_str(), &info) == 0 &&
+           info.f_type == HUGETLBFS_MAGIC;
+}
+
 KvmFact ask_kvm()
 {
     const auto speed = kvm::probe_kvm();
@@ -68,6 +88,8 @@ HostFacts HostFacts::of_this_host()
         return text ? std::optional(std::move(*text)) : std::nullopt;
     };
     facts.default_memory = ask_default_memory;
+    facts.holds_data = has_data;
+    facts.has_huge_pages = is_hugetlbfs;
     facts.kvm = ask_kvm;
     return facts;
 }

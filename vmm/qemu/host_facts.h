@@ -29,6 +29,10 @@ struct HostFacts {
     /// Starts this QEMU and asks it (ask_default_memory).
     std::function<std::optional<uint64_t>(const std::string& binary, const std::string& machine)>
         default_memory;
+    /// Whether anything was ever written to the file; a hole or no file at all holds nothing.
+    std::function<bool(const std::string&)> holds_data;
+    /// Whether files in that directory are made of huge pages.
+    std::function<bool(const std::string&)> has_huge_pages;
     /// Runs code under KVM, so it takes up to a second: asked only where KVM is wanted.
     std::function<KvmFact()> kvm;
 

@@ -4,7 +4,6 @@
 #include "migration/policy/policy.h"
 #include "vmm/qemu/accel_plan.h"
 #include "vmm/qemu/binary.h"
-#include "vmm/qemu/blockers.h"
 #include "vmm/qemu/command_line.h"
 #include "vmm/qemu/config_file.h"
 #include "vmm/qemu/default_ports.h"
@@ -191,11 +190,10 @@ Status fill_plan(CommandLine& line, const HostFacts& host, LaunchPlan& plan)
     for (RamFile& file : plan.ram)
         file.argument = line.argument_index(file.argument);
     plan.arguments = line.arguments();
-    plan.blocker = migration_blocker(plan.arguments, host);
-    if (const auto policy = refuses_unstable(line); !plan.blocker && policy) {
-        plan.blocker = policy;
-        plan.notes.push_back("this guest cannot be migrated: " + *policy);
-    }
+    plan.aio.learn(plan.arguments, host);
+    plan.blocker = refuses_unstable(line);
+    if (plan.blocker)
+        plan.notes.push_back("this guest cannot be migrated: " + *plan.blocker);
     return {};
 }
 

@@ -3,6 +3,7 @@
 
 #include "monitor/qmp_server.h"
 #include "util/result.h"
+#include "vmm/qemu/blockers.h"
 #include "vmm/qemu/host_facts.h"
 #include "vmm/qemu/incoming_plan.h"
 #include "vmm/qemu/ram_plan.h"
@@ -29,7 +30,8 @@ struct LaunchPlan {
     std::string pidfile;
     std::string name;                   ///< of the guest; may be empty
     std::string migrate_policy;         ///< the texts of all -migrate-policy, joined by commas
-    std::optional<std::string> blocker; ///< why this guest cannot be migrated, if it cannot
+    AioWords aio;                       ///< what is said of disks; see blockers.h
+    std::optional<std::string> blocker; ///< why it can never be migrated, by its line alone
     std::vector<std::string> notes;     ///< one-line warnings for the user
 };
 

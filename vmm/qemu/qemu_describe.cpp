@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include "vmm/qemu/layout.h"
 #include "vmm/qemu/qemu_machine.h"
 #include "vmm/qemu/qmp_sequence.h"
 
@@ -58,6 +59,7 @@ void QemuMachine::describe(std::function<void(Result<Json>)> done)
     steps.push_back({"query-kvm"});
     steps.push_back({"qom-list", Json{{"path", "/machine/peripheral"}}});
     steps.push_back({"qom-list", Json{{"path", "/machine/peripheral-anon"}}});
+    steps.push_back({"query-memdev"});
     run_sequence(
         qmp_, std::move(steps), [alive = alive_] { return *alive; },
         [this, alive = alive_, done = std::move(done)](Result<std::vector<Json>> answers) mutable {
@@ -65,6 +67,11 @@ void QemuMachine::describe(std::function<void(Result<Json>)> done)
                 return;
             if (!answers)
                 return done(pass(answers));
+            // Every byte of guest RAM has one carrier: QEMU leaves all shared RAM out of its
+            // stream, so what is shared and not Drover's would arrive empty. Said on both sides,
+            // before a page moves: a destination's own would never be filled.
+            if (const auto lost = uncarried_memory((*answers)[5], ram_names()); !lost.empty())
+                return done(fail(ErrorKind::Refused, lost.front()));
             describe_features(describe_from(*answers), std::move(done));
         });
 }
@@ -118,13 +125,29 @@ void QemuMachine::describe_features(Json description, std::function<void(Result<
                          description["cpu_model"] =
                              without_suffix(type->get<std::string>(), "-cpu");
                      qmp_.execute("qom-get", qom_get(cpu.c_str(), "feature-words"),
-                                  [description = std::move(description),
+                                  [this, alive, cpu, description = std::move(description),
                                    done = std::move(done)](const Result<Json>& words) mutable {
+                                      if (!*alive)
+                                          return;
                                       if (words)
                                           description["cpu_features"] = feature_registers(*words);
-                                      done(std::move(description));
+                                      describe_layout(cpu, std::move(description), std::move(done));
                                   });
                  });
+}
+
+/// What QEMU would find different only while it loads the devices.
+void QemuMachine::describe_layout(const std::string& cpu, Json description,
+                                  std::function<void(Result<Json>)> done)
+{
+    ask_layout(qmp_, cpu,
+               [alive = alive_, description = std::move(description),
+                done = std::move(done)](const Json& layout) mutable {
+                   if (!*alive)
+                       return;
+                   description.update(layout);
+                   done(std::move(description));
+               });
 }
 
 } // namespace drover::qemu

@@ -3,13 +3,54 @@
 
 #include "util/log.h"
 #include "vmm/qemu/qmp_sequence.h"
+#include "vmm/qemu/running_facts.h"
 #include "vmm/qemu/tracker/choose.h"
 
+#include <algorithm>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+
 namespace drover::qemu {
+
+namespace {
+
+/// Since Linux 6.4 they belong to QEMU's process, and stand still with it.
+bool vhost_workers_are_threads()
+{
+    utsname kernel{};
+    unsigned major = 0;
+    unsigned minor = 0;
+    return uname(&kernel) == 0 && sscanf(kernel.release, "%u.%u", &major, &minor) == 2 &&
+           (major > 6 || (major == 6 && minor >= 4));
+}
+
+/// The announcements that are about this block's file.
+std::vector<TrackedMapping> take_announced(const RamBlock& block,
+                                           std::vector<TrackedMapping>& announced)
+{
+    std::vector<TrackedMapping> taken;
+    struct stat file {};
+    if (fstat(block.file.get(), &file) < 0)
+        return taken;
+    std::erase_if(announced, [&](TrackedMapping& mapping) {
+        if (mapping.where.device != file.st_dev || mapping.where.inode != file.st_ino)
+            return false;
+        taken.push_back(std::move(mapping));
+        return true;
+    });
+    return taken;
+}
+
+constexpr ptrdiff_t max_announced = 256;
+
+} // namespace
 
 QemuMachine::QemuMachine(QmpClient& qmp, QemuMachineConfig config)
     : qmp_(qmp), config_(std::move(config))
 {
+    // Both sides have it in the order of names, whatever came on the command line and what by
+    // object-add.
+    std::ranges::sort(config_.ram, {}, &RamBlock::name);
 }
 
 QemuMachine::~QemuMachine()
@@ -17,19 +58,64 @@ QemuMachine::~QemuMachine()
     *alive_ = false;
 }
 
-/// Where the library said that guest RAM is; asked for once.
+/// Where the library said that guest RAM is; asked for once, and again after memory was plugged.
 Result<std::span<const BlockMapping>> QemuMachine::mappings()
 {
-    if (mappings_.empty()) {
-        auto received = receive_mappings(config_.tracker_socket.get());
-        if (!received)
-            return pass(received);
-        auto placed = place_blocks(config_.ram, std::move(*received));
-        if (!placed)
-            return pass(placed);
-        mappings_ = std::move(*placed);
+    if (!mappings_.empty())
+        return mappings_;
+    auto received = receive_mappings(config_.tracker_socket.get());
+    if (!received)
+        return pass(received);
+    std::ranges::move(*received, std::back_inserter(announced_));
+    for (const RamBlock& block : config_.ram) {
+        if (placed_.contains(block.name))
+            continue;
+        auto found = place_blocks(std::span(&block, 1), take_announced(block, announced_));
+        if (!found)
+            return pass(found);
+        placed_[block.name] = std::move(found->front());
     }
+    // QEMU may map other files; of what it says we do not keep ever more.
+    if (announced_.size() > max_announced)
+        announced_.erase(announced_.begin(), announced_.end() - max_announced);
+    for (const RamBlock& block : config_.ram)
+        mappings_.push_back(std::move(placed_[block.name]));
+    placed_.clear();
     return mappings_;
+}
+
+void QemuMachine::ram_unplugged(const std::string& id)
+{
+    const auto named = [&](const RamBlock& block) { return block.name == id; };
+    if (std::erase_if(plugged_, named) == 0)
+        unplugged_.insert(id);
+}
+
+bool QemuMachine::has_ram(const std::string& id) const
+{
+    return std::ranges::find(plugged_, id, &RamBlock::name) != plugged_.end() ||
+           (ram_names().contains(id) && !unplugged_.contains(id));
+}
+
+void QemuMachine::settle_ram()
+{
+    if (plugged_.empty() && unplugged_.empty())
+        return;
+    // They look at what is about to change.
+    brake_.reset();
+    no_brake_.reset();
+    page_hold_.reset();
+    tracker_.reset();
+    for (size_t i = 0; i < mappings_.size(); ++i)
+        placed_[config_.ram[i].name] = std::move(mappings_[i]);
+    mappings_.clear();
+    std::erase_if(config_.ram,
+                  [this](const RamBlock& block) { return unplugged_.contains(block.name); });
+    for (const std::string& id : std::exchange(unplugged_, {}))
+        placed_.erase(id);
+    for (RamBlock& block : std::exchange(plugged_, {}))
+        config_.ram.push_back(std::move(block));
+    std::ranges::sort(config_.ram, {}, &RamBlock::name);
 }
 
 Result<DirtyTracker*> QemuMachine::tracker()
@@ -44,6 +130,32 @@ Result<DirtyTracker*> QemuMachine::tracker()
         tracker_ = std::move(*chosen);
     }
     return tracker_.get();
+}
+
+std::set<std::string> QemuMachine::ram_names() const
+{
+    std::set<std::string> names;
+    for (const RamBlock& block : config_.ram)
+        names.insert(block.name);
+    return names;
+}
+
+void QemuMachine::ask_blockers(std::function<void(Result<std::vector<std::string>>)> done)
+{
+    ask_running(qmp_, config_.pid,
+                [this, alive = alive_, done = std::move(done)](Result<RunningFacts> facts) {
+                    if (!*alive)
+                        return;
+                    if (!facts)
+                        return done(pass(facts));
+                    const auto tracked = tracker();
+                    facts->vhost_writes_unseen = tracked && (*tracked)->name() == "soft-dirty" &&
+                                                 !vhost_workers_are_threads();
+                    auto reasons = migration_blockers(*facts, ram_names(), config_.aio);
+                    if (config_.blocker)
+                        reasons.insert(reasons.begin(), *config_.blocker);
+                    done(std::move(reasons));
+                });
 }
 
 Status QemuMachine::can_slow()

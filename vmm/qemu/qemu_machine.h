@@ -4,11 +4,15 @@
 #include "migration/machine.h"
 #include "monitor/qmp_client.h"
 #include "util/loop.h"
+#include "vmm/qemu/blockers.h"
 #include "vmm/qemu/throttle/guest_brake.h"
 #include "vmm/qemu/tracker/placement.h"
 
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
+#include <string>
 #include <sys/types.h>
 
 namespace drover::qemu {
@@ -21,6 +25,8 @@ struct QemuMachineConfig {
     bool start_paused = false; ///< the user's -S: the guest is not to be run after a migration
     std::string version;       ///< QEMU's, such as 7.2.22
     std::string architecture;  ///< such as x86_64
+    AioWords aio;              ///< of the command line
+    std::optional<std::string> blocker; ///< as the command line has it, for good
 };
 
 /// A stock QEMU as a Machine. Its RAM is Drover's shared files; its devices travel in QEMU's own
@@ -36,6 +42,21 @@ public:
     /// The user's capability late-block-activate: the disks of a guest that arrives paused are
     /// taken only when the user runs it, or moves it on.
     void set_activates_late(bool late) { activates_late_ = late; }
+    /// Guest RAM that was plugged by object-add, whose file Drover made: it is carried from now on.
+    /// And what went by object-del. Both wait for settle_ram().
+    void ram_plugged(RamBlock block) { plugged_.push_back(std::move(block)); }
+    void ram_unplugged(const std::string& id);
+    /// Takes them into account. ram(), tracker() and page_hold() are then others: no session that
+    /// is not over, and no forecast, may be using them.
+    void settle_ram();
+    /// Whether it is ours, settled or not.
+    [[nodiscard]] bool has_ram(const std::string& id) const;
+
+    /// What is said of disks while the guest runs is to be learnt here.
+    [[nodiscard]] AioWords& aio_words() { return config_.aio; }
+    /// Asks the running QEMU what stands in the way of a migration from here: ours and its own
+    /// reasons, in words.
+    void ask_blockers(std::function<void(Result<std::vector<std::string>>)> done);
     /// Each event of `qmp`.
     void handle_event(const Json& event);
     /// QEMU has died; `how` ends with its last words. Fails what is under way.
@@ -92,16 +113,23 @@ private:
     void flush_load();
     void confirm_not_run(Error error, const std::function<void(Status)>& done);
 
+    [[nodiscard]] std::set<std::string> ram_names() const;
     [[nodiscard]] Json describe_from(const std::vector<Json>& answers);
+    void describe_layout(const std::string& cpu, Json description,
+                         std::function<void(Result<Json>)> done);
     void describe_features(Json description, std::function<void(Result<Json>)> done);
 
     QmpClient& qmp_;
     QemuMachineConfig config_;
-    std::vector<BlockMapping> mappings_;
-    std::unique_ptr<DirtyTracker> tracker_; ///< looks at mappings_
-    std::unique_ptr<PageHold> page_hold_;   ///< likewise
-    bool wants_still_ = false;              ///< what stand_still() was told
-    bool stands_still_ = false;             ///< it has stopped the guest
+    std::vector<RamBlock> plugged_;              ///< not in config_.ram yet
+    std::set<std::string> unplugged_;            ///< still there
+    std::vector<TrackedMapping> announced_;      ///< by the library; of no block that we know
+    std::map<std::string, BlockMapping> placed_; ///< of blocks, while mappings_ is made anew
+    std::vector<BlockMapping> mappings_;         ///< one for each block, or none: not asked for yet
+    std::unique_ptr<DirtyTracker> tracker_;      ///< looks at mappings_
+    std::unique_ptr<PageHold> page_hold_;        ///< likewise
+    bool wants_still_ = false;                   ///< what stand_still() was told
+    bool stands_still_ = false;                  ///< it has stopped the guest
     bool gives_memory_back_ = false;
     std::vector<pid_t> vcpu_threads_;   ///< as describe() found them
     std::unique_ptr<GuestBrake> brake_; ///< made when it is first asked for

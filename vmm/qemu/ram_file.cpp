@@ -11,6 +11,10 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
 namespace drover::qemu {
 
 namespace {
@@ -22,7 +26,8 @@ std::string what(const RamFile& ram, const std::string& action)
 
 Result<UniqueFd> make_memfd(const RamFile& ram)
 {
-    unsigned flags = MFD_CLOEXEC;
+    // Where vm.memfd_noexec=2 only files that can never be executed may be made.
+    unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL;
     if (ram.memfd_hugetlb) {
         flags |= MFD_HUGETLB;
         if (ram.huge_page_size != 0) {
@@ -33,7 +38,12 @@ Result<UniqueFd> make_memfd(const RamFile& ram)
             flags |= static_cast<unsigned>(std::countr_zero(ram.huge_page_size)) << MFD_HUGE_SHIFT;
         }
     }
-    UniqueFd fd(memfd_create(("drover-ram:" + ram.id).substr(0, 200).c_str(), flags));
+    const std::string name = ("drover-ram:" + ram.id).substr(0, 200);
+    UniqueFd fd(memfd_create(name.c_str(), flags));
+    if (!fd && errno == EINVAL) { // before Linux 6.3
+        flags &= ~MFD_NOEXEC_SEAL;
+        fd = UniqueFd(memfd_create(name.c_str(), flags));
+    }
     if (fd)
         return fd;
     const int error = errno;
@@ -66,6 +76,14 @@ Result<UniqueFd> open_users_file(const RamFile& ram)
     UniqueFd fd(open(ram.path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
     if (!fd)
         return fail_errno(what(ram, "opening " + ram.path), errno);
+    // An incoming guest's RAM is emptied first: it must not be another's. Where the file system
+    // knows no locks there is no telling.
+    struct flock whole {};
+    whole.l_type = F_WRLCK;
+    whole.l_whence = SEEK_SET;
+    if (fcntl(fd.get(), F_OFD_SETLK, &whole) < 0 && (errno == EAGAIN || errno == EACCES))
+        return fail(ErrorKind::Refused, what(ram, ram.path + " is the memory of another guest"),
+                    "give each side of a migration a file of its own, also on one host");
     return fd;
 }
 
@@ -128,7 +146,28 @@ Result<UniqueFd> create_ram_file(const RamFile& ram)
         return file;
     if (auto status = set_size(ram, file->get()); !status)
         return pass(status);
+    // A QEMU that its guest has taken over cannot shrink it under us (SIGBUS), and what exports
+    // guest memory as a DMA buffer (virtio-gpu's blobs) wants to be sure of that too. Files with a
+    // name know no seals.
+    if (ram.path.empty() && ram.directory.empty())
+        (void)fcntl(file->get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
     return file;
+}
+
+Result<RamBlock> create_ram_block(const RamFile& ram)
+{
+    auto file = create_ram_file(ram);
+    if (!file)
+        return pass(file);
+    auto page = backing_page_size(file->get());
+    if (!page)
+        return pass(page);
+    RamBlock block;
+    block.name = ram.id;
+    block.size = (ram.size + ram_page_size - 1) / ram_page_size * ram_page_size;
+    block.backing_page = *page;
+    block.file = std::move(*file);
+    return block;
 }
 
 } // namespace drover::qemu

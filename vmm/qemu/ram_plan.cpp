@@ -13,8 +13,9 @@ namespace {
 constexpr uint64_t default_ram_size = 128ULL << 20; ///< of most machines
 constexpr uint64_t ram_size_granule = 8192;         ///< QEMU rounds -m up to it
 
-/// What a memory back-end is used for, as far as the command line says.
-enum class Use { None, Ram, Device };
+/// What a memory back-end is used for, as far as the command line says. Nothing: it may be plugged
+/// later, or a configuration file names it.
+enum class Use { None, Ram, Nvdimm, Device };
 
 struct Backend {
     size_t word = 0;
@@ -22,7 +23,7 @@ struct Backend {
     std::string type; ///< "ram", "file", "memfd" or "shm"
     Opts opts;
     Use use = Use::None;
-    std::string user; ///< the device, for Use::Device
+    std::string user; ///< the device, for Nvdimm and Device
 };
 
 Result<std::optional<Backend>> read_backend(const Word& word, size_t index)
@@ -74,8 +75,10 @@ Reference reference_of(const Word& word)
     if (word.is("numa"))
         return {id, Use::Ram, {}};
     const std::string driver = opts->get("driver").value_or("");
-    const bool ram = driver == "pc-dimm" || driver.starts_with("virtio-mem-");
-    return {id, ram ? Use::Ram : Use::Device, driver};
+    if (driver == "pc-dimm" || driver.starts_with("virtio-mem-"))
+        return {id, Use::Ram, driver};
+    const bool nvdimm = driver == "nvdimm" || driver.starts_with("virtio-pmem-");
+    return {id, nvdimm ? Use::Nvdimm : Use::Device, driver};
 }
 
 /// Marks what each back-end is for.
@@ -136,6 +139,21 @@ Result<uint64_t> ram_size(const CommandLine& line)
 /// How a back-end's file comes to be; nothing if the back-end has to stay with QEMU as it is.
 using Source = std::optional<RamFile>;
 
+/// RAM that QEMU would map privately from a file. Of a file that holds nothing (libvirt names one
+/// that there is not) only the kind of its memory remains: then Drover's own file is as good, and
+/// can be carried. One that holds something, such as a template of many guests, stays with QEMU.
+std::optional<RamFile> private_source(const std::string& path, const HostFacts& host)
+{
+    if (host.holds_data(path))
+        return std::nullopt;
+    RamFile ram;
+    const size_t slash = path.rfind('/');
+    const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+    if (host.has_huge_pages(directory))
+        ram.directory = directory;
+    return ram;
+}
+
 Result<Source> file_source(const Backend& backend, const HostFacts& host,
                            std::vector<std::string>& notes)
 {
@@ -150,11 +168,14 @@ Result<Source> file_source(const Backend& backend, const HostFacts& host,
         ram.directory = path;
         return Source(ram);
     }
+    const bool whole = backend.opts.get("offset").value_or("0") == "0";
+    if (!*share && !*readonly && kind != PathKind::Other && whole)
+        if (auto own = private_source(path, host))
+            return Source(std::move(*own));
     if (!*share || *readonly) {
         notes.push_back("the memory back-end '" + backend.id + "' maps " + path +
                         (*readonly ? " read-only" : " privately") +
-                        ": QEMU's own stream carries it while the guest is paused"
-                        " (share=on would let Drover carry it)");
+                        ": QEMU's own stream carries it (share=on would let Drover carry it)");
         return Source();
     }
     if (kind == PathKind::Other || backend.opts.get("offset").value_or("0") != "0")
@@ -183,6 +204,19 @@ Result<Source> source_of(const Backend& backend, const HostFacts& host,
         ram.huge_page_size = *huge ? page->value_or(0) : 0;
     }
     return Source(ram);
+}
+
+/// An nvdimm may be a device, or a part of a file, which Drover cannot hold: then there is no
+/// migration, and a guest all the same.
+bool must_stay(const Backend& backend, const HostFacts& host)
+{
+    if (backend.use != Use::Nvdimm && backend.use != Use::None)
+        return backend.use == Use::Device;
+    if (backend.type != "file")
+        return false;
+    const auto readonly = backend.opts.get_bool("readonly", false);
+    return host.path_kind(backend.opts.get("mem-path").value_or("")) == PathKind::Other ||
+           backend.opts.get("offset").value_or("0") != "0" || !readonly || *readonly;
 }
 
 /// Turns the back-end into a shared file whose path is filled in later.
@@ -222,15 +256,15 @@ void note_device_memory(const Backend& backend, std::vector<std::string>& notes)
 {
     const auto share = backend.opts.get_bool("share", backend.type == "memfd");
     if (share && *share)
-        notes.push_back("the memory back-end '" + backend.id + "' of " + backend.user +
-                        " is shared memory: its contents do not migrate, the destination must"
-                        " reach the same");
+        notes.push_back(
+            "the memory back-end '" + backend.id + "' of " + backend.user +
+            " is shared memory that Drover cannot carry: this guest cannot be migrated");
 }
 
 /// The RAM of a machine whose command line names no back-end.
 struct DefaultRam {
     bool wanted = false;
-    std::string directory; ///< of -mem-path
+    std::string directory; ///< for its file; empty: a memfd
 };
 
 /// Takes -mem-path out where there is to be a back-end instead: QEMU refuses both at once.
@@ -246,14 +280,16 @@ DefaultRam read_default_ram(CommandLine& line, const HostFacts& host,
     if (word == nullptr)
         return {true, {}};
     const std::string path = word->text();
-    if (host.path_kind(path) != PathKind::Directory) {
+    const PathKind kind = host.path_kind(path);
+    const auto own = kind == PathKind::Other ? std::nullopt : private_source(path, host);
+    if (kind != PathKind::Directory && !own) {
         notes.push_back("-mem-path " + path +
                         " is a file that QEMU maps privately: QEMU's own stream carries the RAM"
-                        " while the guest is paused (a directory lets Drover carry it)");
+                        " (a directory lets Drover carry it)");
         return {};
     }
     line.remove("mem-path");
-    return {true, path};
+    return {true, kind == PathKind::Directory ? path : own->directory};
 }
 
 Result<RamFile> add_default_backend(CommandLine& line, std::string_view architecture,
@@ -284,10 +320,10 @@ Result<std::vector<RamFile>> plan_ram(CommandLine& line, std::string_view archit
 
     std::vector<RamFile> files;
     for (Backend& backend : *backends) {
-        if (backend.use == Use::Device)
+        if (must_stay(backend, host)) {
             note_device_memory(backend, notes);
-        if (backend.use != Use::Ram)
             continue;
+        }
         auto source = take_backend(backend, host, notes);
         if (!source)
             return pass(source);
@@ -303,6 +339,25 @@ Result<std::vector<RamFile>> plan_ram(CommandLine& line, std::string_view archit
         files.push_back(std::move(*ram));
     }
     return files;
+}
+
+Result<std::optional<PluggedRam>> plan_plugged_ram(const Json& arguments, const HostFacts& host)
+{
+    auto backend = read_backend(Word{"object", dump_json(arguments)}, 0);
+    if (!backend)
+        return pass(backend);
+    if (!*backend || must_stay(**backend, host))
+        return std::optional<PluggedRam>();
+    std::vector<std::string> notes;
+    auto source = take_backend(**backend, host, notes);
+    if (!source)
+        return pass(source);
+    if (!*source)
+        return std::optional<PluggedRam>();
+    auto changed = parse_json((*backend)->opts.text());
+    if (!changed)
+        return pass(changed);
+    return std::optional(PluggedRam{std::move(**source), std::move(*changed)});
 }
 
 } // namespace drover::qemu

@@ -41,6 +41,13 @@ struct FakeHost {
         facts.default_memory = [](const std::string&, const std::string& machine) {
             return machine == "raspi3b" ? std::optional<uint64_t>(1ULL << 30) : std::nullopt;
         };
+        facts.holds_data = [this](const std::string& path) {
+            const auto found = files.find(path);
+            return found != files.end() && !found->second.empty();
+        };
+        facts.has_huge_pages = [](const std::string& directory) {
+            return directory.starts_with("/dev/hugepages");
+        };
         facts.kvm = [this] {
             ++kvm_asked;
             return kvm;

@@ -42,6 +42,31 @@ TEST_F(RamFileTest, MemfdHasTheSizeAndNoMemory)
     EXPECT_EQ(*backing_page_size(file->get()), 4096u);
 }
 
+/// QEMU may have been taken over by its guest; and DMA buffers want to be sure of it.
+TEST_F(RamFileTest, MemfdKeepsItsSize)
+{
+    const auto file = create_ram_file({.id = "pc.ram", .size = 8192});
+    ASSERT_TRUE(file) << file.error().text();
+    EXPECT_NE(ftruncate(file->get(), 4096), 0);
+    EXPECT_NE(ftruncate(file->get(), 1 << 20), 0);
+    EXPECT_EQ(fallocate(file->get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), 0);
+}
+
+/// Both sides of a migration on one host, with the same command line: the destination would empty
+/// the running guest's memory.
+TEST_F(RamFileTest, AUsersFileIsOneGuestsOnly)
+{
+    const RamFile ram{.id = "r", .size = 8192, .path = directory_ / "ram"};
+    {
+        const auto first = create_ram_file(ram);
+        ASSERT_TRUE(first) << first.error().text();
+        const auto second = create_ram_file(ram);
+        ASSERT_FALSE(second);
+        EXPECT_NE(second.error().text().find("another guest"), std::string::npos);
+    }
+    EXPECT_TRUE(create_ram_file(ram)); // the first guest has ended
+}
+
 TEST_F(RamFileTest, SizeIsRoundedUpToPages)
 {
     const auto file = create_ram_file({.id = "r", .size = 4097});

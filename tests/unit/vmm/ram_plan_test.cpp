@@ -21,6 +21,7 @@ Planned plan(std::string_view text, std::string_view architecture = "x86_64")
 {
     FakeHost host;
     host.files["/srv/ram"] = "";
+    host.files["/srv/template"] = "somebody's memory";
     host.paths["/dev/dax0.0"] = PathKind::Other;
     Planned planned{CommandLine::parse(words(text)), {}, {}};
     planned.ram = plan_ram(planned.line, architecture, host.facts(), planned.notes);
@@ -166,19 +167,84 @@ TEST(RamPlan, MemoryDevicesAreRamToo)
     EXPECT_EQ(planned.ram->at(2).id, "pc.ram");
 }
 
-TEST(RamPlan, MemoryOfOtherDevicesIsLeftAlone)
+TEST(RamPlan, WhatMayBePluggedLaterIsTakenToo)
 {
     const auto planned =
         plan("-object memory-backend-file,id=n,size=1M,mem-path=/srv/ram,share=on -device "
              "nvdimm,memdev=n "
-             "-object memory-backend-ram,id=p,size=1M -device nvdimm,memdev=p "
-             "-object memory-backend-ram,id=unused,size=1M");
-    ASSERT_EQ(planned.ram->size(), 1u);
-    EXPECT_EQ(planned.ram->at(0).id, "pc.ram");
-    EXPECT_EQ(planned.line.words()[0].text(),
-              "memory-backend-file,id=n,size=1M,mem-path=/srv/ram,share=on");
-    ASSERT_EQ(planned.notes.size(), 1u);
-    EXPECT_NE(planned.notes[0].find("'n' of nvdimm"), std::string::npos);
+             "-object memory-backend-ram,id=p,size=1M -device virtio-pmem-pci,memdev=p "
+             "-object memory-backend-memfd,id=unused,size=1M");
+    ASSERT_TRUE(planned.ram) << planned.ram.error().text();
+    ASSERT_EQ(planned.ram->size(), 4u);
+    EXPECT_EQ(planned.ram->at(0).path, "/srv/ram"); // an nvdimm's contents stay in its file
+    EXPECT_EQ(planned.ram->at(1).id, "p");
+    EXPECT_EQ(planned.ram->at(2).id, "unused");
+    EXPECT_TRUE(planned.notes.empty());
+}
+
+TEST(RamPlan, MemoryThatCannotBeHeldIsLeftAloneAndNoted)
+{
+    for (const char* text :
+         {"-object memory-backend-file,id=n,size=1M,mem-path=/dev/dax0.0,share=on -device "
+          "nvdimm,memdev=n",
+          "-object memory-backend-file,id=n,size=1M,mem-path=/srv/ram,share=on,readonly=on -device "
+          "nvdimm,memdev=n",
+          "-object memory-backend-file,id=n,size=1M,mem-path=/srv/ram,share=on -device "
+          "ivshmem-plain,memdev=n"}) {
+        const auto planned = plan(text);
+        ASSERT_TRUE(planned.ram) << planned.ram.error().text();
+        ASSERT_EQ(planned.ram->size(), 1u) << text;
+        EXPECT_EQ(planned.ram->at(0).id, "pc.ram");
+        ASSERT_EQ(planned.notes.size(), 1u) << text;
+        EXPECT_NE(planned.notes[0].find("'n' of "), std::string::npos);
+    }
+}
+
+Result<std::optional<PluggedRam>> plugged(const char* arguments)
+{
+    FakeHost host;
+    host.files["/srv/ram"] = "";
+    host.paths["/dev/dax0.0"] = PathKind::Other;
+    return plan_plugged_ram(*parse_json(arguments), host.facts());
+}
+
+TEST(RamPlan, PluggedMemoryBecomesASharedFile)
+{
+    for (const char* type : {"ram", "memfd", "shm"}) {
+        const auto planned = plugged(
+            (R"({"qom-type":"memory-backend-)" + std::string(type) +
+             R"(","id":"m1","size":16777216,"share":false,"policy":"bind","host-nodes":[0]})")
+                .c_str());
+        ASSERT_TRUE(planned) << planned.error().text();
+        ASSERT_TRUE(*planned) << type;
+        EXPECT_EQ((*planned)->ram.id, "m1");
+        EXPECT_EQ((*planned)->ram.size, 16 * mib);
+        const Json& arguments = (*planned)->arguments;
+        EXPECT_EQ(arguments["qom-type"], "memory-backend-file");
+        EXPECT_EQ(arguments["share"], true);
+        EXPECT_EQ(arguments["mem-path"], ram_placeholder);
+        EXPECT_EQ(arguments["host-nodes"], Json::array({0}));
+    }
+    const auto file = plugged(
+        R"({"qom-type":"memory-backend-file","id":"f","size":4096,"share":true,"mem-path":"/srv/ram"})");
+    ASSERT_TRUE(file && *file);
+    EXPECT_EQ((*file)->ram.path, "/srv/ram");
+}
+
+TEST(RamPlan, PluggedThingsThatAreNoMemoryOfOursAreLeftAlone)
+{
+    for (
+        const char* arguments :
+        {R"({"qom-type":"iothread","id":"t"})", R"({"id":"t"})", R"({})", R"({"qom-type":7})",
+         R"({"qom-type":"memory-backend-epc","id":"e","size":4096})",
+         R"({"qom-type":"memory-backend-file","id":"f","size":4096,"share":true,"mem-path":"/dev/dax0.0"})"}) {
+        const auto planned = plugged(arguments);
+        ASSERT_TRUE(planned) << planned.error().text();
+        EXPECT_FALSE(*planned) << arguments;
+    }
+    const auto sizeless = plugged(R"({"qom-type":"memory-backend-ram","id":"m"})");
+    ASSERT_FALSE(sizeless);
+    EXPECT_NE(sizeless.error().text().find("has no size"), std::string::npos);
 }
 
 TEST(RamPlan, MemPathDirectoryHoldsTheDefault)
@@ -195,15 +261,30 @@ TEST(RamPlan, MemPathDirectoryHoldsTheDefault)
 
 TEST(RamPlan, PrivateFilesStayWithQemuAndAreNoted)
 {
-    for (const char* text :
-         {"-mem-path /srv/ram", "-object memory-backend-file,id=r,size=128M,mem-path=/srv/ram "
-                                "-M memory-backend=r"}) {
+    for (const char* text : {"-mem-path /srv/template",
+                             "-object memory-backend-file,id=r,size=128M,mem-path=/srv/template "
+                             "-M memory-backend=r"}) {
         const auto planned = plan(text);
         ASSERT_TRUE(planned.ram) << text;
         EXPECT_TRUE(planned.ram->empty()) << text;
         EXPECT_EQ(planned.line.arguments(), words(text));
         EXPECT_EQ(planned.notes.size(), 1u) << text;
     }
+}
+
+TEST(RamPlan, PrivateFilesThatHoldNothingAreTaken)
+{
+    for (const char* path : {"/srv/ram", "/srv/none", "/dev/hugepages/vm/none"})
+        for (const char* text : {"-mem-path ", "-M memory-backend=r -object "
+                                               "memory-backend-file,id=r,size=128M,mem-path="}) {
+            const auto planned = plan(text + std::string(path));
+            ASSERT_TRUE(planned.ram) << text;
+            ASSERT_EQ(planned.ram->size(), 1u) << text << path;
+            EXPECT_EQ(planned.ram->at(0).path, "");
+            EXPECT_EQ(planned.ram->at(0).directory,
+                      std::string(path).starts_with("/dev/huge") ? "/dev/hugepages/vm/" : "");
+            EXPECT_TRUE(planned.notes.empty());
+        }
 }
 
 TEST(RamPlan, RefusesInWords)

@@ -104,7 +104,10 @@ bool is_guest_ram(int fd, MappingMessage& message)
     for (size_t i = 0; i < g_file_count; ++i)
         if (g_files[i].device == file.st_dev && g_files[i].inode == file.st_ino)
             return true;
-    return false;
+    // Memory that is plugged later: which file it is nobody could tell us. Drover knows its own.
+    const bool ram_is_there =
+        g_file_count == 0 || g_range_count.load(std::memory_order_acquire) > 0;
+    return ram_is_there && S_ISREG(file.st_mode);
 }
 
 /// A userfaultfd that watches the mapping, or -1 with errno.
