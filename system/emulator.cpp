@@ -205,6 +205,7 @@ void Emulator::build(Json greeting)
                      std::to_string(json_u64(version, "micro"));
     config.architecture = plan_.architecture;
     machine_ = std::make_unique<qemu::QemuMachine>(*engine_qmp_, std::move(config));
+    warn_if_untracked();
     control_ = std::make_unique<MigrateControl>(
         *machine_, wish_, std::move(inherited_),
         MigrateControl::Callbacks{
@@ -233,6 +234,16 @@ void Emulator::build(Json greeting)
                 },
         });
     server_ = std::make_unique<QmpServer>(std::move(greeting), *commands_);
+}
+
+/// Better said now than by the first migration, when it is needed.
+void Emulator::warn_if_untracked()
+{
+    if (blocker_ || machine_->ram().empty())
+        return;
+    if (auto tracker = machine_->tracker(); !tracker)
+        log::warning("this guest could not be migrated away from here as it is now: " +
+                     tracker.error().text());
 }
 
 void Emulator::learn_settings(std::function<void()> then)

@@ -4,6 +4,7 @@
 #include "migration/policy/policy.h"
 #include "migration/ram/dirty_tracker.h"
 #include "migration/ram/ram_block.h"
+#include "migration/ram/sent_hashes.h"
 #include "migration/session/missing_pages.h"
 #include "migration/session/page_batch.h"
 #include "migration/session/ram_stripe.h"
@@ -114,6 +115,9 @@ private:
     [[nodiscard]] PageBitmap new_holes(const Stripe& stripe);
     [[nodiscard]] Status prepare(const Job& job);
     [[nodiscard]] Status find_data();
+    [[nodiscard]] Status compare_coarse_blocks();
+    [[nodiscard]] Status drop_unchanged();
+    [[nodiscard]] Status drop_unchanged(size_t index, uint64_t first, uint64_t end);
     [[nodiscard]] std::optional<Job> next_job(uint64_t& done, size_t index);
     void finish(const Job& job, Status status);
     [[nodiscard]] RoundStats measure(const Job& job) const;
@@ -132,6 +136,7 @@ private:
     // Disjoint ranges are used by the workers at once; whole ones only while all but one wait.
     std::vector<PageBitmap> pending_; ///< to be sent
     std::vector<PageBitmap> present_; ///< not zero at the destination
+    std::optional<SentHashes> sent_;  ///< where the tracker is coarse
     SendProgress progress_;
     std::atomic<bool> hurry_{false};
     std::vector<Worker> workers_;

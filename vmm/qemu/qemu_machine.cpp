@@ -34,6 +34,8 @@ Result<std::span<const BlockMapping>> QemuMachine::mappings()
 
 Result<DirtyTracker*> QemuMachine::tracker()
 {
+    if (died_) // its number may be another process's by now
+        return std::unexpected(*died_);
     if (!tracker_) {
         auto blocks = mappings();
         if (!blocks)
@@ -43,6 +45,9 @@ Result<DirtyTracker*> QemuMachine::tracker()
             return pass(chosen);
         tracker_ = std::move(*chosen);
     }
+    // Devices come and go: each time anew.
+    if (Status can = tracker_->can_start(); !can)
+        return pass(can);
     return tracker_.get();
 }
 
