@@ -198,6 +198,7 @@ void Emulator::build(Json greeting)
     config.aio = plan_.aio;
     config.blocker = plan_.blocker;
     machine_ = std::make_unique<qemu::QemuMachine>(*engine_qmp_, std::move(config));
+    warn_if_untracked();
     control_ = std::make_unique<MigrateControl>(
         *machine_, wish_, std::move(inherited_),
         MigrateControl::Callbacks{
@@ -229,6 +230,16 @@ void Emulator::build(Json greeting)
             .copying_flags = [this] { machine_->aio_words().pin(); },
         });
     server_ = std::make_unique<QmpServer>(std::move(greeting), *commands_);
+}
+
+/// Better said now than by the first migration, when it is needed.
+void Emulator::warn_if_untracked()
+{
+    if (blocker_ || machine_->ram().empty())
+        return;
+    if (auto tracker = machine_->tracker(); !tracker)
+        log::warning("this guest could not be migrated away from here as it is now: " +
+                     tracker.error().text());
 }
 
 void Emulator::learn_settings(std::function<void()> then)

@@ -48,6 +48,7 @@ private:
     void engine_monitor_ready(Result<Json> greeting);
     void user_monitor_ready(Result<Json> greeting);
     void build(Json greeting);
+    void warn_if_untracked();
     void learn_settings(std::function<void()> then);
     void open_monitors();
     void run_guest();

@@ -11,7 +11,11 @@ namespace drover {
 
 /// Answers "which pages were written since I last asked?" for the RAM blocks of one guest.
 ///
-/// A tracker never misses a write. It may report a page that was not written, or that is a hole.
+/// The rule: a tracker calls clean only what it saw present and clean. What it could not see (a
+/// page that the kernel has swapped out or taken out of the page tables for a moment, and with it
+/// the mark of a write) counts as written, unless it is a hole and so never held anything. So a
+/// tracker never misses a write; it may report a page that was not written, or that is a hole.
+///
 /// start(), collect_all() and stop() are called by one thread at a time; collect() may be called by
 /// several threads at once for ranges that are apart.
 class DirtyTracker {
@@ -20,8 +24,16 @@ public:
 
     [[nodiscard]] virtual std::string_view name() const = 0;
 
+    /// Whether start() would work for this guest as it is now; the error says what stands against
+    /// it, and what to do.
+    [[nodiscard]] virtual Status can_start() const { return {}; }
+
     /// From its return on every write is seen; what was written before is not reported.
     [[nodiscard]] virtual Status start() = 0;
+
+    /// Whether many pages of the block are reported that were not written (they share a huge page
+    /// with one that was, or were out of sight): then it pays to compare them with what was sent.
+    [[nodiscard]] virtual bool is_coarse(size_t /*block*/) const { return false; }
 
     /// Whether collect() works. Where it does, a page can be asked for just before it is sent, so
     /// that what was written between the round's start and that moment is not sent twice.

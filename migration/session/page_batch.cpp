@@ -61,6 +61,9 @@ void PageBatch::classify(uint64_t first, uint64_t count, PageBitmap& present)
             }
             continue;
         }
+        if (sent_ && sent_->keeps(table_.block) && sent_->note(table_.block, page, from) &&
+            present.test(page))
+            continue; // written perhaps, but the destination has just this
         std::byte* to = data_.get() + pages_ * ram_page_size;
         if (to != from)
             memcpy(to, from, ram_page_size);

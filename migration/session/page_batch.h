@@ -3,6 +3,7 @@
 
 #include "migration/ram/page_bitmap.h"
 #include "migration/ram/ram_block.h"
+#include "migration/ram/sent_hashes.h"
 #include "migration/stream/frame_io.h"
 #include "migration/transport/rate_limit.h"
 
@@ -29,6 +30,10 @@ public:
 
     void begin_round(uint32_t round, bool unlimited);
 
+    /// Of the blocks that it keeps hashes for, only pages that differ are sent from now on. It must
+    /// outlive the batch.
+    void compare_with(SentHashes& sent) { sent_ = &sent; }
+
     /// Adds [first, first + count) of `block`. Zero pages that the destination does not have
     /// (`present` says what it has) cost nothing; `present` is brought up to date.
     [[nodiscard]] Status add(size_t index, const RamBlock& block, PageBitmap& present,
@@ -52,6 +57,7 @@ private:
     stream::FrameWriter& writer_;
     RateLimit& limit_;
     SendProgress& progress_;
+    SentHashes* sent_ = nullptr;
     stream::PagesTable table_;
     stream::Bytes head_;
     std::unique_ptr<std::byte[]> data_;

@@ -31,6 +31,9 @@ void PageServer::set_pending(std::vector<PageBitmap> pending)
 {
     pending_ = std::move(pending);
     left_ = count_pages(pending_);
+    unreadable_.clear();
+    for (const PageBitmap& block : pending_)
+        unreadable_.emplace_back(block.size());
 }
 
 void PageServer::attach(stream::FrameConnection& connection)
@@ -67,6 +70,11 @@ Status PageServer::request(const stream::PageRequest& request)
         return fail(ErrorKind::Protocol, "the destination asked for pages that do not exist");
     ++counters_.requests;
     const uint64_t end = request.first_page + request.count;
+    PageBitmap& unreadable = unreadable_[request.block];
+    for (uint64_t page = unreadable.next_set(request.first_page, end); page < end;
+         page = unreadable.next_set(page + 1, end))
+        pending_[request.block].set(page);
+    unreadable.clear_range(request.first_page, request.count);
     for (uint64_t page = request.first_page; page < end;)
         page = send(request.block, page, end);
     next_block_ = request.block;
@@ -114,7 +122,7 @@ bool PageServer::find_next()
 void PageServer::push()
 {
     push_timer_.reset();
-    while (connection_ && pushing_ && left_ > 0 && !broken_ && sent_ - placed_ < window_) {
+    while (connection_ && pushing_ && left_ > 0 && sent_ - placed_ < window_) {
         if (const Duration wait = bucket_.wait_time(Clock::now()); wait > Duration::zero()) {
             const auto whole = std::chrono::ceil<std::chrono::milliseconds>(wait);
             push_timer_ = loop::after(whole, [this] { push(); });
@@ -130,6 +138,17 @@ void PageServer::push()
     }
 }
 
+/// One page that cannot be read (a swap device that fails) is no reason to keep the others from the
+/// guest: only who touches it waits, and it is tried again whenever it is asked for.
+void PageServer::put_aside(size_t block, uint64_t page, const Error& why)
+{
+    log::error("a page of the guest's memory cannot be read, and the guest waits where it needs "
+               "it: " +
+               why.text());
+    pending_[block].clear(page);
+    unreadable_[block].set(page);
+}
+
 uint64_t PageServer::send(size_t block, uint64_t first, uint64_t end)
 {
     PageBitmap& pending = pending_[block];
@@ -139,9 +158,9 @@ uint64_t PageServer::send(size_t block, uint64_t first, uint64_t end)
     uint64_t at = pending.next_set(first, end);
     for (size_t count = 0; at < end && count < frame_pages; ++count) {
         if (Status read = read_ram(ram_[block], at * ram_page_size, page); !read) {
-            broken_ = true;
-            log::error("the guest's memory cannot be read: " + read.error().text());
-            return end;
+            put_aside(block, at, read.error());
+            at = pending.next_set(at + 1, end);
+            continue;
         }
         const bool zero = is_zero_page(page.data());
         const auto encoding = zero ? stream::PageEncoding::Zero : stream::PageEncoding::Raw;

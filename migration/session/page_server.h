@@ -58,6 +58,7 @@ private:
     [[nodiscard]] bool find_next();
     /// Sends the pending ones of [first, end), at most one frame; returns where it stopped.
     uint64_t send(size_t block, uint64_t first, uint64_t end);
+    void put_aside(size_t block, uint64_t page, const Error& why);
     void adapt_window();
 
     std::span<const RamBlock> ram_;
@@ -66,7 +67,7 @@ private:
     Counters counters_;
     stream::FrameConnection* connection_ = nullptr;
     bool pushing_ = false;
-    bool broken_ = false; ///< RAM could not be read
+    std::vector<PageBitmap> unreadable_; ///< left, but not pending: tried when asked for again
     TokenBucket bucket_;
     loop::Source push_timer_;
     size_t next_block_ = 0;

@@ -4,6 +4,7 @@
 #include "util/loop.h"
 
 #include <algorithm>
+#include <array>
 
 namespace drover {
 
@@ -139,6 +140,8 @@ Status RamSender::prepare(const Job& job)
         // seen by both, never by neither.
         if (Status status = tracker_.start(); !status)
             return status;
+        if (Status status = compare_coarse_blocks(); !status)
+            return status;
         return find_data();
     }
     if (!job.count_only && options_.compare_holes)
@@ -147,8 +150,59 @@ Status RamSender::prepare(const Job& job)
     // In the pause nobody waits for one thread's scan of all RAM: each stripe's turn collects it.
     const bool collects = job.kind != Round::Live && !tracker_.collects_ranges();
     if (job.count_only || collects)
-        return tracker_.collect_all(pending_);
-    return {}; // the count before has collected
+        if (Status status = tracker_.collect_all(pending_); !status)
+            return status;
+    return job.count_only ? drop_unchanged() : Status(); // else a page is compared when it is sent
+}
+
+Status RamSender::compare_coarse_blocks()
+{
+    for (size_t i = 0; i < ram_.size(); ++i) {
+        if (!tracker_.is_coarse(i))
+            continue;
+        if (!sent_) {
+            auto hashes = SentHashes::create();
+            if (!hashes)
+                return pass(hashes);
+            sent_ = std::move(*hashes);
+            for (Worker& worker : workers_)
+                worker.batch->compare_with(*sent_);
+        }
+        if (Status kept = sent_->keep_for(i, ram_[i].pages()); !kept)
+            return kept;
+    }
+    return {};
+}
+
+/// Of what a coarse tracker reports only what differs is left to send; the policy reckons with it.
+Status RamSender::drop_unchanged()
+{
+    for (size_t i = 0; sent_ && i < ram_.size(); ++i) {
+        if (!sent_->keeps(i))
+            continue;
+        const PageBitmap& pending = pending_[i];
+        const uint64_t size = pending.size();
+        for (uint64_t page = pending.next_set(0, size), end; page < size;
+             page = pending.next_set(end, size)) {
+            end = std::min(pending.next_clear(page, size), page + budgeted_pages);
+            if (Status dropped = drop_unchanged(i, page, end); !dropped)
+                return dropped;
+        }
+    }
+    return {};
+}
+
+Status RamSender::drop_unchanged(size_t index, uint64_t first, uint64_t end)
+{
+    std::array<std::byte, budgeted_pages * ram_page_size> pages;
+    const std::span<std::byte> into(pages.data(), (end - first) * ram_page_size);
+    if (Status read = read_ram(ram_[index], first * ram_page_size, into); !read)
+        return read;
+    const std::byte* data = pages.data();
+    for (uint64_t page = first; page < end; ++page, data += ram_page_size)
+        if (present_[index].test(page) ? sent_->is_same(index, page, data) : is_zero_page(data))
+            pending_[index].clear(page);
+    return {};
 }
 
 Status RamSender::find_data()

@@ -5,6 +5,7 @@
 #include "migration/ram/dirty_tracker.h"
 #include "migration/ram/hole_finder.h"
 #include "migration/ram/ram_block.h"
+#include "migration/ram/sent_hashes.h"
 #include "migration/session/missing_pages.h"
 #include "migration/session/page_batch.h"
 #include "migration/session/ram_stripe.h"
@@ -119,6 +120,9 @@ private:
     [[nodiscard]] Status look_for_changes();
     [[nodiscard]] Status prepare(const Job& job);
     [[nodiscard]] Status find_data();
+    [[nodiscard]] Status compare_coarse_blocks();
+    [[nodiscard]] Status drop_unchanged();
+    [[nodiscard]] Status drop_unchanged(size_t index, uint64_t first, uint64_t end);
     [[nodiscard]] std::optional<Job> next_job(uint64_t& done, size_t index);
     void finish(const Job& job, Status status);
     [[nodiscard]] RoundStats measure(const Job& job) const;
@@ -140,6 +144,7 @@ private:
     std::vector<PageBitmap> written_; ///< found by collect_stripe()
     HoleFinder holes_;
     std::vector<char> changed_holes_; ///< by block: look for holes in this round
+    std::optional<SentHashes> sent_;  ///< where the tracker is coarse
     SendProgress progress_;
     std::atomic<bool> hurry_{false};
     std::vector<Worker> workers_;

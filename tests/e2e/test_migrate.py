@@ -45,6 +45,21 @@ def test_ram_is_equal_at_the_switchover(case, machine, tracker):
 
 
 @test()
+def test_emulator_behind_a_wrapper(case):
+    """As NixOS and many a site have it: a script that runs something else first, and then QEMU."""
+    if not paths.is_drover(case.emulator):
+        raise Skip("it is Drover that has to find its way through")
+    wrapper = case.scratch / "qemu-wrapper"
+    wrapper.write_text(f'#!/bin/sh\n/bin/true\nexec {paths.OTHER_QEMU or paths.QEMU} "$@"\n')
+    wrapper.chmod(0o755)
+    options = SMALL.but(qemu=str(wrapper))
+    source, destination = case.guest(options), case.destination(options)
+    assert "could not be migrated" not in source.stderr(), source.stderr()
+    case.migrate(source, destination)
+    case.healthy(destination)
+
+
+@test()
 def test_idle_guest(case):
     options = SMALL.but(pattern="idle")
     source = case.guest(options)

@@ -120,6 +120,8 @@ void QemuMachine::settle_ram()
 
 Result<DirtyTracker*> QemuMachine::tracker()
 {
+    if (died_) // its number may be another process's by now
+        return std::unexpected(*died_);
     if (!tracker_) {
         auto blocks = mappings();
         if (!blocks)
@@ -129,6 +131,9 @@ Result<DirtyTracker*> QemuMachine::tracker()
             return pass(chosen);
         tracker_ = std::move(*chosen);
     }
+    // Devices come and go: each time anew.
+    if (Status can = tracker_->can_start(); !can)
+        return pass(can);
     return tracker_.get();
 }
 

@@ -58,15 +58,20 @@ MEMORY_OF = {1: 640, 2: 1200}  # MiB: host 1 is to run out of it
 SWAP_BYTES = 512 << 20
 
 
+def swap_disk(file: Path) -> list[str]:
+    """The host's /dev/vda, empty."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(file, "wb") as disk:
+        disk.truncate(SWAP_BYTES)
+    return ["-drive", f"file={file},if=none,id=swap,format=raw,cache=unsafe",
+            "-device", "virtio-blk-pci,drive=swap"]
+
+
 def cluster_command(number: int, directory: Path, sink: int, test_filter: str, repeat: int,
                     words: str = "") -> list[str]:
     """Host `number` of two. They see each other by datagrams over UNIX sockets, which need no order of
     starting; what their guests send goes out by another link, to this machine's UDP port `sink`."""
-    swap = directory / f"swap{number}"
-    with open(swap, "wb") as file:
-        file.truncate(SWAP_BYTES)
-    devices = ["-drive", f"file={swap},if=none,id=swap,format=raw,cache=unsafe",
-               "-device", "virtio-blk-pci,drive=swap"]
+    devices = swap_disk(directory / f"swap{number}")
     here, there = directory / f"moves{number}", directory / f"moves{3 - number}"
     links = {"moves": f"dgram,local.type=unix,local.path={here},remote.type=unix,remote.path={there}",
              "guests": f"user,net=10.80.0.0/16,host={SINK},restrict=off"}
@@ -158,8 +163,9 @@ class Lab:
                 second.end()
 
     def run_host(self) -> tuple[int, int, int]:
+        swap = swap_disk(paths.BUILD / "lab" / f"swap-{self._kernel.suite}")
         return self._watch(host_command(self._kernel, self._options.filter, self._options.repeat,
-                                        words=self.words()))
+                                        words=self.words(), devices=tuple(swap)))
 
     def _watch(self, command: list[str], companion: EmulatedHost | None = None) -> tuple[int, int, int]:
         """Shows the results as they come. Without its companion a host is of no use."""

@@ -134,6 +134,29 @@ TEST_F(RamSenderTest, OneWriteInTheFirstRoundMakesNoPageHot)
     EXPECT_EQ(round(1, Round::Live, true).size(), 6U);
 }
 
+TEST_F(RamSenderTest, WhatACoarseTrackerReportsIsSentWhereItDiffers)
+{
+    ram_.coarse = true;
+    EXPECT_EQ(round(1, Round::Live).size(), 3U);
+    // A huge page: one byte written, and all of it is reported.
+    auto write_huge = [&](uint64_t seed) {
+        for (uint64_t page = 0; page < stripe_pages; ++page)
+            ram_.touch(0, first_of(1) + page);
+        ram_.write(0, first_of(1) + 7, seed);
+    };
+    write_huge(20);
+    EXPECT_EQ(count(), 1U) << "the policy reckons with what differs";
+    EXPECT_EQ(round(2, Round::Live), Pages{first_of(1) + 7});
+    write_huge(21);
+    EXPECT_EQ(round(3, Round::Switching), Pages{first_of(1) + 7});
+    // There and back between two looks, by way of nothing.
+    ram_.write_zeros(0, first_of(1) + 7);
+    EXPECT_EQ(count(), 1U);
+    EXPECT_EQ(round(4, Round::Live), Pages{first_of(1) + 7});
+    ram_.write(0, first_of(1) + 7, 21);
+    EXPECT_EQ(round(5, Round::Last), Pages{first_of(1) + 7});
+}
+
 TEST_F(RamSenderTest, CountTellsAllThatIsLeftAndSendsNothing)
 {
     (void)round(1, Round::Live);

@@ -64,6 +64,12 @@ bool FakeRam::write_zeros(size_t block, uint64_t page)
     return put(block, page, std::vector<std::byte>(ram_page_size));
 }
 
+void FakeRam::touch(size_t block, uint64_t page)
+{
+    std::lock_guard lock(mutex_);
+    dirty_[block].set(page);
+}
+
 bool FakeRam::give_back(size_t block, uint64_t page, uint64_t count)
 {
     std::lock_guard lock(mutex_);

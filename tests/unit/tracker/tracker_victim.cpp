@@ -13,6 +13,7 @@
 #include <functional>
 #include <mutex>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
@@ -162,6 +163,28 @@ bool obey_as_team(const char* line, char* memory, uint64_t pages)
     return true;
 }
 
+int g_end_of_wait = -1;
+
+/// A thread that no signal stops until it is told so: it waits for a child of vfork().
+bool wait_in_kernel()
+{
+    int begun[2];
+    int over[2];
+    if (pipe(begun) < 0 || pipe(over) < 0)
+        return false;
+    g_end_of_wait = over[1];
+    const int tell = begun[1];
+    const int told = over[0];
+    std::thread([tell, told] {
+        if (vfork() == 0) {
+            char byte;
+            _exit(write(tell, "x", 1) == 1 && read(told, &byte, 1) == 1 ? 0 : 1);
+        }
+    }).detach();
+    char byte;
+    return read(begun[0], &byte, 1) == 1;
+}
+
 bool obey(const char* line, char* memory, uint64_t pages)
 {
     unsigned long long a = 0, b = 0;
@@ -176,6 +199,15 @@ bool obey(const char* line, char* memory, uint64_t pages)
         std::thread other(scribble, memory, pages, a, 1);
         scribble(memory, pages, a, 0);
         other.join();
+    } else if (strcmp(line, "advise-huge\n") == 0) {
+        return madvise(memory, pages * page_size, MADV_HUGEPAGE) == 0;
+    } else if (strcmp(line, "wait-in-kernel\n") == 0) {
+        return wait_in_kernel();
+    } else if (strcmp(line, "wait-no-more\n") == 0) {
+        return write(g_end_of_wait, "x", 1) == 1;
+    } else if (strcmp(line, "variables\n") == 0) {
+        return !getenv("LD_PRELOAD") && !getenv("DROVER_TRACKER_SOCKET") &&
+               !getenv("DROVER_TRACKER_FILES");
     } else if (sscanf(line, "direct %llu %llu %255s", &a, &b, path) == 3) {
         return read_direct(path, memory + a * page_size, b);
     } else {
@@ -190,7 +222,10 @@ int main(int, char** arguments)
 {
     const int fd = atoi(arguments[1]);
     const uint64_t pages = strtoull(arguments[2], nullptr, 10);
-    void* map = mmap(nullptr, pages * page_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    struct stat file {};
+    fstat(fd, &file); // whole huge pages, as QEMU does it
+    void* map =
+        mmap(nullptr, static_cast<size_t>(file.st_size), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (map == MAP_FAILED)
         return 1;
     puts("ok");

@@ -36,11 +36,14 @@ constexpr int socket_fd = 11;
 
 } // namespace
 
-Victim::Victim(uint64_t pages)
+Victim::Victim(uint64_t pages, VictimOptions options)
 {
-    block_ = {"victim", pages * ram_page_size, ram_page_size,
-              UniqueFd(memfd_create("victim", MFD_CLOEXEC))};
-    EXPECT_EQ(ftruncate(block_.file.get(), static_cast<off_t>(block_.size)), 0);
+    const uint64_t backing = options.hugetlb ? 2 << 20 : ram_page_size;
+    block_ = {"victim", pages * ram_page_size, backing,
+              UniqueFd(memfd_create("victim",
+                                    options.hugetlb ? MFD_HUGETLB | MFD_CLOEXEC : MFD_CLOEXEC))};
+    const uint64_t file_size = (block_.size + backing - 1) / backing * backing;
+    EXPECT_EQ(ftruncate(block_.file.get(), static_cast<off_t>(file_size)), 0);
     struct stat file {};
     EXPECT_EQ(fstat(block_.file.get(), &file), 0);
     char id[64];
@@ -59,14 +62,19 @@ Victim::Victim(uint64_t pages)
     posix_spawn_file_actions_adddup2(&actions, out.write.get(), STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&actions, block_.file.get(), ram_fd);
     posix_spawn_file_actions_adddup2(&actions, theirs.get(), socket_fd);
-    std::string program = TRACKER_VICTIM;
-    std::string arguments[] = {program, std::to_string(ram_fd), std::to_string(pages)};
-    char* argv[] = {arguments[0].data(), arguments[1].data(), arguments[2].data(), nullptr};
+    std::vector<std::string> arguments{TRACKER_VICTIM, std::to_string(ram_fd),
+                                       std::to_string(pages)};
+    if (options.wrapped)
+        arguments.insert(arguments.begin(), {"/bin/sh", "-c", "/bin/true; exec \"$0\" \"$@\""});
+    std::vector<char*> argv;
+    for (std::string& argument : arguments)
+        argv.push_back(argument.data());
+    argv.push_back(nullptr);
     std::string environment[] = {std::string("LD_PRELOAD=") + TRACKER_LIBRARY, id,
                                  std::string(tracker_socket_variable) + "=" +
                                      std::to_string(socket_fd)};
     char* envp[] = {environment[0].data(), environment[1].data(), environment[2].data(), nullptr};
-    EXPECT_EQ(posix_spawn(&pid_, program.c_str(), &actions, nullptr, argv, envp), 0);
+    EXPECT_EQ(posix_spawn(&pid_, argv[0], &actions, nullptr, argv.data(), envp), 0);
     posix_spawn_file_actions_destroy(&actions);
     to_ = std::move(in.write);
     from_ = std::move(out.read);

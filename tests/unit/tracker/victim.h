@@ -10,10 +10,15 @@
 
 namespace drover::testing {
 
+struct VictimOptions {
+    bool hugetlb = false; ///< its memory is in huge pages of 2 MiB
+    bool wrapped = false; ///< started by a shell, which runs another program first
+};
+
 /// A child process with memory that it writes when told, under the preloaded tracker library.
 class Victim {
 public:
-    explicit Victim(uint64_t pages);
+    explicit Victim(uint64_t pages, VictimOptions options = {});
     ~Victim();
     Victim(const Victim&) = delete;
     Victim& operator=(const Victim&) = delete;

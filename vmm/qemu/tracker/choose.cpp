@@ -35,8 +35,14 @@ Result<std::unique_ptr<DirtyTracker>> choose_tracker(pid_t pid,
     if (scan && wanted != "soft-dirty")
         return make_pagemap_scan_tracker(pid, blocks);
     Status soft = probe_soft_dirty();
-    if (soft && wanted != "pagemap-scan")
-        return make_soft_dirty_tracker(pid, blocks);
+    if (soft && wanted != "pagemap-scan") {
+        auto tracker = make_soft_dirty_tracker(pid, blocks);
+        if (tracker)
+            return tracker;
+        if (tracker.error().kind == ErrorKind::Refused) // says what to do by itself
+            return tracker;
+        soft = pass(tracker);
+    }
 
     std::string why = "no way to track the guest's writes works on this host";
     if (!scan)

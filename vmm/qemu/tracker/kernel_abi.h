@@ -47,5 +47,11 @@ inline constexpr unsigned long pagemap_scan = _IOWR('f', 16, PagemapScanArgument
 inline constexpr uint64_t scan_wp_matching = 1ULL << 0;
 inline constexpr uint64_t scan_check_wpasync = 1ULL << 1;
 inline constexpr uint64_t page_is_written = 1ULL << 1;
+inline constexpr uint64_t page_is_huge = 1ULL << 6;
+
+/// madvise() (Linux 5.14): as if each page had been written to; an error instead of a SIGBUS.
+inline constexpr int madvise_populate_write = 23;
+/// (Linux 6.1): a huge page instead of small ones.
+inline constexpr int madvise_collapse = 25;
 
 } // namespace drover::abi

@@ -9,13 +9,18 @@
 
 #include "migration/ram/ram_block.h"
 #include "util/clock.h"
+#include "vmm/qemu/tracker/filled_parts.h"
 #include "vmm/qemu/tracker/holding.h"
+#include "vmm/qemu/tracker/huge_pages.h"
+#include "vmm/qemu/tracker/process_handle.h"
 #include "vmm/qemu/tracker/protection.h"
 #include "vmm/qemu/tracker/standstill.h"
 #include "vmm/qemu/tracker/written_scan.h"
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <fcntl.h>
 #include <functional>
 #include <linux/userfaultfd.h>
 #include <mutex>
@@ -32,6 +37,11 @@ constexpr uint64_t chunk_bytes = 2 << 20;
 /// each page. Larger than what collect() is asked for, and so a multiple of it.
 constexpr uint64_t piece_bytes = 32 << 20;
 
+uint64_t round_up(uint64_t value, uint64_t unit)
+{
+    return (value + unit - 1) / unit * unit;
+}
+
 /// A part of a block, which is under one of its userfaultfds.
 struct Piece {
     size_t block;
@@ -41,24 +51,36 @@ struct Piece {
     [[nodiscard]] uint64_t end() const { return range.start + range.len; }
 };
 
-std::vector<Piece> pieces_of(std::span<const BlockMapping> blocks)
+/// What is mapped of a block: a huge page at its end may be larger than what is left.
+uint64_t mapped_bytes(const BlockMapping& block)
+{
+    return round_up(block.pages * ram_page_size, block.backing_page);
+}
+
+/// The pieces of one block, in order.
+std::vector<Piece> pieces_of(size_t index, const BlockMapping& block)
 {
     std::vector<Piece> pieces;
-    for (size_t i = 0; i < blocks.size(); ++i) {
-        const uint64_t size = blocks[i].pages * ram_page_size;
-        for (uint64_t at = 0; at < size; at += piece_bytes)
-            pieces.push_back({i, {blocks[i].address + at, std::min(piece_bytes, size - at)}});
-    }
+    // A piece is not less than a huge page, however large that one is.
+    const uint64_t bytes = round_up(piece_bytes, block.backing_page);
+    const uint64_t size = mapped_bytes(block);
+    for (uint64_t at = 0; at < size; at += bytes)
+        pieces.push_back({index, {block.address + at, std::min(bytes, size - at)}});
     return pieces;
 }
 
 class PagemapScanTracker : public HoldingTracker {
 public:
-    PagemapScanTracker(pid_t pid, UniqueFd pagemap, std::span<const BlockMapping> blocks)
-        : pid_(pid), pagemap_(std::move(pagemap)), blocks_(blocks), pieces_(pieces_of(blocks))
+    PagemapScanTracker(ProcessHandle process, UniqueFd pagemap,
+                       std::span<const BlockMapping> blocks)
+        : process_(std::move(process)), pagemap_(std::move(pagemap)), blocks_(blocks),
+          huge_(pagemap_.get(), process_.pidfd())
     {
-        for (const BlockMapping& block : blocks_)
-            pending_.emplace_back(block.pages);
+        for (size_t i = 0; i < blocks_.size(); ++i) {
+            pieces_.push_back(pieces_of(i, blocks_[i]));
+            pending_.emplace_back(blocks_[i].pages);
+            filled_.emplace_back(blocks_[i].ram.file.get(), mapped_bytes(blocks_[i]));
+        }
     }
     PagemapScanTracker(const PagemapScanTracker&) = delete;
     PagemapScanTracker& operator=(const PagemapScanTracker&) = delete;
@@ -71,6 +93,11 @@ public:
         constexpr uint64_t range = 2 << 20; // the least that anybody asks for, but at a block's end
         return std::ranges::all_of(
             blocks_, [](const BlockMapping& block) { return block.backing_page <= range; });
+    }
+
+    bool is_coarse(size_t index) const override
+    {
+        return blocks_[index].backing_page > ram_page_size;
     }
 
     Status start() override;
@@ -101,13 +128,14 @@ private:
         return chunks_[address / chunk_bytes % chunks_.size()];
     }
     Status take_written(size_t index, uint64_t start, uint64_t end, const Report& report);
+    Status take_noted(const Piece& piece, uint64_t start, uint64_t end, const Report& report);
     Status take_held(const Piece& piece, uint64_t start, uint64_t end, const Report& report);
     Status take_chunk(int userfaultfd, uint64_t start, uint64_t end, const Report& report);
     [[nodiscard]] Piece* next_piece(bool hold);
     Status note_written(const Piece& piece);
     Status change(Piece& piece, Mode wanted);
 
-    pid_t pid_;
+    ProcessHandle process_;
     UniqueFd pagemap_;
     std::span<const BlockMapping> blocks_;
 
@@ -116,7 +144,9 @@ private:
     std::shared_mutex lock_;
     std::mutex gate_;
     bool started_ = false;
-    std::vector<Piece> pieces_; ///< in the blocks' order
+    std::vector<std::vector<Piece>> pieces_; ///< of each block, all of one size but for the last
+    std::vector<FilledParts> filled_;        ///< one a block
+    HugePages huge_;
     /// Written before a piece was handed over, and not collected since. Ranges as those of
     /// collect().
     std::vector<PageBitmap> pending_;
@@ -154,21 +184,46 @@ Status PagemapScanTracker::take_held(const Piece& piece, uint64_t start, uint64_
 Status PagemapScanTracker::take_written(size_t index, uint64_t start, uint64_t end,
                                         const Report& report)
 {
-    for (const Piece& piece : pieces_) {
+    const std::vector<Piece>& pieces = pieces_[index];
+    const uint64_t base = blocks_[index].address;
+    for (size_t i = (start - base) / pieces.front().range.len;
+         i < pieces.size() && pieces[i].range.start < end; ++i) {
+        const Piece& piece = pieces[i];
         const uint64_t from = std::max<uint64_t>(start, piece.range.start);
         const uint64_t to = std::min<uint64_t>(end, piece.end());
-        if (piece.block != index || from >= to)
-            continue;
         if (piece.mode == Mode::Lost)
             return fail(ErrorKind::System, "the guest's writes are not tracked any more",
                         "start the migration again");
-        Status taken = piece.mode == Mode::Holding
-                           ? take_held(piece, from, to, report)
-                           : scan_written(pagemap_.get(), from, to, scan_and_protect, report);
+        Status taken = piece.mode == Mode::Holding ? take_held(piece, from, to, report)
+                                                   : take_noted(piece, from, to, report);
         if (!taken)
             return taken;
     }
     return {};
+}
+
+/// Reads and protects in one step. Holes are left alone (see FilledParts); in a part that had none
+/// but holes until now, those that are left count as written for the kernel, but not for us: what
+/// is a hole after it was protected was not written before.
+Status PagemapScanTracker::take_noted(const Piece& piece, uint64_t start, uint64_t end,
+                                      const Report& report)
+{
+    const BlockMapping& block = blocks_[piece.block];
+    FilledParts& parts = filled_[piece.block];
+    const uint64_t base = block.address;
+    return parts.for_each(start - base, end - base, [&](uint64_t at, uint64_t stop, bool fresh) {
+        auto take = [&](uint64_t from, uint64_t to) {
+            if (fresh)
+                parts.each_data_page(from - base, to - base, [&](uint64_t first, uint64_t last) {
+                    report(base + first, base + last);
+                });
+            else
+                report(from, to);
+            if (block.backing_page == ram_page_size)
+                huge_.split(block.userfaultfd.get(), from, to);
+        };
+        return scan_written(pagemap_.get(), base + at, base + stop, scan_and_protect, take);
+    });
 }
 
 Status PagemapScanTracker::start()
@@ -179,7 +234,7 @@ Status PagemapScanTracker::start()
     for (PageBitmap& pages : pending_)
         pages.clear_range(0, pages.size());
     for (size_t i = 0; i < blocks_.size(); ++i) {
-        const uint64_t end = blocks_[i].address + blocks_[i].pages * ram_page_size;
+        const uint64_t end = blocks_[i].address + mapped_bytes(blocks_[i]);
         if (Status taken = take_written(i, blocks_[i].address, end, [](uint64_t, uint64_t) {});
             !taken)
             return taken;
@@ -190,13 +245,18 @@ Status PagemapScanTracker::start()
 Status PagemapScanTracker::collect(size_t index, uint64_t first, uint64_t end, PageBitmap& dirty)
 {
     const std::shared_lock lock = share();
-    const uint64_t base = blocks_[index].address;
+    const BlockMapping& block = blocks_[index];
     dirty.add(pending_[index], first, end);
     pending_[index].clear_range(first, end - first);
-    return take_written(index, base + first * ram_page_size, base + end * ram_page_size,
+    // The block's last huge page is scanned as a whole, and counts as far as the block goes.
+    const uint64_t scanned =
+        end == block.pages ? mapped_bytes(block) : std::min(end, block.pages) * ram_page_size;
+    return take_written(index, block.address + first * ram_page_size, block.address + scanned,
                         [&](uint64_t from, uint64_t to) {
-                            dirty.set_range((from - base) / ram_page_size,
-                                            (to - from) / ram_page_size);
+                            const uint64_t page = (from - block.address) / ram_page_size;
+                            const uint64_t stop = (to - block.address) / ram_page_size;
+                            if (page < block.pages)
+                                dirty.set_range(page, std::min(stop, block.pages) - page);
                         });
 }
 
@@ -215,13 +275,15 @@ void PagemapScanTracker::stop()
     const std::unique_lock lock(lock_);
     if (!std::exchange(started_, false))
         return;
-    for (Piece& piece : pieces_) {
-        (void)set_protection(userfaultfd(piece, piece.mode), piece.range, 0);
-        if (piece.mode != Mode::Noting)
-            (void)hand_over(piece.range, userfaultfd(piece, Mode::Holding),
-                            userfaultfd(piece, Mode::Noting));
-        piece.mode = Mode::Noting;
-    }
+    for (std::vector<Piece>& block : pieces_)
+        for (Piece& piece : block) {
+            (void)set_protection(userfaultfd(piece, piece.mode), piece.range, 0);
+            if (piece.mode != Mode::Noting)
+                (void)hand_over(piece.range, userfaultfd(piece, Mode::Holding),
+                                userfaultfd(piece, Mode::Noting));
+            piece.mode = Mode::Noting;
+        }
+    huge_.join(blocks_);
 }
 
 Status PagemapScanTracker::can_hold() const
@@ -256,11 +318,13 @@ Status PagemapScanTracker::let_write(size_t index, uint64_t address)
 Status PagemapScanTracker::note_written(const Piece& piece)
 {
     const uint64_t base = blocks_[piece.block].address;
-    return scan_written(pagemap_.get(), piece.range.start, piece.end(), 0,
-                        [&](uint64_t from, uint64_t to) {
-                            pending_[piece.block].set_range((from - base) / ram_page_size,
-                                                            (to - from) / ram_page_size);
-                        });
+    auto note = [&](uint64_t from, uint64_t to) {
+        pending_[piece.block].set_range((from - base) / ram_page_size, (to - from) / ram_page_size);
+    };
+    return filled_[piece.block].for_each(
+        piece.range.start - base, piece.end() - base, [&](uint64_t from, uint64_t to, bool) {
+            return scan_written(pagemap_.get(), base + from, base + to, 0, note);
+        });
 }
 
 Status PagemapScanTracker::change(Piece& piece, Mode wanted)
@@ -279,8 +343,13 @@ Status PagemapScanTracker::change(Piece& piece, Mode wanted)
 Piece* PagemapScanTracker::next_piece(bool hold)
 {
     const std::shared_lock lock = share();
-    const auto next = std::ranges::find(pieces_, hold ? Mode::Noting : Mode::Holding, &Piece::mode);
-    return next == pieces_.end() ? nullptr : &*next;
+    for (std::vector<Piece>& block : pieces_) {
+        const auto next =
+            std::ranges::find(block, hold ? Mode::Noting : Mode::Holding, &Piece::mode);
+        if (next != block.end())
+            return &*next;
+    }
+    return nullptr;
 }
 
 /// The guest first: a thread that waits in the kernel stops only when it was answered, for which
@@ -290,10 +359,13 @@ Result<double> PagemapScanTracker::hold_next(bool hold)
     Piece* piece = next_piece(hold);
     if (!piece)
         return 0;
-    Standstill standstill(pid_);
+    Standstill standstill(process_.pidfd());
     const TimePoint start = Clock::now();
-    if (Status still = standstill.begin(); !still)
+    auto still = standstill.begin();
+    if (!still)
         return pass(still);
+    if (!*still)
+        return seconds_since(start); // the piece's turn comes again
     const std::lock_guard gate(gate_);
     const std::unique_lock lock(lock_);
     if (!started_)
@@ -308,10 +380,13 @@ Result<double> PagemapScanTracker::hold_next(bool hold)
 Result<std::unique_ptr<HoldingTracker>>
 make_pagemap_scan_tracker(pid_t pid, std::span<const BlockMapping> blocks)
 {
-    auto pagemap = open_pagemap(pid);
+    auto process = ProcessHandle::open(pid);
+    if (!process)
+        return pass(process);
+    auto pagemap = process->open_file("pagemap", O_RDONLY);
     if (!pagemap)
         return pass(pagemap);
-    return std::make_unique<PagemapScanTracker>(pid, std::move(*pagemap), blocks);
+    return std::make_unique<PagemapScanTracker>(std::move(*process), std::move(*pagemap), blocks);
 }
 
 } // namespace drover

@@ -25,12 +25,19 @@ Result<std::vector<BlockMapping>> place_blocks(std::span<const RamBlock> blocks,
                      block.backing_page,
                      std::move(mapping.userfaultfd),
                      std::move(mapping.holding),
-                     where.holding_error};
+                     where.holding_error,
+                     {}};
         }
         if (found.pages == 0)
             return fail(ErrorKind::Machine,
                         "QEMU did not say where it mapped RAM block " + block.name,
-                        "was libdrover-tracker.so kept from loading (a static or setuid QEMU)?");
+                        "was libdrover-tracker.so kept from loading (a static QEMU, or one with "
+                        "setuid or file "
+                        "capabilities)?");
+        auto descriptor = block.file.duplicate();
+        if (!descriptor)
+            return pass(descriptor);
+        found.ram = {block.name, block.size, block.backing_page, std::move(*descriptor)};
         placed.push_back(std::move(found));
     }
     return placed;

@@ -18,6 +18,7 @@ struct BlockMapping {
     UniqueFd userfaultfd;  ///< asynchronous write protection, registered; none on older kernels
     UniqueFd holding;      ///< not registered: can make accesses wait. None without the right to it
     int holding_error = 0; ///< errno, where there is none
+    RamBlock ram;          ///< with a descriptor of its own
 };
 
 /// The mapping of each block, in the blocks' order. A file that was mapped twice counts at its last

@@ -9,6 +9,10 @@
 //    and protects a page between that and the arrival of the data, nothing reports the data. The
 //    touch, before QEMU tells the guest that the read is done, does.
 //
+// What Drover starts may be a script, or a program that in turn executes QEMU: they all load this
+// library, and so do their helpers. Only the process that maps a RAM file is QEMU, so nothing of
+// the environment is taken away, and the socket stays open across exec, until then.
+//
 // It runs in every thread of QEMU, at any time, even before constructors: system calls only, no
 // allocation, no C++ library.
 #include "vmm/qemu/tracker/handover.h"
@@ -38,10 +42,13 @@ struct FileId {
     uint64_t inode;
 };
 
-constexpr size_t max_files = 64;
+/// QEMU has up to 256 slots for DIMMs. A mapping for which there is no slot is not announced: then
+/// the guest is refused migration, since a range that is announced and not touched loses data.
+constexpr size_t max_files = 512;
 FileId g_files[max_files];
 size_t g_file_count = 0;
 int g_socket = -1;
+std::atomic<bool> g_is_qemu{false};
 
 /// The RAM mapped so far. Slots are only ever added: `g_range_count` is raised after a slot is
 /// complete, so that readers need no lock.
@@ -55,21 +62,44 @@ std::atomic<size_t> g_range_count{0};
 void drop_our_preload()
 {
     // QEMU's own children (scripts, helpers) are not to carry this library.
-    const char* preload = getenv("LD_PRELOAD");
-    const char* rest = preload ? strchr(preload, ':') : nullptr;
-    if (rest)
-        setenv("LD_PRELOAD", rest + 1, 1);
+    // Changed in place: setenv() would allocate. A wrapper may have put others before us.
+    char* preload = getenv("LD_PRELOAD");
+    char* name = preload ? strstr(preload, "libdrover-tracker.so") : nullptr;
+    if (!name)
+        return;
+    char* start = name;
+    while (start > preload && start[-1] != ':' && start[-1] != ' ')
+        --start;
+    char* end = name + strcspn(name, ": ");
+    if (*end)
+        memmove(start, end + 1, strlen(end));
+    else if (start > preload)
+        start[-1] = '\0';
     else
         unsetenv("LD_PRELOAD");
 }
 
 /// Asks the kernel to kill us when Drover's end of the socket closes. Drover has set a parent-death
-/// signal too, but -runas, a change of identity, clears that one.
+/// signal too, but -runas, a change of identity, clears that one, and so does executing a program
+/// that has capabilities.
 void die_with_drover()
 {
     fcntl(g_socket, F_SETOWN, getpid());
     fcntl(g_socket, F_SETSIG, SIGKILL);
     fcntl(g_socket, F_SETFL, fcntl(g_socket, F_GETFL) | O_ASYNC);
+}
+
+/// This process is QEMU: a RAM file was mapped. QEMU's main thread is alone with the environment at
+/// that time, as far as we know of it.
+void become_qemus()
+{
+    if (g_is_qemu.exchange(true))
+        return;
+    fcntl(g_socket, F_SETFD, FD_CLOEXEC);
+    die_with_drover();
+    unsetenv(drover::tracker_socket_variable);
+    unsetenv(drover::tracker_files_variable);
+    drop_our_preload();
 }
 
 __attribute__((constructor)) void read_environment()
@@ -87,11 +117,8 @@ __attribute__((constructor)) void read_environment()
         at += *at == ',';
     }
     g_socket = static_cast<int>(strtol(socket, nullptr, 10));
-    fcntl(g_socket, F_SETFD, FD_CLOEXEC);
-    die_with_drover();
-    unsetenv(drover::tracker_socket_variable);
-    unsetenv(drover::tracker_files_variable);
-    drop_our_preload();
+    if (g_file_count == 0)
+        become_qemus(); // no RAM file will tell
 }
 
 bool is_guest_ram(int fd, MappingMessage& message)
@@ -180,6 +207,13 @@ void announce_ram(void* address, size_t length, off_t offset, MappingMessage& me
     message.offset = static_cast<uint64_t>(offset);
     message.address = reinterpret_cast<uintptr_t>(address);
     message.length = (length + 4095) / 4096 * 4096;
+    // The slot first: from the announcement on the range must be touched.
+    const size_t slot = g_range_count.load(std::memory_order_relaxed);
+    if (slot == max_files)
+        return;
+    g_ranges[slot] = {message.address, message.address + message.length};
+    g_range_count.store(slot + 1, std::memory_order_release);
+
     const int tracking = make_userfaultfd(message); // stays open: its last close ends the tracking
     message.error = tracking < 0 ? errno : 0;
     const int holding = make_holding_userfaultfd();
@@ -187,12 +221,6 @@ void announce_ram(void* address, size_t length, off_t offset, MappingMessage& me
     send_message(message, tracking, holding);
     if (holding >= 0)
         close(holding); // it is Drover's: a guest that took QEMU over is not to have it
-
-    const size_t slot = g_range_count.load(std::memory_order_relaxed);
-    if (slot < max_files) {
-        g_ranges[slot] = {message.address, message.address + message.length};
-        g_range_count.store(slot + 1, std::memory_order_release);
-    }
 }
 
 /// Dirties each page of [start, start + length) that is guest RAM, changing nothing: the locked
@@ -235,6 +263,7 @@ EXPORTED void* mmap64(void* address, size_t length, int protection, int flags, i
     MappingMessage message;
     if ((protection & PROT_WRITE) && (flags & MAP_SHARED) && is_guest_ram(fd, message)) {
         const int error = errno;
+        become_qemus();
         announce_ram(mapped, length, offset, message);
         errno = error;
     }
@@ -258,6 +287,34 @@ EXPORTED ssize_t preadv64v2(int fd, const iovec* pieces, int count, off_t offset
     return touched(syscall(SYS_preadv2, fd, pieces, count, offset, 0, flags), pieces, count);
 }
 
+EXPORTED ssize_t read(int fd, void* buffer, size_t size)
+{
+    const iovec piece{buffer, size};
+    return touched(syscall(SYS_read, fd, buffer, size), &piece, 1);
+}
+
+EXPORTED ssize_t readv(int fd, const iovec* pieces, int count)
+{
+    return touched(syscall(SYS_readv, fd, pieces, count), pieces, count);
+}
+
+// What a compiler that fortifies (Debian's does) calls where it knows the buffer's size.
+EXPORTED ssize_t checked_read(int, void*, size_t, size_t) __asm__("__read_chk");
+ssize_t checked_read(int fd, void* buffer, size_t size, size_t room)
+{
+    if (size > room)
+        abort();
+    return read(fd, buffer, size);
+}
+
+EXPORTED ssize_t checked_pread(int, void*, size_t, off_t, size_t) __asm__("__pread64_chk");
+ssize_t checked_pread(int fd, void* buffer, size_t size, off_t offset, size_t room)
+{
+    if (size > room)
+        abort();
+    return pread64(fd, buffer, size, offset);
+}
+
 // 64-bit glibc has two names for each.
 EXPORTED void* plain_mmap(void*, size_t, int, int, int, off_t) noexcept __asm__("mmap")
     __attribute__((alias("mmap64")));
@@ -267,3 +324,5 @@ EXPORTED ssize_t plain_preadv(int, const iovec*, int, off_t) __asm__("preadv")
     __attribute__((alias("preadv64")));
 EXPORTED ssize_t plain_preadv2(int, const iovec*, int, off_t, int) __asm__("preadv2")
     __attribute__((alias("preadv64v2")));
+EXPORTED ssize_t plain_pread_chk(int, void*, size_t, off_t, size_t) __asm__("__pread_chk")
+    __attribute__((alias("__pread64_chk")));

@@ -16,11 +16,12 @@ namespace drover {
 /// /proc/PID/pagemap, on which PAGEMAP_SCAN works.
 [[nodiscard]] Result<UniqueFd> open_pagemap(pid_t pid);
 
-/// Finds the written pages of [start, end): `report(start, end)` gets each run, as addresses.
+/// Finds the pages of [start, end) that are written (or of another category): `report(start, end)`
+/// gets each run, as addresses. A hole for which there is no page table counts as written.
 /// `flags`: abi::scan_… or 0, which only looks.
 template <typename Report>
 [[nodiscard]] Status scan_written(int pagemap, uint64_t start, uint64_t end, uint64_t flags,
-                                  Report report)
+                                  Report report, uint64_t category = abi::page_is_written)
 {
     std::array<abi::PageRegion, 1024> regions;
     abi::PagemapScanArgument argument{};
@@ -30,8 +31,8 @@ template <typename Report>
     argument.vec = reinterpret_cast<uintptr_t>(regions.data());
     argument.vec_len = regions.size();
     // The same mask twice, and nothing else: the kernel has a fast path for just this.
-    argument.category_mask = abi::page_is_written;
-    argument.return_mask = abi::page_is_written;
+    argument.category_mask = category;
+    argument.return_mask = category;
     for (uint64_t at = start; at < end; at = argument.walk_end) {
         argument.start = at;
         int found;
