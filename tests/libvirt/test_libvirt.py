@@ -148,7 +148,6 @@ def test_dump_and_snapshot(case):
 
 @test()
 def test_memory_hotplug(case):
-    fails_yet(case, "plugged at the source, on the command line at the destination: the RAM blocks differ")
     hosts = Hosts(case)
     hosts.start(max_memory="1048576")
     dimm = case.directory / "dimm.xml"
