@@ -164,7 +164,7 @@ TEST(StateDiagram, DestinationRunsTheGuestAfterReadyOnly)
         EXPECT_EQ(may_follow(from, DestinationState::TakingOver), from == DestinationState::Ready)
             << to_string(from);
         EXPECT_EQ(may_follow(from, DestinationState::Completed),
-                  from == DestinationState::TakingOver || from == DestinationState::Postcopy)
+                  from == DestinationState::TakingOver || is_postcopy(from))
             << to_string(from);
     }
 }
