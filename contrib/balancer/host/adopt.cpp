@@ -84,7 +84,9 @@ std::string chardev_at(const std::vector<Option>& options, const std::string& so
 
 bool is_left_out(const Option& option, const std::string& socket, const std::string& chardev)
 {
-    static constexpr std::array own = {"-name", "-incoming", "-daemonize", "-pidfile"};
+    // -S among them: who started it waited with it for a `cont` that has long been said. A
+    // destination that had it would stand still where the guest arrives.
+    static constexpr std::array own = {"-name", "-incoming", "-daemonize", "-pidfile", "-S"};
     if (std::find(own.begin(), own.end(), option.name) != own.end() ||
         is_monitor_at(option, socket))
         return true;

@@ -13,7 +13,7 @@ TEST(Adopt, LeavesOutWhatBelongsToTheOneProcess)
     const auto definition = definition_of(
         {"/usr/bin/qemu-system-x86_64", "-name", "guest=web1,debug-threads=on", "-M", "pc", "-qmp",
          "unix:/run/web1.qmp,server=on,wait=off", "-pidfile", "/run/p", "-daemonize", "-snapshot",
-         "-m", "512", "--incoming", "defer", "-qmp", "unix:/run/web1.qmp2,server=on"},
+         "-m", "512", "--incoming", "defer", "-qmp", "unix:/run/web1.qmp2,server=on", "-S", "--S"},
         "/run/web1.qmp");
     ASSERT_TRUE(definition) << definition.error().text();
     EXPECT_EQ(definition->name, "web1");
