@@ -153,8 +153,8 @@ void QemuMachine::ask_blockers(std::function<void(Result<std::vector<std::string
                         return;
                     if (!facts)
                         return done(pass(facts));
-                    const auto tracked = tracker();
-                    facts->vhost_writes_unseen = tracked && (*tracked)->name() == "soft-dirty" &&
+                    (void)tracker(); // one that says no for this very reason is there all the same
+                    facts->vhost_writes_unseen = tracker_ && tracker_->name() == "soft-dirty" &&
                                                  !vhost_workers_are_threads();
                     auto reasons = migration_blockers(*facts, ram_names(), config_.aio);
                     if (config_.blocker)
