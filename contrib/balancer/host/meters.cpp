@@ -10,9 +10,7 @@ namespace drover::balancer {
 namespace {
 
 constexpr std::chrono::milliseconds period{1000};
-constexpr uint64_t ask_period = 10;        // samples
-constexpr uint64_t dirty_rate_period = 60; // samples
-constexpr uint64_t dirty_rate_fetch = 2;   // samples after its beginning
+constexpr uint64_t ask_period = 10; // samples
 
 HostMonitorConfig monitor_config(const DroverdConfig& config, const SliceGroup& slice)
 {
@@ -83,11 +81,6 @@ void Meters::ask(Vm& vm)
     const auto monitor = [this, name = vm.name()] { return loads_.find(name); };
     if ((samples_ + offset) % ask_period == 0 || samples_ < 2)
         ask_vm(vm, monitor);
-    const uint64_t turn = (samples_ + offset) % dirty_rate_period;
-    if (turn == 0)
-        begin_dirty_rate(vm);
-    if (turn == dirty_rate_fetch)
-        fetch_dirty_rate(vm, monitor);
 }
 
 } // namespace drover::balancer

@@ -5,9 +5,6 @@ namespace drover::balancer {
 
 namespace {
 
-constexpr double mebibyte = 1024 * 1024;
-constexpr int samples_per_gib = 4096; ///< the most that QEMU takes
-
 void ask_memory_size(Vm& vm, const MonitorFinder& monitor)
 {
     vm.link().execute(
@@ -59,24 +56,6 @@ void ask_vm(Vm& vm, const MonitorFinder& monitor)
     });
     if (VmMonitor* known = monitor(); known != nullptr)
         known->set_vcpus(static_cast<unsigned>(vm.vcpu_threads().size()));
-}
-
-void begin_dirty_rate(Vm& vm)
-{
-    if (vm.link().is_up() && vm.state() == VmState::Running)
-        vm.link().execute("calc-dirty-rate", {{"calc-time", 1}, {"sample-pages", samples_per_gib}},
-                          [](const Result<Json>&) {});
-}
-
-void fetch_dirty_rate(Vm& vm, const MonitorFinder& monitor)
-{
-    if (!vm.link().is_up())
-        return;
-    vm.link().execute("query-dirty-rate", Json::object(), [monitor](const Result<Json>& rate) {
-        VmMonitor* known = rate && json_string(*rate, "status") == "measured" ? monitor() : nullptr;
-        if (known != nullptr)
-            known->set_dirty_rate(static_cast<double>(json_u64(*rate, "dirty-rate")) * mebibyte);
-    });
 }
 
 } // namespace drover::balancer

@@ -9,20 +9,17 @@
 namespace drover::balancer {
 
 /// What of a VM's load only its emulator knows, asked at a slow pace: its memory less the balloon,
-/// its disks' counters, its vCPUs, and how much of its memory is written. Loop thread only.
+/// its disks' counters, and its vCPUs. Loop thread only.
+///
+/// Nothing is asked whose answer changes what is measured. QEMU's calc-dirty-rate reads the guest's
+/// RAM, and to read a hole of a shared file is to fill it: an idle guest would be resident as a
+/// whole within hours. How much a guest writes is told by its forecast, asked before a move.
 ///
 /// `monitor` is called when an answer comes, and may say that the VM has gone (null).
 using MonitorFinder = std::function<VmMonitor*()>;
 
 /// Cheap: each ten seconds or so.
 void ask_vm(Vm& vm, const MonitorFinder& monitor);
-
-/// Begins a measurement of one second (QEMU's calc-dirty-rate, by samples of pages): each minute or
-/// so.
-void begin_dirty_rate(Vm& vm);
-
-/// Fetches its outcome: two seconds later.
-void fetch_dirty_rate(Vm& vm, const MonitorFinder& monitor);
 
 /// Sums over query-blockstats' answer, which is not trusted.
 struct DiskCounters {
