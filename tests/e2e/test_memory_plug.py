@@ -79,7 +79,7 @@ def test_memory_that_the_destination_lacks(case):
     if not paths.is_drover(case.emulator):
         raise Skip("Drover's own words")
     source = machine(case, "source")
-    plug(source)
+    source.qmp.execute("object-add", **{"qom__type": "memory-backend-ram", "id": "m1", "size": SIZE})
     destination = machine(case, "destination", "-incoming", "defer")
     mark = case.start_migration(source, wait_incoming(case, destination))
     source.qmp.wait_migration("failed", timeout=20, after=mark)
