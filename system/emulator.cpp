@@ -235,7 +235,7 @@ void Emulator::build(Json greeting)
 /// Better said now than by the first migration, when it is needed.
 void Emulator::warn_if_untracked()
 {
-    if (blocker_ || machine_->ram().empty())
+    if (plan_.blocker || machine_->ram().empty())
         return;
     if (auto tracker = machine_->tracker(); !tracker)
         log::warning("this guest could not be migrated away from here as it is now: " +
