@@ -12,6 +12,10 @@ namespace drover {
 
 namespace {
 
+/// A reply may be large (a screen's bytes, a guest's block graph): QEMU sets no limit. One that is
+/// larger than this fails its command, and only that: the connection is every client's.
+constexpr size_t max_reply = 256U << 20;
+
 Json error_object(const Error& error)
 {
     return {{"error", {{"class", "GenericError"}, {"desc", error.text()}}}};
@@ -36,7 +40,7 @@ bool asks_for_oob(const Json& request)
 /// Shared with its own callbacks, so that a user's callback may destroy the client.
 class QmpClient::Impl : public std::enable_shared_from_this<Impl> {
 public:
-    explicit Impl(Callbacks callbacks) : callbacks_(std::move(callbacks)) {}
+    explicit Impl(Callbacks callbacks) : callbacks_(std::move(callbacks)), splitter_(max_reply) {}
 
     void start(UniqueFd fd);
     void stop();
@@ -167,6 +171,12 @@ void QmpClient::Impl::receive(std::string_view bytes)
         auto item = splitter_.next();
         if (!item)
             return;
+        if (item->kind == QmpSplitter::Item::Kind::TooBig) {
+            take_response(error_object({ErrorKind::Machine,
+                                        "the answer was " + item->text + " and is left out",
+                                        "ask for less at once"}));
+            continue;
+        }
         auto message = item->kind == QmpSplitter::Item::Kind::Value
                            ? parse_json(item->text)
                            : fail(ErrorKind::Protocol, item->text);
@@ -202,7 +212,7 @@ void QmpClient::Impl::take_response(Json message)
             found = pending_.find(id->get<uint64_t>());
         message.erase(id);
     } else {
-        // QEMU did not get as far as the id. In-band commands are answered in order.
+        // QEMU did not get as far as the id, or we did not. In-band commands are answered in order.
         found = std::find_if(pending_.begin(), pending_.end(),
                              [](const auto& entry) { return !entry.second.out_of_band; });
     }

@@ -7,6 +7,8 @@ namespace drover {
 
 namespace {
 
+constexpr size_t kept_capacity = 1U << 20;
+
 bool is_blank(char c)
 {
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
@@ -48,25 +50,34 @@ void QmpSplitter::feed(std::string_view bytes)
     base_ += begin_;
     scan_ -= begin_;
     begin_ = 0;
+    if (buffer_.empty() && buffer_.capacity() > kept_capacity)
+        buffer_ = {}; // one large value must not cost its size for good
     buffer_ += bytes;
 }
 
 std::optional<QmpSplitter::Item> QmpSplitter::next()
 {
-    if (scan_ == begin_)
+    if (scan_ == begin_ && !dropping_)
         skip_blanks();
-    for (; scan_ < buffer_.size(); ++scan_) {
-        switch (step(buffer_[scan_])) {
-        case Step::More: break;
-        case Step::EndsHere: return take(scan_ + 1);
-        case Step::EndsBefore: return take(scan_);
-        case Step::Bad: return give_up(Item::Kind::Garbage);
+    while (scan_ < buffer_.size()) {
+        const Step found = step(buffer_[scan_]);
+        if (found == Step::Bad)
+            return garbage();
+        if (found == Step::More) {
+            ++scan_;
+            continue;
         }
+        const size_t end = found == Step::EndsHere ? scan_ + 1 : scan_;
+        if (!dropping_)
+            return take(end);
+        start_over(end);
+        skip_blanks();
     }
-    if (scan_ - begin_ <= max_size)
-        return std::nullopt;
-    why_ = "a value of more than 64 MiB";
-    return give_up(Item::Kind::TooBig);
+    if (dropping_)
+        begin_ = scan_;
+    else if (scan_ - begin_ > limit_)
+        return too_big();
+    return std::nullopt;
 }
 
 uint64_t QmpSplitter::next_begin()
@@ -134,11 +145,20 @@ QmpSplitter::Item QmpSplitter::take(size_t end)
     return {Item::Kind::Value, std::move(text), base_ + end};
 }
 
-QmpSplitter::Item QmpSplitter::give_up(Item::Kind kind)
+QmpSplitter::Item QmpSplitter::garbage()
 {
     start_over(scan_);
     skipping_ = true;
-    return {kind, why_, base_ + begin_};
+    return {Item::Kind::Garbage, why_, base_ + begin_};
+}
+
+/// What follows the value is of use again: its end is still looked for.
+QmpSplitter::Item QmpSplitter::too_big()
+{
+    dropping_ = true;
+    begin_ = scan_;
+    return {Item::Kind::TooBig, "a value of more than " + std::to_string(limit_ >> 20) + " MiB",
+            base_ + begin_};
 }
 
 void QmpSplitter::start_over(size_t begin)
@@ -146,7 +166,7 @@ void QmpSplitter::start_over(size_t begin)
     begin_ = scan_ = begin;
     depth_ = 0;
     quote_ = 0;
-    escaped_ = scalar_ = single_quoted_ = false;
+    escaped_ = scalar_ = single_quoted_ = dropping_ = false;
 }
 
 void QmpSplitter::skip_blanks()

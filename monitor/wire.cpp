@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "monitor/wire.h"
 
-#include <algorithm>
+#include "util/write_fd.h"
+
 #include <array>
 #include <cassert>
 #include <cerrno>
-#include <climits>
 #include <cstring>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -73,18 +72,6 @@ void put_fds(msghdr& message, Control& control, const std::vector<UniqueFd>& fds
         const int fd = fds[i].get();
         std::memcpy(CMSG_DATA(c) + i * sizeof fd, &fd, sizeof fd);
     }
-}
-
-/// The terminal or pipe is shared with whoever started us, so O_NONBLOCK must not be set on it.
-/// One that polls as writable takes PIPE_BUF bytes without blocking.
-ssize_t write_without_blocking(int fd, const char* data, size_t size)
-{
-    pollfd ready = {fd, POLLOUT, 0};
-    if (poll(&ready, 1, 0) <= 0) {
-        errno = EAGAIN;
-        return -1;
-    }
-    return write(fd, data, std::min<size_t>(size, PIPE_BUF));
 }
 
 bool try_again_later(ssize_t n)
@@ -171,12 +158,12 @@ void Wire::send(std::string bytes, std::vector<UniqueFd> fds)
     if (ended_ || bytes.empty())
         return;
     assert(fds.size() <= max_fds);
+    if (unsent_ > max_unsent)
+        return end({ErrorKind::Connection, "the QMP peer left more than 64 MiB unread", {}});
     unsent_ += bytes.size();
     output_.push_back({std::move(bytes), 0, std::move(fds)});
     if (output_.size() == 1)
         on_writable();
-    if (unsent_ > max_unsent)
-        end({ErrorKind::Connection, "the QMP peer left more than 64 MiB unread", {}});
 }
 
 void Wire::on_writable()

@@ -22,7 +22,8 @@ public:
         std::function<void(Error)> closed; ///< once, from the loop; not after close()
     };
 
-    /// A peer that leaves so many bytes unread is given up.
+    /// A peer that leaves so many bytes unread when there is more to say is given up. One answer
+    /// may be larger: how large a command's answer is, is not the client's fault.
     static constexpr size_t max_unsent = 64U << 20;
     /// The kernel's limit for one message.
     static constexpr size_t max_fds = 253;

@@ -5,6 +5,7 @@
 #include "vmm/qemu/ram_file.h"
 #include "vmm/qemu/tracker/handover.h"
 
+#include <algorithm>
 #include <csignal>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -47,9 +48,6 @@ std::string with_our_preload(const std::string& library)
 /// death.
 void keep_from_child(const qemu::LaunchPlan& plan)
 {
-    int fd = -1;
-    if (sscanf(plan.incoming.uri.c_str(), "fd:%d", &fd) == 1 && fd > STDERR_FILENO)
-        (void)set_close_on_exec(fd, true);
     for (const MonitorEndpoint& monitor : plan.monitors)
         if (monitor.fd > STDERR_FILENO)
             (void)set_close_on_exec(monitor.fd, true);
@@ -68,6 +66,8 @@ Emulator::Emulator(qemu::LaunchPlan plan, MigrationWish wish, std::set<int> inhe
     : plan_(std::move(plan)), wish_(wish), inherited_(std::move(inherited)),
       callbacks_(std::move(callbacks))
 {
+    for (const MonitorEndpoint& monitor : plan_.monitors)
+        inherited_.erase(monitor.fd); // the server's
 }
 
 Emulator::~Emulator() = default;
@@ -123,6 +123,7 @@ Status Emulator::spawn(Links& links)
     request.binary = plan_.binary;
     request.arguments = qemu::qemu_arguments(plan_, ram_fds, qmp_fds);
     keep_from_child(plan_);
+    descriptors_.inherit(inherited_, request.arguments);
     request.keep_fds = ram_fds;
     request.keep_fds.insert(request.keep_fds.end(), qmp_fds.begin(), qmp_fds.end());
     request.keep_fds.push_back(links.tracker_qemus.get());
@@ -142,6 +143,7 @@ Status Emulator::spawn(Links& links)
     if (!process)
         return pass(process);
     process_ = std::move(*process);
+    descriptors_.close_what_is_qemus();
     return {};
 }
 
@@ -177,9 +179,11 @@ void Emulator::user_monitor_ready(Result<Json> greeting)
     build(std::move(*greeting));
     learn_settings([this] {
         if (plan_.incoming.present)
-            if (Status open = control_->allow_incoming(plan_.incoming.uri); !open)
-                return failed_to_start(open.error());
-        open_monitors();
+            control_->allow_incoming(plan_.incoming.uri, [this](const std::string& why) {
+                failed_to_start({ErrorKind::Invalid, why, ""});
+            });
+        if (!exit_code_)
+            serve();
     });
 }
 
@@ -200,7 +204,7 @@ void Emulator::build(Json greeting)
     machine_ = std::make_unique<qemu::QemuMachine>(*engine_qmp_, std::move(config));
     warn_if_untracked();
     control_ = std::make_unique<MigrateControl>(
-        *machine_, wish_, std::move(inherited_),
+        *machine_, *user_qmp_, wish_, std::move(descriptors_),
         MigrateControl::Callbacks{
             .event = [this](const Json& event) { server_->broadcast(event); },
             .incoming_failed = [this](const Error& error) { incoming_failed(error); },
@@ -235,7 +239,7 @@ void Emulator::build(Json greeting)
 /// Better said now than by the first migration, when it is needed.
 void Emulator::warn_if_untracked()
 {
-    if (blocker_ || machine_->ram().empty())
+    if (plan_.blocker || machine_->ram().empty())
         return;
     if (auto tracker = machine_->tracker(); !tracker)
         log::warning("this guest could not be migrated away from here as it is now: " +
@@ -259,30 +263,51 @@ void Emulator::learn_settings(std::function<void()> then)
                          });
 }
 
+/// A client must not see the guest before it was started, nor the event of it: it is started first
+/// where no client is awaited, as QEMU does it.
+void Emulator::serve()
+{
+    const bool awaited =
+        std::ranges::any_of(plan_.monitors, [](const auto& monitor) { return monitor.wait; });
+    if (!awaited)
+        return run_guest([this] { open_monitors(); });
+    open_monitors();
+    server_->when_awaited_clients_came([this] { run_guest([] {}); });
+}
+
 void Emulator::open_monitors()
 {
     for (const MonitorEndpoint& monitor : plan_.monitors)
         if (Status open = server_->add_monitor(monitor); !open)
             return failed_to_start(open.error());
     callbacks_.up();
-    server_->when_awaited_clients_came([this] { run_guest(); });
 }
 
-/// QEMU was started with -S, so that nothing runs before we are ready for it.
-void Emulator::run_guest()
+/// QEMU was started with -S, so that nothing runs before we are ready for it. The users' monitor is
+/// the one to use: there the event RESUME, which nobody asked for, comes before the answer.
+void Emulator::run_guest(std::function<void()> then)
 {
     if (plan_.start_paused || plan_.incoming.present)
-        return;
-    engine_qmp_->execute("cont", Json::object(), [](const Result<Json>& answer) {
-        if (!answer)
-            log::error("the guest could not be started: " + answer.error().text());
-    });
+        return then();
+    starting_guest_ = true;
+    user_qmp_->execute(
+        "cont", Json::object(), [this, then = std::move(then)](const Result<Json>& answer) {
+            starting_guest_ = false;
+            if (!answer && answer.error().kind == ErrorKind::Connection)
+                return; // QEMU died; its exit tells
+            if (!answer)
+                log::error("the guest could not be started: " + answer.error().text());
+            then();
+        });
 }
 
 void Emulator::handle_user_event(const Json& event)
 {
     const std::string name = json_string(event, "event");
-    if (server_ && name != "MIGRATION" && name != "MIGRATION_PASS")
+    const bool of_migration = name == "MIGRATION" || name == "MIGRATION_PASS";
+    if (starting_guest_ && name == "RESUME")
+        return;
+    if (server_ && (!of_migration || control_->native_event(event)))
         server_->broadcast(event);
 }
 

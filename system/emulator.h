@@ -50,8 +50,9 @@ private:
     void build(Json greeting);
     void warn_if_untracked();
     void learn_settings(std::function<void()> then);
+    void serve();
     void open_monitors();
-    void run_guest();
+    void run_guest(std::function<void()> then);
 
     void handle_user_event(const Json& event);
     void failed_to_start(const Error& error);
@@ -61,7 +62,8 @@ private:
 
     qemu::LaunchPlan plan_;
     MigrationWish wish_;
-    std::set<int> inherited_;
+    std::set<int> inherited_; ///< from our parent, but for the monitors'
+    NamedDescriptors descriptors_;
     Callbacks callbacks_;
     std::vector<RamBlock> ram_;
     UniqueFd tracker_socket_;
@@ -74,6 +76,7 @@ private:
     std::unique_ptr<MemoryPlug> memory_;
     std::unique_ptr<MonitorCommands> commands_;
     std::unique_ptr<QmpServer> server_;
+    bool starting_guest_ = false;
     std::optional<int> exit_code_; ///< decided; QEMU is being ended
     bool stays_ = false;           ///< after QEMU, to answer a source that may still call
     loop::Source end_timer_;

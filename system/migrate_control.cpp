@@ -5,68 +5,91 @@
 #include "util/log.h"
 
 #include <algorithm>
-#include <charconv>
+#include <cmath>
 
 namespace drover {
 
 namespace {
 constexpr const char* software = "drover " DROVER_VERSION;
-/// Ready, Commit and Running cross the link while the guest stands still, and the device state
-/// before them.
-constexpr double hand_over_trips = 2;
 
-/// "migrate" as QEMU 7.2 knows it. What Drover does not do is refused rather than left out.
+/// What "migrate" may have besides the address. What Drover does not do is refused rather than left
+/// out.
 Status check_migrate_arguments(const Json& arguments)
 {
     for (const auto& [name, value] : arguments.items()) {
-        if (name == "uri" || name == "detach")
+        if (name == "uri" || name == "channels" || name == "detach")
             continue;
         if (name != "blk" && name != "inc" && name != "resume")
             return fail(ErrorKind::Invalid, "Parameter '" + name + "' is unexpected");
-        if (json_bool(arguments, name.c_str()))
+        if (!value.is_boolean())
+            return fail(ErrorKind::Invalid,
+                        "Invalid parameter type for '" + name + "', expected: boolean");
+        if (name != "resume" && value.get<bool>())
             return fail(ErrorKind::Refused, "Drover's migration has no '" + name + "'",
                         "share the disks between the hosts, or copy them by drive-mirror before");
     }
     return {};
 }
 
-/// The first reason in words, and that there are more.
-Status check_blockers(const std::vector<std::string>& blockers)
+void answer(const QmpResponder& respond, const Status& status)
 {
-    if (blockers.empty())
-        return {};
-    const bool more = blockers.size() > 1;
-    return fail(ErrorKind::Refused, "this guest cannot be migrated: " + blockers.front(),
-                more ? "there are more reasons: see query-migrate's blocked-reasons" : "");
+    respond(status ? QmpResponse::ok() : QmpResponse::error(status.error()));
+}
+
+Json command(const char* name, Json arguments)
+{
+    return Json{{"execute", name}, {"arguments", std::move(arguments)}};
 }
 
 } // namespace
 
-MigrateControl::MigrateControl(qemu::QemuMachine& machine, MigrationWish wish,
-                               std::set<int> inherited, Callbacks callbacks)
-    : machine_(machine), settings_(wish), callbacks_(std::move(callbacks)),
-      inherited_(std::move(inherited))
+MigrateControl::MigrateControl(qemu::QemuMachine& machine, QmpClient& qemu, MigrationWish wish,
+                               NamedDescriptors descriptors, Callbacks callbacks)
+    : machine_(machine), qemu_(qemu), settings_(wish),
+      native_(qemu, settings_,
+              {.incoming_ended = [this](bool here) { incoming_deferred_ = !here; }}),
+      descriptors_(std::move(descriptors)), callbacks_(std::move(callbacks))
 {
 }
 
 MigrateControl::~MigrateControl() = default;
 
-Status MigrateControl::allow_incoming(const std::string& uri)
+void MigrateControl::allow_incoming(const std::string& text,
+                                    std::function<void(const std::string&)> refused)
 {
-    if (uri == "defer") {
-        incoming_deferred_ = true;
-        return {};
-    }
-    return open_incoming(uri);
+    incoming_deferred_ = true;
+    if (text == "defer")
+        return;
+    migrate_incoming(
+        Json{{"uri", text}}, [refused = std::move(refused)](const QmpResponse& response) {
+            if (const auto error = response.body.find("error"); error != response.body.end())
+                refused(json_string(*error, "desc"));
+        });
 }
 
-Status MigrateControl::open_incoming(const std::string& uri)
+void MigrateControl::migrate_incoming(const Json& arguments, const QmpResponder& respond)
 {
-    if (door_ && !incoming_deferred_)
-        return fail(ErrorKind::Refused, "The incoming migration has already been started");
-    auto address = MigrationAddress::parse(uri);
-    if (!address)
-        return pass(address);
+    if (!incoming_deferred_ || native_.awaits_guest())
+        return respond(QmpResponse::error(
+            door_ || native_.in_charge() ? "The incoming migration has already been started"
+                                         : "'-incoming' was not specified on the command line"));
+    auto target = MigrateTarget::parse(arguments, descriptors_);
+    if (!target)
+        return respond(QmpResponse::error(target.error()));
+    if (target->native) {
+        descriptors_.used_by(arguments);
+        return native_.migrate_incoming(arguments, !machine_.keeps_paused(), respond);
+    }
+    for (const auto& [name, value] : arguments.items())
+        if (name != "uri" && name != "channels" && name != "exit-on-error")
+            return respond(QmpResponse::error("Parameter '" + name + "' is unexpected"));
+    if (Status can = settings_.check_capabilities(); !can)
+        return respond(QmpResponse::error(can.error()));
+    answer(respond, open_door(target->address));
+}
+
+Status MigrateControl::open_door(const MigrationAddress& address)
+{
     door_ = std::make_unique<IncomingDoor>(
         machine_, software,
         IncomingDoor::Callbacks{
@@ -77,16 +100,20 @@ Status MigrateControl::open_incoming(const std::string& uri)
                 },
             .given_back = callbacks_.given_back,
         });
-    if (address->kind == MigrationAddress::Kind::Fd) {
-        auto fd = take_descriptor(address->fd_name);
-        if (!fd)
+    if (address.kind == MigrationAddress::Kind::Fd) {
+        auto fd = take_connection(address.fd_name);
+        if (!fd) {
+            door_.reset();
             return pass(fd);
-        door_->take(std::move(*fd), "fd:" + address->fd_name);
-    } else if (Status listening = door_->listen(*address); !listening) {
+        }
+        door_->take(std::move(*fd), "fd:" + address.fd_name);
+    } else if (Status listening = door_->listen(address); !listening) {
         door_.reset();
         return listening;
     }
     incoming_deferred_ = false;
+    native_.forget();
+    carry_bitmaps(true);
     send_status("setup");
     return {};
 }
@@ -106,37 +133,62 @@ Status MigrateControl::may_migrate() const
     return {};
 }
 
+/// Another migration takes its place.
+void MigrateControl::forget_source()
+{
+    std::erase_if(tellers_, [](const auto& teller) { return teller->finished(); });
+    if (!source_)
+        return;
+    if (auto teller = source_->take_teller())
+        tellers_.push_back(std::move(teller));
+    source_.reset();
+}
+
+void MigrateControl::migrate_natively(const Json& arguments, const QmpResponder& respond)
+{
+    if (Status may = may_migrate(); !may)
+        return respond(QmpResponse::error(may.error()));
+    if (Status ours = claim(); !ours)
+        return respond(QmpResponse::error(ours.error()));
+    end_forecast(QmpResponse::error("a migration began"));
+    forget_source();
+    descriptors_.used_by(arguments);
+    native_.migrate(arguments, respond);
+}
+
 Status MigrateControl::migrate(const Json& arguments, const std::vector<std::string>& blockers)
 {
     if (Status may = may_migrate(); !may)
         return may;
     if (Status clear = check_blockers(blockers); !clear)
         return clear;
+    auto where = target(arguments);
+    if (!where)
+        return pass(where);
+    MigrationAddress& address = where->address;
     if (Status known = check_migrate_arguments(arguments); !known)
         return known;
-    auto address = MigrationAddress::parse(json_string(arguments, "uri"));
-    if (!address)
-        return pass(address);
+    if (Status can = settings_.check_capabilities(); !can)
+        return can;
     SourceOptions options;
-    options.address = *address;
     options.channels = settings_.channels();
     options.max_bandwidth = settings_.max_bandwidth();
     options.wish = settings_.wish();
     options.pause_before_switchover = settings_.capability("pause-before-switchover");
+    options.validate_uuid = settings_.capability("validate-uuid");
     options.software = software;
-    if (address->kind == MigrationAddress::Kind::Fd) {
-        auto fd = take_descriptor(address->fd_name);
+    if (address.kind == MigrationAddress::Kind::Fd) {
+        auto fd = take_connection(address.fd_name);
         if (!fd)
             return pass(fd);
         options.connected = std::move(*fd);
     }
+    options.address = std::move(address);
     if (Status ours = claim(); !ours)
         return ours;
     end_forecast(QmpResponse::error("a migration began"));
-    std::erase_if(tellers_, [](const auto& teller) { return teller->finished(); });
-    if (source_)
-        if (auto teller = source_->take_teller())
-            tellers_.push_back(std::move(teller));
+    native_.forget();
+    forget_source();
     source_ = std::make_unique<SourceSession>(
         machine_, policy_, std::move(options),
         SourceObserver{
@@ -144,6 +196,7 @@ Status MigrateControl::migrate(const Json& arguments, const std::vector<std::str
             .decided = [this](const Decision& decision) { decided(decision); },
         });
     last_status_.clear();
+    carry_bitmaps(true);
     send_status("setup");
     source_->start();
     return {};
@@ -178,12 +231,86 @@ Status MigrateControl::start_postcopy()
     return source_->start_postcopy();
 }
 
-Status MigrateControl::set_parameters(const Json& arguments)
+/// QEMU itself says whether they make sense, in its words. It is given them for a moment only: most
+/// would change what the engine uses QEMU's migration for.
+void MigrateControl::set_capabilities(const Json& arguments, QmpResponder respond)
 {
-    if (Status set = settings_.set_parameters(arguments); !set)
-        return set;
-    settings_changed();
-    return {};
+    if (is_migrating())
+        return respond(QmpResponse::error("There's a migration process in progress"));
+    const auto trial = settings_.capability_trial(arguments);
+    const auto kept = [this, arguments, respond = std::move(respond)](Json response) {
+        if (!response.contains("error"))
+            settings_.set_capabilities(arguments);
+        respond(QmpResponse{std::move(response)});
+    };
+    // While a guest comes in, QEMU's are the engine's.
+    if (door_ && door_->session() && !is_final(door_->session()->state()))
+        return kept(Json{{"return", Json::object()}});
+    qemu_.forward(command("migrate-set-capabilities", trial.set), kept);
+    if (!native_.awaits_guest())
+        qemu_.forward(command("migrate-set-capabilities", trial.undo), [](const Json&) {});
+}
+
+void MigrateControl::set_parameters(const Json& arguments, QmpResponder respond)
+{
+    auto for_qemu = settings_.check_parameters(arguments);
+    if (!for_qemu)
+        return respond(QmpResponse::error(for_qemu.error()));
+    qemu_.forward(command("migrate-set-parameters", std::move(*for_qemu)),
+                  [this, arguments, respond = std::move(respond)](Json response) {
+                      if (!response.contains("error")) {
+                          settings_.set_parameters(arguments);
+                          settings_changed();
+                      }
+                      respond(QmpResponse{std::move(response)});
+                  });
+}
+
+Status MigrateControl::pause_postcopy()
+{
+    if (source_)
+        return source_->break_postcopy();
+    return fail(ErrorKind::Refused,
+                "migrate-pause is currently only supported during postcopy-active state",
+                "say it at the source");
+}
+
+namespace {
+
+Result<MigrationAddress> address_to_call(const Json& arguments, const NamedDescriptors& descriptors)
+{
+    auto target = MigrateTarget::parse(arguments, descriptors);
+    if (!target)
+        return pass(target);
+    if (target->native || target->address.kind == MigrationAddress::Kind::Fd)
+        return fail(ErrorKind::Invalid, "a post-copy goes on over a connection made anew",
+                    "give tcp:HOST:PORT or unix:PATH");
+    return std::move(target->address);
+}
+
+} // namespace
+
+/// "migrate" with "resume".
+Status MigrateControl::resume(const Json& arguments)
+{
+    if (!source_)
+        return fail(ErrorKind::Refused, "Cannot resume if there is no paused migration");
+    auto address = address_to_call(arguments, descriptors_);
+    return address ? source_->resume_at(std::move(*address)) : pass(address);
+}
+
+/// The source is to call at another address, where the former one is out of its reach.
+Status MigrateControl::recover_postcopy(const Json& arguments)
+{
+    if (!door_ || !door_->session() ||
+        door_->session()->state() != DestinationState::PostcopyPaused)
+        return fail(ErrorKind::Refused, "Migrate recover can only be run when postcopy is paused.");
+    auto address = address_to_call(arguments, descriptors_);
+    if (!address)
+        return pass(address);
+    if (door_->listening() && door_->listening()->address().text() == address->text())
+        return {};
+    return door_->listen(*address);
 }
 
 Status MigrateControl::set_policy(const Json& arguments)
@@ -192,98 +319,6 @@ Status MigrateControl::set_policy(const Json& arguments)
         return set;
     settings_changed();
     return {};
-}
-
-/// Bytes a second that the migration may take: as the caller says, or as it would be limited; 0:
-/// as many as the link carries.
-Result<double> MigrateControl::forecast_bandwidth(const Json& arguments) const
-{
-    MigrationWish wish;
-    if (const auto given = arguments.find("bandwidth"); given != arguments.end()) {
-        const std::string text = given->is_string() ? given->get<std::string>() : given->dump();
-        if (Status read = apply_policy_option(wish, "bandwidth", text); !read)
-            return pass(read);
-    }
-    const uint64_t bandwidth = wish.bandwidth ? wish.bandwidth : settings_.max_bandwidth();
-    if (bandwidth == 0 && !arguments.contains("uri"))
-        return fail(ErrorKind::Invalid, "the link's bandwidth is not known",
-                    "give the destination's uri, to have it measured, or bandwidth, such as "
-                    "\"117MB/s\" for a gigabit link, or set max-bandwidth");
-    return static_cast<double>(bandwidth);
-}
-
-/// Where the destination is named the link to it is measured, and it is asked what it can.
-void MigrateControl::probe_link(const Json& arguments, std::function<void(Result<LinkReport>)> done)
-{
-    const auto hold = machine_.page_hold();
-    const std::string uri = json_string(arguments, "uri");
-    if (uri.empty())
-        return done(LinkReport{.no_postcopy = hold ? "" : hold.error().text()});
-    auto address = MigrationAddress::parse(uri);
-    if (!address)
-        return done(pass(address));
-    if (address->kind == MigrationAddress::Kind::Fd)
-        return done(fail(ErrorKind::Invalid, "a link that was handed over (fd:) is used only once",
-                         "give bandwidth instead of uri"));
-    probe_ = std::make_unique<LinkProbe>(*address, std::move(done));
-}
-
-void MigrateControl::forecast(const Json& arguments, const std::vector<std::string>& blockers,
-                              QmpResponder respond)
-{
-    if (Status clear = check_blockers(blockers); !clear)
-        return respond(QmpResponse::error(clear.error()));
-    auto bandwidth = forecast_bandwidth(arguments);
-    if (!bandwidth)
-        return respond(QmpResponse::error(bandwidth.error()));
-    if (is_migrating() || awaits_guest())
-        return respond(QmpResponse::error("a migration is under way: see query-migrate"));
-    if (forecast_respond_)
-        return respond(QmpResponse::error("a forecast is being made already"));
-    forecast_respond_ = std::move(respond);
-    ++forecast_number_;
-    probe_link(arguments, [this, bandwidth = *bandwidth](Result<LinkReport> link) {
-        if (!link)
-            return end_forecast(QmpResponse::error(link.error()));
-        if (bandwidth > 0)
-            link->bytes_s = link->bytes_s > 0 ? std::min(link->bytes_s, bandwidth) : bandwidth;
-        watch_guest(*link);
-    });
-}
-
-void MigrateControl::watch_guest(const LinkReport& link)
-{
-    machine_.describe([this, number = forecast_number_, link](const Result<Json>& known) {
-        if (!forecast_respond_ || number != forecast_number_)
-            return;
-        if (!known)
-            return end_forecast(QmpResponse::error(known.error()));
-        watch_ = std::make_unique<GuestWatch>(machine_, [this, link](Result<MigrationStats> stats) {
-            watched(std::move(stats), link);
-        });
-    });
-}
-
-void MigrateControl::watched(Result<MigrationStats> stats, const LinkReport& link)
-{
-    if (!stats)
-        return end_forecast(QmpResponse::error(stats.error()));
-    stats->link_bytes_s = link.bytes_s;
-    stats->handover_s = usual_handover_s + hand_over_trips * link.round_trip_s;
-    stats->can_slow = machine_.can_slow().has_value();
-    stats->can_postcopy = link.no_postcopy.empty();
-    end_forecast(QmpResponse::ok(
-        forecast_json(*stats, drover::forecast(settings_.wish(), *stats, link.no_postcopy), link)));
-}
-
-void MigrateControl::end_forecast(const QmpResponse& response)
-{
-    if (!forecast_respond_)
-        return;
-    std::exchange(forecast_respond_, nullptr)(response);
-    // Not within their calls.
-    loop::post([watch = std::shared_ptr<GuestWatch>(std::move(watch_)),
-                probe = std::shared_ptr<LinkProbe>(std::move(probe_))] {});
 }
 
 /// For the migration under way, too.
@@ -302,6 +337,7 @@ void MigrateControl::decided(const Decision& decision)
     Json data = decision_json(decision);
     data["round"] = source_->report().rounds.size();
     callbacks_.event(make_event("MIGRATION_DECISION", std::move(data)));
+    send_pass();
 }
 
 Status MigrateControl::resolve(const Json& arguments)
@@ -320,11 +356,18 @@ Json MigrateControl::query() const
 {
     if (source_)
         return migrate_info(*source_, settings_.wish(), ram_bytes());
-    if (door_ && door_->session())
-        return migrate_info(*door_->session());
-    if (door_)
-        return Json{{"status", "setup"}};
-    return Json::object();
+    if (!door_)
+        return Json::object();
+    Json info = door_->session() ? migrate_info(*door_->session()) : Json{{"status", "setup"}};
+    if (door_->listening()) // who asked for port 0 learns it here
+        info["socket-address"] = Json::array({socket_address(door_->listening()->address())});
+    const PageFetcher* fetcher = door_->session() ? door_->session()->fetcher() : nullptr;
+    if (fetcher && settings_.capability("postcopy-blocktime")) {
+        // Who waited is not known, only that somebody did.
+        info["postcopy-blocktime"] = std::llround(fetcher->counters().waited_s * 1e3);
+        info["postcopy-vcpu-blocktime"] = Json::array({info["postcopy-blocktime"]});
+    }
+    return info;
 }
 
 uint64_t MigrateControl::ram_bytes() const
@@ -335,40 +378,47 @@ uint64_t MigrateControl::ram_bytes() const
     return total;
 }
 
-void MigrateControl::name_descriptor(const std::string& name, UniqueFd fd)
+/// As in QEMU: a name given by getfd, or else the number of an inherited descriptor. QEMU's copy
+/// goes with its name, or the peer would wait for its end for ever.
+Result<UniqueFd> MigrateControl::take_connection(const std::string& name)
 {
-    descriptors_[name] = std::move(fd);
+    auto taken = descriptors_.take(name);
+    if (!taken)
+        return pass(taken);
+    if (taken->named)
+        qemu_.forward(command("closefd", Json{{"fdname", name}}), [](const Json&) {});
+    return std::move(taken->fd);
 }
 
-void MigrateControl::forget_descriptor(const std::string& name)
+/// Bitmaps of disks are devices' business: QEMU's stream of the devices carries them, if both QEMUs
+/// are told so. Off again at the end: another destination may know nothing of them.
+void MigrateControl::carry_bitmaps(bool on)
 {
-    descriptors_.erase(name);
+    if (!settings_.capability("dirty-bitmaps"))
+        return;
+    Json list = Json::array({Json{{"capability", "dirty-bitmaps"}, {"state", on}}});
+    qemu_.forward(command("migrate-set-capabilities", Json{{"capabilities", std::move(list)}}),
+                  [](const Json&) {});
 }
 
-/// As in QEMU: a name given by getfd, or else the number of an inherited descriptor.
-Result<UniqueFd> MigrateControl::take_descriptor(const std::string& name)
+bool MigrateControl::native_event(const Json& event)
 {
-    if (const auto found = descriptors_.find(name); found != descriptors_.end()) {
-        UniqueFd fd = std::move(found->second);
-        descriptors_.erase(found);
-        return fd;
-    }
-    // Only what we were born with: any other number is a descriptor of our own.
-    int number = -1;
-    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-    if (error != std::errc() || end != name.data() + name.size() || inherited_.erase(number) == 0)
-        return fail(ErrorKind::Invalid, "File descriptor named '" + name + "' has not been found");
-    UniqueFd inherited(number);
-    auto copy = inherited.duplicate();
-    if (!copy)
-        (void)inherited.release();
-    return copy;
+    if (!native_.in_charge())
+        return false;
+    const auto data = event.find("data");
+    if (data != event.end() && json_string(event, "event") == "MIGRATION")
+        native_.status_changed(json_string(*data, "status"));
+    return settings_.capability("events");
 }
 
 void MigrateControl::source_changed(SourceState state)
 {
     send_status(migration_status(*source_));
     const SourceReport& report = source_->report();
+    if (state == SourceState::Copying)
+        send_pass();
+    if (is_final(state))
+        carry_bitmaps(false);
     if (state == SourceState::Failed && report.error->kind != ErrorKind::Cancelled)
         log::error("the migration failed, and the guest stays here: " + report.error->text());
     if (state == SourceState::Completed) {
@@ -391,6 +441,8 @@ void MigrateControl::destination_changed(DestinationState state)
     if (state == DestinationState::TakingOver)
         machine_.set_activates_late(settings_.capability("late-block-activate"));
     send_status(migration_status(session));
+    if (is_final(state))
+        carry_bitmaps(false);
     if (state == DestinationState::Completed)
         log::info("the guest came from " + session.report().source + " and is here now");
     if (state == DestinationState::Failed)
@@ -407,117 +459,12 @@ void MigrateControl::send_status(const std::string& status)
         callbacks_.event(make_event("MIGRATION", Json{{"status", status}}));
 }
 
-Status MigrateControl::may_change_run_state() const
+/// A round begins. As QEMU tells it, the first when it starts to copy.
+void MigrateControl::send_pass()
 {
-    if (!source_)
-        return {};
-    switch (source_->state()) {
-    case SourceState::Switching:
-    case SourceState::Paused:
-    case SourceState::Loading:
-    case SourceState::Unwinding:
-        return fail(ErrorKind::Refused, "the guest is being handed over to its destination",
-                    "wait for the migration's end, or use migrate_cancel");
-    case SourceState::Committing:
-    case SourceState::Asking:
-        return fail(ErrorKind::Refused,
-                    "the guest may be running at its destination: the link broke at the switchover",
-                    "migrate-resolve says whose it is");
-    case SourceState::Postcopy:
-    case SourceState::PostcopyPaused:
-        return fail(ErrorKind::Refused, "the guest runs at its destination",
-                    "a second copy would destroy its disks");
-    case SourceState::Completed:
-        // Left paused there, it is for the user to say who runs it: libvirt decides so.
-        if (source_->report().arrived_paused)
-            return {};
-        return fail(ErrorKind::Refused, "the guest runs at its destination",
-                    "a second copy would destroy its disks; quit this one");
-    default: return {};
-    }
-}
-
-bool MigrateControl::guest_is_away() const
-{
-    return source_ && source_->state() == SourceState::Completed &&
-           source_->report().arrived_paused;
-}
-
-void MigrateControl::take_back(std::function<void(Status)> done)
-{
-    source_->take_back([this, done = std::move(done)](Status back) {
-        if (!back)
-            return done(std::move(back));
-        loop::post([this, done] { // not within its callback
-            if (guest_is_away())
-                source_.reset();
-            done({});
-        });
-    });
-}
-
-Status MigrateControl::claim()
-{
-    return door_ && door_->session() ? door_->session()->claim() : Status();
-}
-
-bool MigrateControl::owes_an_answer() const
-{
-    return door_ && door_->session() && door_->session()->owes_an_answer();
-}
-
-bool MigrateControl::awaits_guest() const
-{
-    if (incoming_deferred_ || !door_)
-        return incoming_deferred_;
-    DestinationSession* session = door_->session();
-    return !session || !is_committed(session->state()) ||
-           session->state() == DestinationState::TakingOver;
-}
-
-bool MigrateControl::is_migrating() const
-{
-    return source_ && !is_final(source_->state());
-}
-
-void MigrateControl::ram_changes()
-{
-    end_forecast(QmpResponse::error("the guest's memory was changed: ask again"));
-}
-
-GuestPhase MigrateControl::phase() const
-{
-    if (is_migrating()) {
-        switch (source_->state()) {
-        case SourceState::Connecting:
-        case SourceState::Greeting:
-        case SourceState::Joining:
-        case SourceState::Copying:
-        case SourceState::Switching: return GuestPhase::Moving;
-        default: return GuestPhase::HandedOver;
-        }
-    }
-    if (!door_ || !door_->session() || is_final(door_->session()->state()))
-        return GuestPhase::Free;
-    switch (door_->session()->state()) {
-    case DestinationState::Greeting: return GuestPhase::Free; // nothing is accepted yet
-    case DestinationState::Preparing:
-    case DestinationState::Receiving: return GuestPhase::Moving;
-    // The guest runs here, its memory as it was described must stay.
-    case DestinationState::Postcopy:
-    case DestinationState::PostcopyPaused: return GuestPhase::Moving;
-    default: return GuestPhase::HandedOver;
-    }
-}
-
-bool MigrateControl::serves_pages() const
-{
-    return source_ && is_postcopy(source_->state());
-}
-
-bool MigrateControl::is_taking_over() const
-{
-    return door_ && door_->session() && door_->session()->state() == DestinationState::TakingOver;
+    if (settings_.capability("events"))
+        callbacks_.event(
+            make_event("MIGRATION_PASS", Json{{"pass", source_->report().rounds.size() + 1}}));
 }
 
 bool MigrateControl::process_died(const Error& how)

@@ -8,17 +8,21 @@
 #include "monitor/qmp_server.h"
 #include "system/command_table.h"
 #include "system/migrate_settings.h"
+#include "system/migrate_target.h"
+#include "system/named_descriptors.h"
+#include "system/native_migration.h"
 #include "vmm/qemu/qemu_machine.h"
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
 namespace drover {
+
+/// Why a guest cannot be migrated: the first reason in words, and that there are more.
+[[nodiscard]] Status check_blockers(const std::vector<std::string>& blockers);
 
 /// The migration controller behind the QMP commands: owns the sessions of one guest. Loop thread
 /// only.
@@ -34,39 +38,51 @@ public:
         std::function<void()> given_back;
     };
 
-    /// `inherited`: the descriptors that our parent left open for us (fd:NUMBER).
-    MigrateControl(qemu::QemuMachine& machine, MigrationWish wish, std::set<int> inherited,
-                   Callbacks callbacks);
+    /// `qemu` is the monitor of the users' commands. `descriptors`: those that our parent left open
+    /// for us (fd:NUMBER).
+    MigrateControl(qemu::QemuMachine& machine, QmpClient& qemu, MigrationWish wish,
+                   NamedDescriptors descriptors, Callbacks callbacks);
     ~MigrateControl();
     MigrateControl(const MigrateControl&) = delete;
     MigrateControl& operator=(const MigrateControl&) = delete;
 
     [[nodiscard]] MigrateSettings& settings() { return settings_; }
+    [[nodiscard]] NamedDescriptors& descriptors() { return descriptors_; }
+    /// QEMU's own migration: where it is in charge, commands about the migration are for QEMU.
+    [[nodiscard]] NativeMigration& native() { return native_; }
 
-    /// The command line's -incoming: "defer" waits for migrate-incoming.
-    [[nodiscard]] Status open_incoming(const std::string& uri);
-    [[nodiscard]] Status allow_incoming(const std::string& uri);
+    /// The command line's -incoming: "defer" waits for migrate-incoming. `refused` may be called at
+    /// once.
+    void allow_incoming(const std::string& text, std::function<void(const std::string&)> refused);
 
     /// Whether a migration from here may begin, as far as we know without asking QEMU.
     [[nodiscard]] Status may_migrate() const;
 
     // One for each QMP command.
-    /// `blockers`: why the guest cannot be migrated, just asked for.
+    void migrate_incoming(const Json& arguments, const QmpResponder& respond);
+    /// Where a migration to go to is, and whose it is.
+    [[nodiscard]] Result<MigrateTarget> target(const Json& arguments) const
+    {
+        return MigrateTarget::parse(arguments, descriptors_);
+    }
+    /// `blockers`: why the guest cannot be migrated, just asked for. QEMU's own migration knows
+    /// itself what it can.
     [[nodiscard]] Status migrate(const Json& arguments, const std::vector<std::string>& blockers);
+    void migrate_natively(const Json& arguments, const QmpResponder& respond);
+    [[nodiscard]] Status resume(const Json& arguments);
     [[nodiscard]] Status cancel();
     [[nodiscard]] Status proceed(const Json& arguments);
     [[nodiscard]] Status start_postcopy();
-    [[nodiscard]] Status set_parameters(const Json& arguments);
+    [[nodiscard]] Status pause_postcopy();
+    [[nodiscard]] Status recover_postcopy(const Json& arguments);
+    void set_capabilities(const Json& arguments, QmpResponder respond);
+    void set_parameters(const Json& arguments, QmpResponder respond);
     [[nodiscard]] Status set_policy(const Json& arguments);
     /// query-migrate-forecast: answers after a second and a half of watching the guest.
     void forecast(const Json& arguments, const std::vector<std::string>& blockers,
                   QmpResponder respond);
     [[nodiscard]] Status resolve(const Json& arguments);
     [[nodiscard]] Json query() const;
-
-    /// A descriptor named by QMP's getfd, for fd: addresses.
-    void name_descriptor(const std::string& name, UniqueFd fd);
-    void forget_descriptor(const std::string& name);
 
     /// Whether "cont" and "stop" are to be refused now, and why.
     [[nodiscard]] Status may_change_run_state() const;
@@ -98,10 +114,16 @@ public:
     /// QEMU has died. True if a peer is being told, which takes a moment.
     [[nodiscard]] bool process_died(const Error& how);
 
+    /// An event of QEMU's own migration; true if it is the user's.
+    [[nodiscard]] bool native_event(const Json& event);
+
 private:
+    void forget_source();
+    [[nodiscard]] Status open_door(const MigrationAddress& address);
     void source_changed(SourceState state);
     void destination_changed(DestinationState state);
     void send_status(const std::string& status);
+    void send_pass();
     void settings_changed();
     void decided(const Decision& decision);
     [[nodiscard]] Result<double> forecast_bandwidth(const Json& arguments) const;
@@ -109,11 +131,15 @@ private:
     void watch_guest(const LinkReport& link);
     void watched(Result<MigrationStats> stats, const LinkReport& link);
     void end_forecast(const QmpResponse& response);
-    [[nodiscard]] Result<UniqueFd> take_descriptor(const std::string& name);
+    [[nodiscard]] Result<UniqueFd> take_connection(const std::string& name);
     [[nodiscard]] uint64_t ram_bytes() const;
+    void carry_bitmaps(bool on);
 
     qemu::QemuMachine& machine_;
+    QmpClient& qemu_;
     MigrateSettings settings_;
+    NativeMigration native_;
+    NamedDescriptors descriptors_;
     Callbacks callbacks_;
     ConvergePolicy policy_;
     std::unique_ptr<SourceSession> source_;
@@ -125,8 +151,6 @@ private:
     unsigned forecast_number_ = 0;      ///< so that what was asked for an earlier one is known
     std::unique_ptr<IncomingDoor> door_;
     bool incoming_deferred_ = false;
-    std::map<std::string, UniqueFd> descriptors_; ///< by name
-    std::set<int> inherited_;                     ///< from our parent, not used yet
     std::string last_status_;
 };
 

@@ -33,6 +33,22 @@ Json rounds_json(const std::vector<RoundStats>& rounds)
     return list;
 }
 
+/// What the round under way has yet to send; in the first that is all of RAM. Programs draw their
+/// bar from it, and libvirt takes 0 for the end.
+uint64_t pages_left(const SourceSession& session, uint64_t pages_done, uint64_t ram_bytes)
+{
+    const SourceReport& report = session.report();
+    if (report.postcopy)
+        return report.postcopy_left;
+    if (session.state() == SourceState::Completed)
+        return 0;
+    const uint64_t at_start =
+        report.rounds.empty() ? ram_bytes / ram_page_size : report.rounds.back().pages_dirty;
+    for (const RoundStats& round : report.rounds)
+        pages_done -= std::min(pages_done, round.pages_sent + round.pages_zero);
+    return at_start - std::min(at_start, pages_done);
+}
+
 /// The member "ram": QEMU's MigrationStats.
 Json ram_json(const SourceSession& session, uint64_t ram_bytes)
 {
@@ -51,12 +67,11 @@ Json ram_json(const SourceSession& session, uint64_t ram_bytes)
         bytes = progress->bytes;
     }
     const double elapsed = std::max(session.elapsed_s() - report.setup_s, 1e-3);
-    uint64_t left = report.rounds.empty() ? 0 : report.rounds.back().pages_dirty;
-    if (report.postcopy)
-        left = report.postcopy_left;
+    const uint64_t left = pages_left(session, sent + zero, ram_bytes);
     sent += report.served.pages_sent;
     zero += report.served.pages_zero;
     const double last_s = report.rounds.empty() ? 0 : report.rounds.back().seconds;
+    const uint64_t dirty = report.rounds.empty() ? 0 : report.rounds.back().pages_dirty;
     return Json{
         {"transferred", bytes + report.control_bytes},
         {"remaining", left * ram_page_size},
@@ -65,9 +80,11 @@ Json ram_json(const SourceSession& session, uint64_t ram_bytes)
         {"skipped", 0},
         {"normal", sent},
         {"normal-bytes", sent * ram_page_size},
-        {"dirty-pages-rate", last_s > 0 ? std::llround(static_cast<double>(left) / last_s) : 0},
+        {"dirty-pages-rate", last_s > 0 ? std::llround(static_cast<double>(dirty) / last_s) : 0},
         {"mbps", static_cast<double>(bytes) * 8 / elapsed / 1e6},
-        {"dirty-sync-count", report.rounds.size()},
+        // As QEMU counts: the one under way too, from the first on.
+        {"dirty-sync-count", report.rounds.size() + (is_final(session.state()) ? 0 : 1)},
+        {"dirty-sync-missed-zero-copy", 0},
         {"postcopy-requests", report.served.requests},
         {"page-size", ram_page_size},
         {"multifd-bytes", bytes},
@@ -234,11 +251,23 @@ Json migrate_info(const SourceSession& session, const MigrationWish& wish, uint6
         info["ram"] = ram_json(session, ram_bytes);
     if (session.state() == SourceState::Completed || is_postcopy(session.state()))
         info["downtime"] = milliseconds(report.downtime_s);
-    else if (!report.rounds.empty())
-        info["expected-downtime"] = milliseconds(report.decision.predicted_downtime_s);
+    else // until it can be predicted, what is wished for, as QEMU does
+        info["expected-downtime"] = milliseconds(
+            report.rounds.empty() ? wish.downtime_s : report.decision.predicted_downtime_s);
     if (report.error && !cancelled(report.error))
         info["error-desc"] = report.error->text();
     return info;
+}
+
+Json socket_address(const MigrationAddress& address)
+{
+    if (address.kind == MigrationAddress::Kind::Unix)
+        return Json{{"type", "unix"}, {"path", address.path}};
+    const std::string host = address.host.empty() ? "::" : address.host;
+    return Json{{"type", "inet"},
+                {"host", host},
+                {"port", address.port},
+                {host.find(':') == host.npos ? "ipv4" : "ipv6", true}};
 }
 
 Json migrate_info(const DestinationSession& session)

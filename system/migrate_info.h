@@ -22,6 +22,9 @@ namespace drover {
 /// The data of the event MIGRATION_DECISION, and a member of query-migrate's "decisions".
 [[nodiscard]] Json decision_json(const Decision& decision);
 
+/// QEMU's SocketAddress of where a destination listens.
+[[nodiscard]] Json socket_address(const MigrationAddress& address);
+
 [[nodiscard]] Json migrate_info(const SourceSession& session, const MigrationWish& wish,
                                 uint64_t ram_bytes);
 [[nodiscard]] Json migrate_info(const DestinationSession& session);

@@ -10,29 +10,53 @@ namespace drover {
 namespace {
 
 constexpr uint64_t max_downtime_ms = 2'000'000; // QEMU's limit
-constexpr uint64_t max_channels = 64;
+constexpr unsigned max_channels = 64;
 constexpr uint64_t default_channels = 2;
 
 /// Capabilities whose promise Drover cannot keep: better refused than believed.
 const std::set<std::string>& refused_capabilities()
 {
     static const std::set<std::string> names = {
-        "x-colo",         "background-snapshot", "rdma-pin-all", "block",        "release-ram",
-        "zero-copy-send", "dirty-bitmaps",       "mapped-ram",   "validate-uuid"};
+        "x-colo",      "background-snapshot", "rdma-pin-all", "block",
+        "release-ram", "zero-copy-send",      "mapped-ram"};
     return names;
 }
 
-Status check_range(const Json& arguments, const char* key, uint64_t low, uint64_t high)
+/// The engine sets these in QEMU by itself, as it needs them.
+bool is_engines(const std::string& capability)
+{
+    return capability == "events" || capability == "x-ignore-shared" ||
+           capability == "pause-before-switchover" || capability == "late-block-activate";
+}
+
+/// These decide how QEMU's migration converges: in QEMU they are the engine's, which sends RAM
+/// itself.
+constexpr const char* engines_parameters[] = {"max-bandwidth", "downtime-limit",
+                                              "avail-switchover-bandwidth"};
+
+Json entry(const std::string& name, bool on)
+{
+    return Json{{"capability", name}, {"state", on}};
+}
+
+Json arguments_of(Json list)
+{
+    return Json{{"capabilities", std::move(list)}};
+}
+
+Status check_number(const Json& arguments, const char* key, uint64_t high, const char* unit)
 {
     const auto value = arguments.find(key);
     if (value == arguments.end())
         return {};
-    if (value->is_number_unsigned() && value->get<uint64_t>() >= low &&
-        value->get<uint64_t>() <= high)
+    if (!value->is_number_integer())
+        return fail(ErrorKind::Invalid,
+                    std::string("Invalid parameter type for '") + key + "', expected: integer");
+    if (value->is_number_unsigned() && value->get<uint64_t>() <= high)
         return {};
     return fail(ErrorKind::Invalid, std::string("Parameter '") + key +
-                                        "' expects an integer from " + std::to_string(low) +
-                                        " to " + std::to_string(high));
+                                        "' expects an integer in the range of 0 to " +
+                                        std::to_string(high) + " " + unit);
 }
 
 } // namespace
@@ -41,63 +65,134 @@ void MigrateSettings::learn_capabilities(const Json& qemu_list)
 {
     if (!qemu_list.is_array())
         return;
-    for (const Json& entry : qemu_list)
-        capabilities_[json_string(entry, "capability")] = json_bool(entry, "state");
+    for (const Json& item : qemu_list) {
+        const bool on = json_bool(item, "state");
+        capabilities_.push_back({json_string(item, "capability"), on, on});
+    }
 }
 
 void MigrateSettings::learn_parameters(const Json& qemu_parameters)
 {
     if (qemu_parameters.is_object())
-        parameters_ = qemu_parameters;
+        qemu_parameters_ = parameters_ = qemu_parameters;
     // QEMU's own default is 128 MiB/s, a limit that nobody asked Drover for.
     parameters_["max-bandwidth"] = 0;
     parameters_["multifd-channels"] = default_channels;
     parameters_["downtime-limit"] = std::llround(wish_.downtime_s * 1e3);
 }
 
-Status MigrateSettings::set_capabilities(const Json& arguments)
+/// What the user asks for, on top of what he has set already: some go only with others.
+MigrateSettings::Trial MigrateSettings::capability_trial(const Json& arguments) const
 {
-    const auto list = arguments.find("capabilities");
-    if (list == arguments.end() || !list->is_array())
-        return fail(ErrorKind::Invalid, "Parameter 'capabilities' is missing");
-    std::map<std::string, bool> changed = capabilities_;
-    for (const Json& entry : *list) {
-        const std::string name = json_string(entry, "capability");
-        const auto known = changed.find(name);
-        if (known == changed.end())
-            return fail(ErrorKind::Invalid,
-                        "Parameter 'capability' does not accept value '" + name + "'");
-        if (!entry.contains("state") || !entry["state"].is_boolean())
-            return fail(ErrorKind::Invalid, "Parameter 'state' is missing");
-        known->second = entry["state"].get<bool>();
-        if (known->second && refused_capabilities().contains(name))
-            return fail(ErrorKind::Refused,
-                        "Drover's migration does not have the capability '" + name + "'",
-                        "leave it off");
+    Json set = arguments;
+    Json undo = Json::array();
+    const auto asked = set.find("capabilities");
+    if (asked == set.end() || !asked->is_array())
+        return {std::move(set), arguments_of(std::move(undo))};
+    Json list = Json::array();
+    for (const Capability& known : capabilities_) {
+        if (is_engines(known.name))
+            continue;
+        if (known.on != known.qemus_default)
+            list.push_back(entry(known.name, known.on));
+        undo.push_back(entry(known.name, known.qemus_default));
     }
-    capabilities_ = std::move(changed);
+    for (Json& item : *asked)
+        if (!is_engines(json_string(item, "capability")) || !item.contains("state") ||
+            !item["state"].is_boolean())
+            list.push_back(std::move(item));
+    *asked = std::move(list);
+    return {std::move(set), arguments_of(std::move(undo))};
+}
+
+void MigrateSettings::set_capabilities(const Json& arguments)
+{
+    const auto asked = arguments.find("capabilities");
+    if (asked == arguments.end() || !asked->is_array())
+        return;
+    for (const Json& item : *asked) {
+        const std::string name = json_string(item, "capability");
+        for (Capability& known : capabilities_)
+            if (known.name == name)
+                known.on = json_bool(item, "state");
+    }
+}
+
+Status MigrateSettings::check_capabilities() const
+{
+    for (const Capability& known : capabilities_)
+        if (known.on && refused_capabilities().contains(known.name))
+            return fail(ErrorKind::Refused,
+                        "Drover's migration does not have the capability '" + known.name + "'",
+                        "turn it off, or migrate to exec:, file: or a pipe, which QEMU does");
     return {};
 }
 
-Status MigrateSettings::set_parameters(const Json& arguments)
+Result<Json> MigrateSettings::check_parameters(const Json& arguments) const
 {
-    for (const auto& [key, value] : arguments.items())
-        if (!parameters_.contains(key))
-            return fail(ErrorKind::Invalid, "Parameter '" + key + "' is unexpected");
-    if (Status fits = check_range(arguments, "downtime-limit", 1, max_downtime_ms); !fits)
-        return fits;
-    if (Status fits = check_range(arguments, "multifd-channels", 1, max_channels); !fits)
-        return fits;
-    if (Status fits = check_range(arguments, "max-bandwidth", 0, INT64_MAX); !fits)
-        return fits;
+    if (Status fits = check_number(arguments, "downtime-limit", max_downtime_ms, "milliseconds");
+        !fits)
+        return pass(fits);
+    for (const char* bandwidth : {"max-bandwidth", "avail-switchover-bandwidth"})
+        if (Status fits = check_number(arguments, bandwidth, UINT64_MAX, "bytes/second"); !fits)
+            return pass(fits);
+    if (arguments.contains("avail-switchover-bandwidth") &&
+        !qemu_parameters_.contains("avail-switchover-bandwidth"))
+        return fail(ErrorKind::Invalid, "Parameter 'avail-switchover-bandwidth' is unexpected");
     if (!json_string(arguments, "tls-creds").empty())
         return fail(ErrorKind::Refused, "Drover's migration has no TLS yet",
                     "leave tls-creds empty, and migrate over a network that you trust");
-    parameters_.update(arguments);
+    if (json_string(arguments, "mode", "normal") != "normal")
+        return fail(ErrorKind::Refused,
+                    "Drover's migration has no mode '" + json_string(arguments, "mode") + "'",
+                    "leave it 'normal'");
+    Json for_qemu = arguments;
+    for (const char* name : engines_parameters)
+        for_qemu.erase(name);
+    return for_qemu;
+}
+
+void MigrateSettings::set_parameters(const Json& arguments)
+{
+    for (const auto& [name, value] : arguments.items())
+        parameters_[name] = value.is_null() ? Json("") : value; // StrOrNull is shown as a string
     if (arguments.contains("downtime-limit"))
         wish_.downtime_s = static_cast<double>(json_u64(arguments, "downtime-limit")) / 1e3;
     downtime_by_qmp_ = downtime_by_qmp_ || arguments.contains("downtime-limit");
-    return {};
+}
+
+Json MigrateSettings::native_capabilities() const
+{
+    Json list = Json::array();
+    for (const Capability& known : capabilities_)
+        if (known.name == "events")
+            list.push_back(entry(known.name, true)); // we have to know when it ends
+        else if (is_engines(known.name) || known.on != known.qemus_default)
+            list.push_back(entry(known.name, known.on));
+    return arguments_of(std::move(list));
+}
+
+/// QEMU has the others already. Where the user has set nothing, QEMU's defaults hold.
+Json MigrateSettings::native_parameters() const
+{
+    Json arguments = Json::object();
+    for (const char* name : engines_parameters)
+        if (qemu_parameters_.contains(name))
+            arguments[name] = qemu_parameters_[name];
+    if (json_u64(parameters_, "max-bandwidth") > 0)
+        arguments["max-bandwidth"] = parameters_["max-bandwidth"];
+    for (const char* name : {"downtime-limit", "avail-switchover-bandwidth"})
+        if (arguments.contains(name) && parameters_.contains(name))
+            arguments[name] = parameters_[name];
+    return arguments;
+}
+
+Json MigrateSettings::engine_capabilities() const
+{
+    Json list = Json::array();
+    for (const Capability& known : capabilities_)
+        list.push_back(entry(known.name, known.qemus_default));
+    return arguments_of(std::move(list));
 }
 
 /// downtime-limit is a bound to those who set it, as in QEMU: a guest that is not to be paused for
@@ -182,8 +277,8 @@ Json MigrateSettings::policy() const
 Json MigrateSettings::capabilities() const
 {
     Json list = Json::array();
-    for (const auto& [name, state] : capabilities_)
-        list.push_back(Json{{"capability", name}, {"state", state}});
+    for (const Capability& known : capabilities_)
+        list.push_back(entry(known.name, known.on));
     return list;
 }
 
@@ -194,8 +289,8 @@ Json MigrateSettings::parameters() const
 
 bool MigrateSettings::capability(const std::string& name) const
 {
-    const auto found = capabilities_.find(name);
-    return found != capabilities_.end() && found->second;
+    return std::ranges::any_of(
+        capabilities_, [&](const Capability& known) { return known.name == name && known.on; });
 }
 
 uint64_t MigrateSettings::max_bandwidth() const
@@ -208,8 +303,8 @@ uint64_t MigrateSettings::max_bandwidth() const
 
 unsigned MigrateSettings::channels() const
 {
-    const auto channels =
-        static_cast<unsigned>(json_u64(parameters_, "multifd-channels", default_channels));
+    const auto channels = static_cast<unsigned>(std::clamp<uint64_t>(
+        json_u64(parameters_, "multifd-channels", default_channels), 1, max_channels));
     if (wish_.cpu <= 0)
         return channels;
     return std::clamp(static_cast<unsigned>(std::ceil(wish_.cpu)), 1U, channels);

@@ -5,14 +5,17 @@
 #include "monitor/json.h"
 #include "util/result.h"
 
-#include <map>
 #include <string>
+#include <vector>
 
 namespace drover {
 
 /// QEMU's migration capabilities and parameters as the user has set them. Those that QEMU has and
-/// Drover has no use for (XBZRLE, auto-converge, …) are kept and shown, so that programs that set
+/// Drover has no use for (XBZRLE, compression, …) are kept and shown, so that programs that set
 /// them go on working; see docs/qmp.md.
+///
+/// Whether what is set makes sense is for QEMU to say, which knows its types, ranges and words: see
+/// capability_trial() and check_parameters().
 class MigrateSettings {
 public:
     explicit MigrateSettings(MigrationWish wish) : wish_(std::move(wish)) {}
@@ -21,8 +24,27 @@ public:
     void learn_capabilities(const Json& qemu_list);
     void learn_parameters(const Json& qemu_parameters);
 
-    [[nodiscard]] Status set_capabilities(const Json& arguments);
-    [[nodiscard]] Status set_parameters(const Json& arguments);
+    /// Arguments of QEMU's migrate-set-capabilities that show whether it would take the user's, and
+    /// those that undo them: the engine's own use of QEMU's migration needs QEMU's defaults.
+    struct Trial {
+        Json set;
+        Json undo;
+    };
+    [[nodiscard]] Trial capability_trial(const Json& arguments) const;
+    void set_capabilities(const Json& arguments); ///< that passed the trial
+    /// Whether Drover's own migration has all that are on.
+    [[nodiscard]] Status check_capabilities() const;
+
+    /// Refuses what Drover cannot keep; returns what QEMU is to be given, for it to check and use.
+    [[nodiscard]] Result<Json> check_parameters(const Json& arguments) const;
+    void set_parameters(const Json& arguments); ///< that QEMU has taken
+
+    /// For QEMU's own migration: the user's settings, as arguments of QEMU's commands; and QEMU's
+    /// defaults again, for the engine.
+    [[nodiscard]] Json native_capabilities() const;
+    [[nodiscard]] Json native_parameters() const;
+    [[nodiscard]] Json engine_capabilities() const;
+
     /// migrate-set-policy: the options of -migrate-policy as members; on-stall as a list.
     [[nodiscard]] Status set_policy(const Json& arguments);
     [[nodiscard]] Json policy() const;       ///< as query-migrate-policy
@@ -32,13 +54,19 @@ public:
     [[nodiscard]] bool capability(const std::string& name) const;
     /// The lower of max-bandwidth and the policy's, bytes/s; 0: unlimited.
     [[nodiscard]] uint64_t max_bandwidth() const;
-    /// multifd-channels, 1 … 64; each is a thread, so no more than the policy's cores.
+    /// multifd-channels, but 64 at most; each is a thread, so no more than the policy's cores.
     [[nodiscard]] unsigned channels() const;
     /// What the policy and QEMU's parameters and capabilities say together.
     [[nodiscard]] MigrationWish wish() const;
 
 private:
-    std::map<std::string, bool> capabilities_;
+    struct Capability {
+        std::string name;
+        bool on = false;
+        bool qemus_default = false;
+    };
+    std::vector<Capability> capabilities_;  ///< in QEMU's order
+    Json qemu_parameters_ = Json::object(); ///< QEMU's defaults
     Json parameters_ = Json::object();
     MigrationWish wish_;
     bool downtime_by_qmp_ = false; ///< downtime-limit was set: a bound, as in QEMU

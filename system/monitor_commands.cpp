@@ -2,6 +2,7 @@
 #include "system/monitor_commands.h"
 
 #include "system/command_table.h"
+#include "system/human_commands.h"
 
 #include <algorithm>
 #include <sstream>
@@ -13,6 +14,12 @@ namespace {
 void answer(const QmpResponder& respond, const Status& status)
 {
     respond(status ? QmpResponse::ok() : QmpResponse::error(status.error()));
+}
+
+/// An HMP command's answer.
+void say(const QmpResponder& respond, const std::string& text)
+{
+    respond(QmpResponse::ok(text + "\r\n"));
 }
 
 /// The first word of an HMP command line.
@@ -79,14 +86,14 @@ void MonitorCommands::ask_blockers(const QmpResponder& respond,
 
 void MonitorCommands::add_memory_commands()
 {
-    const auto pass_on = [this](QmpRequest request, QmpResponder respond) {
+    const auto to_qemu = [this](QmpRequest request, QmpResponder respond) {
         forward(request, std::move(respond));
     };
-    handlers_["object-add"] = [this, pass_on](QmpRequest& request, QmpResponder& respond) {
-        memory_.add(std::move(request), std::move(respond), pass_on);
+    handlers_["object-add"] = [this, to_qemu](QmpRequest& request, QmpResponder& respond) {
+        memory_.add(std::move(request), std::move(respond), to_qemu);
     };
-    handlers_["object-del"] = [this, pass_on](QmpRequest& request, QmpResponder& respond) {
-        memory_.remove(std::move(request), respond, pass_on);
+    handlers_["object-del"] = [this, to_qemu](QmpRequest& request, QmpResponder& respond) {
+        memory_.remove(std::move(request), respond, to_qemu);
     };
 }
 
@@ -130,6 +137,12 @@ void MonitorCommands::forward(QmpRequest& request, QmpResponder respond)
     if (Status may = may_pass(request.command, control_.phase()); !may)
         return respond(QmpResponse::error(may.error()));
     learn_disks(request);
+    control_.descriptors().used_by(request.arguments);
+    pass_on(request, std::move(respond));
+}
+
+void MonitorCommands::pass_on(QmpRequest& request, QmpResponder respond)
+{
     Json command{{request.out_of_band ? "exec-oob" : "execute", request.command}};
     if (!request.arguments.empty())
         command["arguments"] = std::move(request.arguments);
@@ -144,78 +157,109 @@ void MonitorCommands::forward(QmpRequest& request, QmpResponder respond)
 void MonitorCommands::add_migration_commands()
 {
     handlers_["migrate"] = [this](QmpRequest& request, QmpResponder& respond) {
-        if (Status may = control_.may_migrate(); !may)
-            return respond(QmpResponse::error(may.error()));
-        ask_blockers(respond, [this, arguments = request.arguments, respond](const auto& reasons) {
-            answer(respond, control_.migrate(arguments, reasons));
-        });
-    };
-    handlers_["migrate_cancel"] = [this](QmpRequest&, QmpResponder& respond) {
-        answer(respond, control_.cancel());
-    };
-    handlers_["migrate-continue"] = [this](QmpRequest& request, QmpResponder& respond) {
-        answer(respond, control_.proceed(request.arguments));
+        migrate(request, respond);
     };
     handlers_["migrate-incoming"] = [this](QmpRequest& request, QmpResponder& respond) {
-        if (!control_.awaits_guest())
-            return respond(QmpResponse::error("'-incoming' was not specified on the command line"));
-        answer(respond, control_.open_incoming(json_string(request.arguments, "uri")));
+        control_.migrate_incoming(request.arguments, respond);
     };
     handlers_["migrate-resolve"] = [this](QmpRequest& request, QmpResponder& respond) {
         answer(respond, control_.resolve(request.arguments));
     };
-    handlers_["query-migrate"] = [this](QmpRequest&, QmpResponder& respond) {
-        query_migrate(respond);
+    handlers_["getfd"] = [this](QmpRequest& request, QmpResponder& respond) {
+        getfd(request, respond);
     };
+    handlers_["closefd"] = [this](QmpRequest& request, QmpResponder& respond) {
+        control_.descriptors().forget(json_string(request.arguments, "fdname"));
+        pass_on(request, std::move(respond));
+    };
+    add_native_commands();
+    add_settings_commands();
+}
+
+/// What keeps Drover from moving a guest (a device that writes past it) is no matter for QEMU's own
+/// migration, which knows what it can.
+void MonitorCommands::migrate(QmpRequest& request, QmpResponder& respond)
+{
+    if (json_bool(request.arguments, "resume"))
+        return answer(respond, control_.resume(request.arguments));
+    if (Status may = control_.may_migrate(); !may)
+        return respond(QmpResponse::error(may.error()));
+    const auto target = control_.target(request.arguments);
+    if (!target)
+        return respond(QmpResponse::error(target.error()));
+    if (target->native)
+        return control_.migrate_natively(request.arguments, respond);
+    ask_blockers(respond, [this, arguments = request.arguments, respond](const auto& reasons) {
+        answer(respond, control_.migrate(arguments, reasons));
+    });
+}
+
+/// Commands about a migration under way: QEMU's where QEMU's own is in charge.
+void MonitorCommands::add_native_commands()
+{
+    const auto add = [this](const char* name, Handler own) {
+        handlers_[name] = [this, own = std::move(own)](QmpRequest& request, QmpResponder& respond) {
+            if (control_.native().in_charge())
+                return pass_on(request, std::move(respond));
+            own(request, respond);
+        };
+    };
+    add("query-migrate",
+        [this](QmpRequest&, QmpResponder& respond) { respond(QmpResponse::ok(control_.query())); });
+    add("migrate_cancel",
+        [this](QmpRequest&, QmpResponder& respond) { answer(respond, control_.cancel()); });
+    add("migrate-continue", [this](QmpRequest& request, QmpResponder& respond) {
+        answer(respond, control_.proceed(request.arguments));
+    });
+    add("migrate-start-postcopy",
+        [this](QmpRequest&, QmpResponder& respond) { answer(respond, control_.start_postcopy()); });
+    add("migrate-pause",
+        [this](QmpRequest&, QmpResponder& respond) { answer(respond, control_.pause_postcopy()); });
+    add("migrate-recover", [this](QmpRequest& request, QmpResponder& respond) {
+        answer(respond, control_.recover_postcopy(request.arguments));
+    });
+}
+
+void MonitorCommands::add_settings_commands()
+{
     handlers_["migrate-set-parameters"] = [this](QmpRequest& request, QmpResponder& respond) {
-        answer(respond, control_.set_parameters(request.arguments));
+        control_.set_parameters(request.arguments, std::move(respond));
+    };
+    handlers_["migrate-set-capabilities"] = [this](QmpRequest& request, QmpResponder& respond) {
+        control_.set_capabilities(request.arguments, std::move(respond));
+    };
+    handlers_["query-migrate-parameters"] = [this](QmpRequest&, QmpResponder& respond) {
+        respond(QmpResponse::ok(control_.settings().parameters()));
+    };
+    handlers_["query-migrate-capabilities"] = [this](QmpRequest&, QmpResponder& respond) {
+        respond(QmpResponse::ok(control_.settings().capabilities()));
     };
     handlers_["migrate-set-policy"] = [this](QmpRequest& request, QmpResponder& respond) {
         answer(respond, control_.set_policy(request.arguments));
+    };
+    handlers_["query-migrate-policy"] = [this](QmpRequest&, QmpResponder& respond) {
+        respond(QmpResponse::ok(control_.settings().policy()));
     };
     handlers_["query-migrate-forecast"] = [this](QmpRequest& request, QmpResponder& respond) {
         ask_blockers(respond, [this, arguments = request.arguments, respond](const auto& reasons) {
             control_.forecast(arguments, reasons, respond);
         });
     };
-    handlers_["query-migrate-policy"] = [this](QmpRequest&, QmpResponder& respond) {
-        respond(QmpResponse::ok(control_.settings().policy()));
-    };
-    handlers_["query-migrate-parameters"] = [this](QmpRequest&, QmpResponder& respond) {
-        respond(QmpResponse::ok(control_.settings().parameters()));
-    };
-    handlers_["migrate-set-capabilities"] = [this](QmpRequest& request, QmpResponder& respond) {
-        answer(respond, control_.settings().set_capabilities(request.arguments));
-    };
-    handlers_["query-migrate-capabilities"] = [this](QmpRequest&, QmpResponder& respond) {
-        respond(QmpResponse::ok(control_.settings().capabilities()));
-    };
-    handlers_["migrate-start-postcopy"] = [this](QmpRequest&, QmpResponder& respond) {
-        answer(respond, control_.start_postcopy());
-    };
-    for (const char* name : {"migrate-pause", "migrate-recover"})
-        handlers_[name] = [name](QmpRequest&, QmpResponder& respond) {
-            respond(QmpResponse::error(std::string(name) +
-                                       ": not needed: where a link breaks "
-                                       "during post-copy, Drover pauses, calls "
-                                       "the destination and goes on by itself"));
-        };
-    handlers_["getfd"] = [this](QmpRequest& request, QmpResponder& respond) {
-        getfd(request, respond);
-    };
-    handlers_["closefd"] = [this](QmpRequest& request, QmpResponder& respond) {
-        control_.forget_descriptor(json_string(request.arguments, "fdname"));
-        forward(request, std::move(respond));
-    };
 }
 
-/// A named descriptor may be meant for QEMU (a tap) or for a migration: both get it.
+/// A named descriptor may be meant for QEMU (a tap) or for a migration.
 void MonitorCommands::getfd(QmpRequest& request, QmpResponder& respond)
 {
+    auto copy = std::make_shared<UniqueFd>();
     if (!request.fds.empty())
-        if (auto copy = request.fds.front().duplicate())
-            control_.name_descriptor(json_string(request.arguments, "fdname"), std::move(*copy));
-    forward(request, std::move(respond));
+        if (auto made = request.fds.front().duplicate())
+            *copy = std::move(*made);
+    const std::string name = json_string(request.arguments, "fdname");
+    pass_on(request, [this, copy, name, respond = std::move(respond)](QmpResponse response) {
+        if (*copy && !response.body.contains("error"))
+            control_.descriptors().name(name, std::move(*copy));
+        respond(std::move(response));
+    });
 }
 
 void MonitorCommands::add_run_state_commands()
@@ -235,6 +279,8 @@ void MonitorCommands::change_run_state(QmpRequest& request, QmpResponder& respon
 {
     if (Status allowed = control_.may_change_run_state(); !allowed)
         return respond(QmpResponse::error(allowed.error()));
+    if (control_.native().awaits_guest())
+        return pass_on(request, std::move(respond));
     if (control_.awaits_guest()) {
         if (control_.is_taking_over())
             return respond(QmpResponse::error("the guest is just arriving: try again"));
@@ -260,31 +306,30 @@ void MonitorCommands::take_back(QmpRequest& request, QmpResponder respond)
     });
 }
 
-/// HMP's own migration and run-state commands would go past Drover.
+/// HMP's own migration and run-state commands would go past Drover: each is the QMP command. As in
+/// QEMU, an HMP command never fails as a QMP command: what is wrong is said in its text.
 void MonitorCommands::human_monitor_command(QmpRequest& request, QmpResponder& respond)
 {
-    const std::string word = first_word(json_string(request.arguments, "command-line"));
-    if (word.starts_with("migrate"))
-        return respond(QmpResponse::error("HMP's " + word +
-                                          " would go past Drover: use the QMP command instead"));
-    if (Status may = may_pass_hmp(word, control_.phase()); !may)
-        return respond(QmpResponse::error(may.error()));
-    if (word == "object_add" || word == "object_del")
-        return human_object_command(request, respond);
-    if (word == "c" || word == "cont" || word == "s" || word == "stop") {
-        if (Status allowed = control_.may_change_run_state(); !allowed)
-            return respond(QmpResponse::error(allowed.error()));
-        if (control_.awaits_guest())
-            return respond(QmpResponse::error("use the QMP command " + word +
-                                              " while a migration is coming in"));
-        const bool runs = word.starts_with('c');
-        if (runs && control_.guest_is_away())
-            return respond(QmpResponse::error("use the QMP command cont: the guest is to be taken "
-                                              "back from its destination"));
-        if (Status ours = runs ? control_.claim() : Status(); !ours)
-            return respond(QmpResponse::error(ours.error()));
+    const std::string line = json_string(request.arguments, "command-line");
+    const std::string word = first_word(line);
+    auto human = read_human_command(line, control_.settings().parameters());
+    if (!human) {
+        if (Status may = may_pass_hmp(word, control_.phase()); !may)
+            return say(respond, "Error: " + may.error().text());
+        if (word == "object_add" || word == "object_del")
+            return human_object_command(request, respond);
+        return forward(request, std::move(respond));
     }
-    forward(request, std::move(respond));
+    if (!human->refusal.empty())
+        return say(respond, human->refusal);
+    QmpRequest own;
+    own.command = human->command;
+    own.arguments = std::move(human->arguments);
+    own.client = request.client;
+    handle(std::move(own),
+           [respond = std::move(respond), command = human->command](const QmpResponse& response) {
+               respond(QmpResponse::ok(human_answer(command, response.body)));
+           });
 }
 
 /// HMP tells of success by silence only: memory is to be added by QMP, and what was taken away is
@@ -296,11 +341,10 @@ void MonitorCommands::human_object_command(QmpRequest& request, QmpResponder& re
     std::string object;
     words >> word >> object;
     if (word == "object_add" && object.find("memory-backend-") != std::string::npos)
-        return respond(
-            QmpResponse::error("HMP's object_add would go past Drover, which carries the "
-                               "guest's memory: use the QMP command object-add"));
+        return say(respond, "Error: HMP's object_add would go past Drover, which carries the "
+                            "guest's memory: use the QMP command object-add");
     if (word == "object_del" && control_.phase() != GuestPhase::Free)
-        return respond(QmpResponse::error("object_del not allowed while migrating"));
+        return say(respond, "Error: object_del not allowed while migrating");
     forward(request, [this, word, object, respond](const QmpResponse& response) {
         respond(response);
         if (word == "object_del")

@@ -42,6 +42,8 @@ private:
     using Handler = std::function<void(QmpRequest&, QmpResponder&)>;
 
     void add_migration_commands();
+    void add_native_commands();
+    void add_settings_commands();
     void add_run_state_commands();
     void add_introspection_commands();
     void forward(QmpRequest& request, QmpResponder respond);
@@ -50,6 +52,8 @@ private:
                       std::function<void(const std::vector<std::string>&)> then);
     void learn_disks(const QmpRequest& request) const;
     void query_migrate(QmpResponder& respond);
+    void pass_on(QmpRequest& request, QmpResponder respond);
+    void migrate(QmpRequest& request, QmpResponder& respond);
     void getfd(QmpRequest& request, QmpResponder& respond);
     void human_monitor_command(QmpRequest& request, QmpResponder& respond);
     void human_object_command(QmpRequest& request, QmpResponder& respond);

@@ -52,16 +52,17 @@ std::unexpected<Error> write_failure(const RamBlock& block, uint64_t offset, int
 Status write_mapped(const RamBlock& block, uint64_t offset, std::span<const std::byte> from)
 {
     const uint64_t start = offset / block.backing_page * block.backing_page;
-    const uint64_t length = offset - start + from.size();
+    const uint64_t end =
+        (offset + from.size() + block.backing_page - 1) / block.backing_page * block.backing_page;
     // Allocating first turns "no huge page left" into an error instead of a SIGBUS.
     if (Status there = allocate_ram(block, offset, from.size()); !there)
         return there;
-    void* map = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED, block.file.get(),
+    void* map = mmap(nullptr, end - start, PROT_READ | PROT_WRITE, MAP_SHARED, block.file.get(),
                      static_cast<off_t>(start));
     if (map == MAP_FAILED)
         return write_failure(block, offset, errno);
     memcpy(static_cast<std::byte*>(map) + (offset - start), from.data(), from.size());
-    munmap(map, (length + block.backing_page - 1) / block.backing_page * block.backing_page);
+    munmap(map, end - start);
     return {};
 }
 

@@ -13,6 +13,7 @@ namespace drover {
 ///   kind, version, arch, machine, accelerator: strings;
 ///   cpus: number of vCPUs; cpu_model: string;
 ///   cpu_features: object of register name → number, a bit for each feature (may be missing);
+///   uuid: string, of a source only where it is to be compared;
 ///   devices: object of device path or id → type.
 [[nodiscard]] Status check_machines(const Json& source, const Json& destination);
 

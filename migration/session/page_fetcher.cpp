@@ -51,6 +51,8 @@ void PageFetcher::touched(size_t block, uint64_t page)
 {
     if (!missing_[block].test(page))
         return let_neighbours_go(block, page);
+    if (!waited_[block].test(page) && waited_count_++ == 0)
+        waiting_since_ = Clock::now();
     waited_[block].set(page);
     if (!asked_[block].test(page))
         ask(block, page);
@@ -160,10 +162,22 @@ Status PageFetcher::place_zeros(size_t block, uint64_t first, uint64_t count)
     return {};
 }
 
+void PageFetcher::no_longer_waited(size_t block, uint64_t first, uint64_t count)
+{
+    const PageBitmap& waited = waited_[block];
+    const uint64_t before = waited_count_;
+    for (uint64_t page = waited.next_set(first, first + count); page < first + count;
+         page = waited.next_set(page + 1, first + count))
+        --waited_count_;
+    if (before > 0 && waited_count_ == 0)
+        counters_.waited_s += seconds_since(waiting_since_);
+    waited_[block].clear_range(first, count);
+}
+
 void PageFetcher::arrived(size_t block, uint64_t first, uint64_t count)
 {
     missing_[block].clear_range(first, count);
-    waited_[block].clear_range(first, count);
+    no_longer_waited(block, first, count);
     counters_.pages += count;
     missing_count_ -= count;
     if (missing_count_ > 0)

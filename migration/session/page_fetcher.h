@@ -5,6 +5,7 @@
 #include "migration/ram/page_hold.h"
 #include "migration/ram/ram_block.h"
 #include "migration/stream/postcopy.h"
+#include "util/clock.h"
 
 #include <functional>
 #include <memory>
@@ -23,8 +24,9 @@ public:
     };
     struct Counters {
         uint64_t requests = 0;
-        uint64_t pages = 0; ///< that came
-        uint64_t bytes = 0; ///< payload, since link_is_new()
+        uint64_t pages = 0;  ///< that came
+        uint64_t bytes = 0;  ///< payload, since link_is_new()
+        double waited_s = 0; ///< while somebody stood still for a page
     };
 
     /// `missing`, one bitmap a block; `ram` and `hold` must outlive the fetcher.
@@ -56,6 +58,7 @@ private:
     [[nodiscard]] Status place(size_t block, uint64_t first, uint64_t count,
                                std::span<const std::byte> data);
     [[nodiscard]] Status place_zeros(size_t block, uint64_t first, uint64_t count);
+    void no_longer_waited(size_t block, uint64_t first, uint64_t count);
     void arrived(size_t block, uint64_t first, uint64_t count);
 
     std::span<const RamBlock> ram_;
@@ -65,6 +68,8 @@ private:
     std::vector<PageBitmap> waited_; ///< somebody stands still for it
     std::vector<PageBitmap> asked_;  ///< over this link
     uint64_t missing_count_ = 0;
+    uint64_t waited_count_ = 0; ///< pages in waited_
+    TimePoint waiting_since_{}; ///< while there are any
     Counters counters_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -34,6 +34,7 @@ struct SourceOptions {
     uint64_t max_bandwidth = 0; ///< bytes/s while the guest runs; 0: unlimited
     MigrationWish wish;
     bool pause_before_switchover = false; ///< wait for continue_switchover() when paused
+    bool validate_uuid = false;           ///< the destination must have the same, if it has one
     std::string software;                 ///< "drover 0.1.0"
 };
 
@@ -89,6 +90,11 @@ public:
     /// The user's migrate-start-postcopy: the round under way ends, and the guest
     /// moves.
     [[nodiscard]] Status start_postcopy();
+
+    /// The user's migrate-pause, in post-copy: the link is let go, and the destination is not called
+    /// before his "migrate" with "resume", which says where it is to be called.
+    [[nodiscard]] Status break_postcopy();
+    [[nodiscard]] Status resume_at(MigrationAddress address);
 
     /// The user's migrate-continue, in pre-switchover.
     [[nodiscard]] Status continue_switchover();
@@ -246,6 +252,7 @@ private:
 
     // post-copy
     bool postcopy_agreed_ = false;
+    bool paused_by_user_ = false;   ///< then only he ends it
     bool postcopy_wanted_ = false;  ///< by the user
     bool postcopy_decided_ = false; ///< nothing more is sent before the pause
     /// may_postcopy(), when the last round began: what was told then must be served, whatever the

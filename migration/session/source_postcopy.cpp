@@ -188,11 +188,33 @@ void SourceSession::pause_postcopy(const Error& why)
     if (state_ == SourceState::Postcopy) {
         ++report_.link_breaks;
         log::warning("the link broke during post-copy: " + why.text() +
-                     "; the guest waits at its destination; calling it");
+                     "; the guest waits at its destination" +
+                     (paused_by_user_ ? "" : "; calling it"));
         enter(SourceState::PostcopyPaused);
     }
     told_missing_.clear();
     call_destination(SourceState::PostcopyPaused);
+}
+
+Status SourceSession::break_postcopy()
+{
+    if (state_ != SourceState::Postcopy)
+        return drover::fail(ErrorKind::Refused, "migrate-pause is currently only supported during "
+                                                "postcopy-active state");
+    paused_by_user_ = true;
+    watch_.reset();
+    pause_postcopy({ErrorKind::Cancelled, "the user paused the migration", ""});
+    return {};
+}
+
+Status SourceSession::resume_at(MigrationAddress address)
+{
+    if (state_ != SourceState::PostcopyPaused)
+        return drover::fail(ErrorKind::Refused, "Cannot resume if there is no paused migration");
+    paused_by_user_ = false;
+    ask_address_ = std::move(address);
+    call_destination(SourceState::PostcopyPaused);
+    return {};
 }
 
 /// The destination has answered: its connection is the control connection from now on.

@@ -99,6 +99,8 @@ void SourceSession::describe_and_greet()
         if (!description)
             return fail(std::move(description.error()));
         hello_.machine = std::move(*description);
+        if (!options_.validate_uuid)
+            hello_.machine.erase("uuid");
         control_->send_json(FrameType::Hello, hello_.to_json());
     });
 }

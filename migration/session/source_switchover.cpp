@@ -189,6 +189,9 @@ void SourceSession::call_destination(SourceState state)
         if (!*alive || state_ != state)
             return;
         control_.reset();
+        asker_.reset();
+        if (paused_by_user_)
+            return;
         asker_ = std::make_unique<CommitAsker>(
             ask_address_, hello_.session,
             server_ ? CommitAsker::Purpose::Postcopy : CommitAsker::Purpose::Commit,

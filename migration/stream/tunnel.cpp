@@ -38,7 +38,7 @@ struct Tunnel::Stream {
 };
 
 Tunnel::Tunnel(UniqueFd socket, bool is_source, Callbacks callbacks)
-    : callbacks_(std::move(callbacks))
+    : callbacks_(std::move(callbacks)), is_source_(is_source)
 {
     connection_ = std::make_unique<FrameConnection>(
         std::move(socket), ConnectionRole::Tunnel, is_source, false,
@@ -57,6 +57,8 @@ Tunnel::~Tunnel()
 
 Result<UniqueFd> Tunnel::open()
 {
+    if (!connection_)
+        return fail(ErrorKind::Connection, "the connection that was handed over has ended");
     const uint32_t id = next_id_++;
     auto end = add(id);
     if (end)
@@ -99,7 +101,8 @@ void Tunnel::read_local(Stream& stream)
         stream.local_ended = true;
         stream.in.reset();
         connection_->send(FrameType::TunnelClose, id);
-        return forget_if_done(stream.id);
+        forget_if_done(stream.id);
+        return end_if_done();
     }
     std::copy(id.begin(), id.end(), frame.begin());
     connection_->send(FrameType::TunnelData, std::span(frame).first(4 + static_cast<size_t>(n)));
@@ -176,7 +179,8 @@ void Tunnel::update_hold()
     const bool hold = std::any_of(streams_.begin(), streams_.end(), [](const auto& entry) {
         return entry.second->queued() > long_local_queue;
     });
-    connection_->hold_input(hold);
+    if (connection_)
+        connection_->hold_input(hold);
 }
 
 void Tunnel::forget_if_done(uint32_t id)
@@ -187,6 +191,20 @@ void Tunnel::forget_if_done(uint32_t id)
     loop::post([this, alive = alive_, id] { // not from within the stream's own callback
         if (*alive)
             streams_.erase(id);
+    });
+}
+
+void Tunnel::end_if_done()
+{
+    const bool in_use =
+        std::ranges::any_of(streams_, [](const auto& entry) { return !entry.second->local_ended; });
+    if (!is_source_ || in_use)
+        return;
+    loop::post([this, alive = alive_] { // not from within a stream's own callback
+        if (!*alive || !connection_)
+            return;
+        broke({ErrorKind::Connection, "the session has ended", ""});
+        FrameConnection::close_gracefully(std::move(connection_));
     });
 }
 

@@ -25,7 +25,8 @@ public:
     Tunnel(const Tunnel&) = delete;
     Tunnel& operator=(const Tunnel&) = delete;
 
-    /// Source: a new stream; its end here.
+    /// Source: a new stream; its end here. When the session has closed all that it opened, the
+    /// connection is closed: who made it waits for its end.
     [[nodiscard]] Result<UniqueFd> open();
 
 private:
@@ -36,13 +37,15 @@ private:
     void read_local(Stream& stream);
     void write_local(Stream& stream);
     void forget_if_done(uint32_t id);
+    void end_if_done();
     void handle(const Frame& frame);
     void hold_locals(bool hold);
     void update_hold();
     void broke(Error error);
 
     Callbacks callbacks_;
-    std::unique_ptr<FrameConnection> connection_;
+    bool is_source_;
+    std::unique_ptr<FrameConnection> connection_; ///< null when it has ended
     std::map<uint32_t, std::unique_ptr<Stream>> streams_;
     uint32_t next_id_ = 0;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -37,8 +37,10 @@ bool is_port(std::string_view text)
     return parsed.ec == std::errc{} && parsed.ptr == end && value <= 65535;
 }
 
-Status check_options(std::string_view uri, std::string_view options)
+/// Returns the port that "to" names, or 0.
+Result<uint16_t> read_options(std::string_view uri, std::string_view options)
 {
+    uint16_t last_port = 0;
     constexpr std::array<std::string_view, 4> ignored = {"ipv4", "ipv6", "to", "keep-alive"};
     while (!options.empty()) {
         const std::string_view option = options.substr(0, options.find(','));
@@ -47,16 +49,24 @@ Status check_options(std::string_view uri, std::string_view options)
         if (std::find(ignored.begin(), ignored.end(), name) == ignored.end())
             return refuse(uri, "has an option that is not known: " + quoted(name),
                           "the options ipv4, ipv6, to and keep-alive are accepted");
+        if (name != "to")
+            continue;
+        const std::string_view value = option.substr(std::min(name.size() + 1, option.size()));
+        if (!is_port(value))
+            return refuse(uri, "has no decimal port from 0 to 65535 after \"to\"", {});
+        std::from_chars(value.data(), value.data() + value.size(), last_port);
     }
-    return {};
+    return last_port;
 }
 
 Result<MigrationAddress> parse_tcp(std::string_view uri, std::string_view rest)
 {
     const std::string_view host_port = rest.substr(0, rest.find(','));
-    if (host_port.size() < rest.size())
-        if (auto known = check_options(uri, rest.substr(host_port.size() + 1)); !known)
-            return pass(known);
+    auto last_port =
+        read_options(uri, host_port.size() < rest.size() ? rest.substr(host_port.size() + 1)
+                                                         : std::string_view());
+    if (!last_port)
+        return pass(last_port);
     const size_t colon = host_port.rfind(':');
     if (colon == std::string_view::npos)
         return refuse(uri, "has no port", "write tcp:HOST:PORT");
@@ -74,6 +84,7 @@ Result<MigrationAddress> parse_tcp(std::string_view uri, std::string_view rest)
     address.kind = MigrationAddress::Kind::Tcp;
     address.host = host == "0" ? "" : host;
     address.port = port;
+    address.last_port = *last_port;
     return address;
 }
 

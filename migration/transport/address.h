@@ -16,16 +16,17 @@
 namespace drover {
 
 /// A migration URI as QEMU writes them: tcp:HOST:PORT (IPv6 in brackets), unix:PATH, fd:NAME.
-/// After a tcp: URI's port QEMU's options ipv4, ipv6, to and keep-alive may follow; they are
-/// ignored.
+/// After a tcp: URI's port QEMU's options ipv4, ipv6, to and keep-alive may follow; all but "to"
+/// are ignored.
 struct MigrationAddress {
     enum class Kind { Tcp, Unix, Fd };
     Kind kind = Kind::Tcp;
     std::string host; ///< Tcp; empty (also written as 0): every interface (to listen), loopback (to
                       ///< connect)
     std::string port; ///< Tcp, decimal; "0" to listen on a free one
-    std::string path; ///< Unix
-    std::string fd_name; ///< Fd: a number, or a name given by the QMP command getfd
+    uint16_t last_port = 0; ///< Tcp, to listen: the first free one from `port` to this; 0: `port`
+    std::string path;       ///< Unix
+    std::string fd_name;    ///< Fd: a number, or a name given by the QMP command getfd
 
     /// Refuses, naming what is supported, anything else (exec:, rdma:, file:, …).
     [[nodiscard]] static Result<MigrationAddress> parse(std::string_view uri);

@@ -232,12 +232,22 @@ Result<std::vector<UniqueFd>> listen_tcp(MigrationAddress address)
     return sockets;
 }
 
+/// The first port of the range that is free.
+Result<std::vector<UniqueFd>> listen_in_range(MigrationAddress address)
+{
+    for (unsigned port = address.port_number();; ++port) {
+        address.port = std::to_string(port);
+        auto sockets = address.host.empty() ? listen_everywhere(address) : listen_tcp(address);
+        if (sockets || port >= address.last_port)
+            return sockets;
+    }
+}
+
 Result<std::vector<UniqueFd>> open_sockets(const MigrationAddress& address)
 {
     switch (address.kind) {
     case MigrationAddress::Kind::Unix: return listen_unix(address);
-    case MigrationAddress::Kind::Tcp:
-        return address.host.empty() ? listen_everywhere(address) : listen_tcp(address);
+    case MigrationAddress::Kind::Tcp: return listen_in_range(address);
     case MigrationAddress::Kind::Fd: break;
     }
     return fail(ErrorKind::Invalid, address.text() + " is not an address to listen on");

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A migration over one connected socket that somebody else made (fd:), as libvirt passes them."""
 
-import array
-import json
 import socket
 
 from drover_e2e import paths
@@ -13,17 +11,6 @@ from drover_e2e.vm import GuestOptions
 SMALL = GuestOptions(memory="256M", working_set="64M", dirty=2000)
 
 
-def give(vm, name: str, fd: int) -> None:
-    """QMP's getfd: the descriptor travels beside the command."""
-    number = next(vm.qmp._ids)
-    command = {"execute": "getfd", "arguments": {"fdname": name}, "id": number}
-    with vm.qmp._send_lock:
-        vm.qmp._socket.sendmsg(
-            [json.dumps(command).encode() + b"\n"],
-            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
-    vm.qmp.result(number, "getfd")
-
-
 @test(channels=[1, 4])
 def test_one_connected_socket(case, channels):
     if not paths.is_drover(case.emulator):
@@ -32,8 +19,8 @@ def test_one_connected_socket(case, channels):
     destination = case.vm(SMALL, incoming="defer")
     destination.qmp.negotiate()
     here, there = socket.socketpair()
-    give(source, "out", here.fileno())
-    give(destination, "in", there.fileno())
+    source.give_descriptor("out", here.fileno())
+    destination.give_descriptor("in", there.fileno())
     here.close()
     there.close()
     destination.qmp.execute("migrate-incoming", uri="fd:in")
@@ -50,7 +37,7 @@ def test_broken_socket(case):
         raise Skip("Drover's own way of using one socket")
     source = case.guest(SMALL)
     here, there = socket.socketpair()
-    give(source, "out", here.fileno())
+    source.give_descriptor("out", here.fileno())
     here.close()
     there.close()
     mark = case.start_migration(source, "fd:out")

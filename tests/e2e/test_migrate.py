@@ -72,21 +72,14 @@ def test_idle_guest(case):
 
 
 @test()
-def test_a_balloon_does_not_lengthen_the_pause(case):
-    # Each libvirt guest has one. Its driver need not even be loaded: that it might give memory back
-    # makes the source look for holes in the pause, which took 0.7 s of this guest once, and 8 s of
-    # one three times as large.
-    large = SMALL.but(memory="1G", working_set="700M", pattern="idle")
-    downtimes = []
-    for extra in ((), ("-device", "virtio-balloon-pci")):
-        options = large.but(extra=extra)
-        source = case.guest(options)
-        destination = case.destination(options)
-        case.migrate(source, destination)
-        downtimes.append(source.qmp.execute("query-migrate")["downtime"])
-        destination.stop()
-        source.stop()
-    assert downtimes[1] <= downtimes[0] + 150, downtimes  # ms; a busy machine's noise
+def test_guest_with_a_balloon(case):
+    # Each libvirt guest has one. It makes the source look for holes, in the pause too; that the
+    # pause does not grow with that is for a unit test (RamSenderCost), which needs no large guest.
+    options = SMALL.but(extra=("-device", "virtio-balloon-pci"))
+    source = case.guest(options)
+    destination = case.destination(options)
+    case.migrate(source, destination)
+    case.healthy(destination)
 
 
 @test()

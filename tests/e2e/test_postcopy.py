@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from drover_e2e import analysis
+from drover_e2e import analysis, paths
 from drover_e2e.case import Skip
 from drover_e2e.net import Namespace
 from drover_e2e.proxy import Proxy
@@ -239,4 +239,24 @@ def test_guaranteed_downtime(case, workload):
           f"{'post-copy' if report['drover']['postcopy'] else 'pre-copy'}, "
           f"slowed {report['drover']['worst-slowdown']:.0f} %")
     assert report["downtime"] <= 100, report
+    case.healthy(destination)
+
+
+@test()
+def test_paused_and_recovered_by_the_user(case):
+    """QEMU's migrate-pause, migrate-recover at another address, and migrate with resume."""
+    if not paths.is_drover(case.emulator):
+        raise Skip("QEMU's own post-copy does not begin over so slow a link")
+    source, destination = case.guest(BUSY), case.destination(BUSY)
+    limit(source)
+    permit_postcopy(destination)
+    mark = start_postcopy(case, source, destination.uri)
+    source.qmp.execute("migrate-pause")
+    source.qmp.wait_migration("postcopy-paused", after=mark)
+    destination.qmp.wait_migration("postcopy-paused")
+    elsewhere = f"unix:{case.scratch}/elsewhere"
+    destination.qmp.execute("migrate-recover", uri=elsewhere)
+    source.qmp.execute("migrate", uri=elsewhere, resume=True)
+    case.finish_migration(source, mark)
+    case.alive_on(destination, within=10)
     case.healthy(destination)

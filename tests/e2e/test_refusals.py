@@ -70,7 +70,7 @@ def test_nobody_listens(case):
     case.alive_on(source)
 
 
-@test(uri=["exec:cat", "gopher:host:1", "tcp:nohost", ""])
+@test(uri=["rdma:host:1", "gopher:host:1", "tcp:nohost", ""])
 def test_address_that_is_none(case, uri):
     drover_only(case)
     source = case.guest(SMALL)

@@ -156,18 +156,11 @@ void add_nodes(const RunningFacts& facts, std::vector<std::string>& reasons)
                                        sign->why));
 }
 
-/// Kernel threads that write guest RAM as QEMU would, on behalf of these, are seen by PAGEMAP_SCAN;
-/// where QEMU has to stand still for the tracker (soft-dirty), old kernels' do not stand still.
 void add_files(const RunningFacts& facts, std::vector<std::string>& reasons)
 {
-    for (const std::string& file : facts.files) {
+    for (const std::string& file : facts.files)
         if (const Sign* sign = find_sign(file_signs, file))
             reasons.push_back(describe(file, sign->why));
-        else if (facts.vhost_writes_unseen && file.starts_with("/dev/vhost-"))
-            reasons.push_back(describe(file, "before Linux 6.4 its worker writes guest RAM while "
-                                             "the soft-dirty tracker thinks that nobody does; use "
-                                             "vhost=off, or Linux 6.7"));
-    }
 }
 
 std::set<std::string> present_names(const RunningFacts& facts)

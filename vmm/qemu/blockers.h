@@ -22,15 +22,14 @@ namespace drover::qemu {
 
 /// What a running QEMU has, as it and the kernel say it; see ask_running().
 struct RunningFacts {
-    Json memdevs = Json::array();     ///< query-memdev
-    Json nodes = Json::array();       ///< query-named-block-nodes
-    Json blocks = Json::array();      ///< query-block
-    Json devices = Json::array();     ///< qom-list of /machine/peripheral and …-anon, joined
-    std::string network;              ///< HMP's "info network"
-    Json migration = Json::object();  ///< query-migrate
-    std::vector<std::string> files;   ///< what its descriptors are open on: /dev/vhost-net, …
-    bool linux_aio = false;           ///< it has set up Linux AIO
-    bool vhost_writes_unseen = false; ///< its vhost workers are out of the tracker's sight
+    Json memdevs = Json::array();    ///< query-memdev
+    Json nodes = Json::array();      ///< query-named-block-nodes
+    Json blocks = Json::array();     ///< query-block
+    Json devices = Json::array();    ///< qom-list of /machine/peripheral and …-anon, joined
+    std::string network;             ///< HMP's "info network"
+    Json migration = Json::object(); ///< query-migrate
+    std::vector<std::string> files;  ///< what its descriptors are open on: /dev/vhost-net, …
+    bool linux_aio = false;          ///< it has set up Linux AIO
 };
 
 /// The one thing that QEMU does not tell of a block node: that it reads by Linux AIO or io_uring.

@@ -2,6 +2,7 @@
 #include "vmm/qemu/process.h"
 
 #include "util/loop.h"
+#include "util/write_fd.h"
 #include "vmm/qemu/spawn.h"
 
 #include <cerrno>
@@ -52,14 +53,15 @@ private:
     std::optional<termios> saved_;
 };
 
-void write_all(int fd, const char* data, size_t size)
+/// What a stderr that nobody reads does not take is dropped: the loop waits for nobody.
+void write_what_fits(int fd, const char* data, size_t size)
 {
     while (size > 0) {
-        const ssize_t written = write(fd, data, size);
+        const ssize_t written = write_without_blocking(fd, data, size);
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0)
-            return; // our stderr is gone or stuck; the last words are still kept
+            return; // gone or stuck; the last words are still kept
         data += written;
         size -= static_cast<size_t>(written);
     }
@@ -119,7 +121,7 @@ private:
                 continue;
             if (n <= 0)
                 return n < 0 && errno == EAGAIN;
-            write_all(STDERR_FILENO, buffer, static_cast<size_t>(n));
+            write_what_fits(STDERR_FILENO, buffer, static_cast<size_t>(n));
             last_words.append(buffer, static_cast<size_t>(n));
             if (last_words.size() > last_words_limit)
                 last_words.erase(0, last_words.size() - last_words_limit);

@@ -60,6 +60,7 @@ void QemuMachine::describe(std::function<void(Result<Json>)> done)
     steps.push_back({"qom-list", Json{{"path", "/machine/peripheral"}}});
     steps.push_back({"qom-list", Json{{"path", "/machine/peripheral-anon"}}});
     steps.push_back({"query-memdev"});
+    steps.push_back({"query-uuid"});
     run_sequence(
         qmp_, std::move(steps), [alive = alive_] { return *alive; },
         [this, alive = alive_, done = std::move(done)](Result<std::vector<Json>> answers) mutable {
@@ -108,6 +109,7 @@ Json QemuMachine::describe_from(const std::vector<Json>& answers)
         {"cpus", cpus.is_array() ? cpus.size() : 0},
         {"first_cpu", cpus.is_array() && !cpus.empty() ? json_string(cpus[0], "qom-path") : ""},
         {"devices", std::move(devices)},
+        {"uuid", json_string(answers[6], "UUID")},
     };
 }
 

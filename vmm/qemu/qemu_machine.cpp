@@ -8,21 +8,10 @@
 
 #include <algorithm>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 
 namespace drover::qemu {
 
 namespace {
-
-/// Since Linux 6.4 they belong to QEMU's process, and stand still with it.
-bool vhost_workers_are_threads()
-{
-    utsname kernel{};
-    unsigned major = 0;
-    unsigned minor = 0;
-    return uname(&kernel) == 0 && sscanf(kernel.release, "%u.%u", &major, &minor) == 2 &&
-           (major > 6 || (major == 6 && minor >= 4));
-}
 
 /// The announcements that are about this block's file.
 std::vector<TrackedMapping> take_announced(const RamBlock& block,
@@ -153,12 +142,12 @@ void QemuMachine::ask_blockers(std::function<void(Result<std::vector<std::string
                         return;
                     if (!facts)
                         return done(pass(facts));
-                    const auto tracked = tracker();
-                    facts->vhost_writes_unseen = tracked && (*tracked)->name() == "soft-dirty" &&
-                                                 !vhost_workers_are_threads();
                     auto reasons = migration_blockers(*facts, ram_names(), config_.aio);
                     if (config_.blocker)
                         reasons.insert(reasons.begin(), *config_.blocker);
+                    // What writes guest RAM out of the tracker's sight (tracker/kernel_writers.h).
+                    if (auto tracked = tracker(); !tracked && tracker_)
+                        reasons.push_back(tracked.error().text());
                     done(std::move(reasons));
                 });
 }

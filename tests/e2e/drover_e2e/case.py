@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from . import analysis, net, paths, ram
+from .emulator import Emulator
 from .heartbeat import Heartbeats
 from .memory import parse_size
 from .net import Namespace, TapNetwork
@@ -49,6 +50,15 @@ class Case:
         vm = Vm(name, options, self.scratch, self.beats, self.heartbeat_port(namespace),
                 namespace=namespace, tap=tap, **more)
         self._cleanup.callback(vm.stop)
+        return vm
+
+    def bare(self, name: str, *extra: str, paused: bool = True) -> Emulator:
+        """A machine that boots nothing, negotiated: what is seen by QMP alone needs no guest."""
+        arguments = ["-M", "pc", "-accel", "tcg", "-m", "64M", "-nodefaults", "-no-user-config",
+                     "-display", "none", *(["-S"] if paused else []), *extra]
+        vm = Emulator(name, arguments, self.scratch, self.emulator)
+        self._cleanup.callback(vm.stop)
+        vm.qmp.negotiate()
         return vm
 
     def guest(self, options: GuestOptions = GuestOptions(), **more) -> Vm:

@@ -71,6 +71,10 @@ class Emulator:
     def pid(self) -> int:
         return self.process.pid
 
+    def give_descriptor(self, name: str, fd: int) -> None:
+        """QMP's getfd: the descriptor travels beside the command."""
+        self.qmp.execute_with_descriptor("getfd", fd, fdname=name)
+
     def qemu_pid(self) -> int:
         """The process in which QEMU runs: the emulator itself, or Drover's child."""
         if not paths.is_drover(self.emulator):

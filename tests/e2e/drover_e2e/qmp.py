@@ -60,7 +60,11 @@ class Qmp:
         where written double: multifd__channels is multifd-channels."""
         return self.result(self.send(command, **arguments), command, timeout)
 
-    def send(self, command: str, **arguments) -> int:
+    def execute_with_descriptor(self, command: str, fd: int, **arguments):
+        """A descriptor travels beside the command."""
+        return self.result(self.send(command, _fd=fd, **arguments), command)
+
+    def send(self, command: str, _fd: int | None = None, **arguments) -> int:
         """Sends without waiting; the number goes to result()."""
         number = next(self._ids)
         message = {"execute": command, "id": number}
@@ -70,7 +74,10 @@ class Qmp:
         data = json.dumps(message).encode() + b"\n"
         try:
             with self._send_lock:
-                self._socket.sendall(data)
+                if _fd is None:
+                    self._socket.sendall(data)
+                else:
+                    socket.send_fds(self._socket, [data], [_fd])
         except OSError as error:
             raise QmpClosed(str(error)) from error
         return number

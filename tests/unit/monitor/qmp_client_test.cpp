@@ -4,6 +4,7 @@
 #include "tests/unit/monitor/loop_testing.h"
 
 #include <gtest/gtest.h>
+#include <thread>
 #include <unistd.h>
 
 namespace drover::testing {
@@ -114,6 +115,28 @@ TEST_F(QmpClientTest, ErrorWithoutIdFailsTheOldestCommand)
     peer->send(R"({"error":{"class":"GenericError","desc":"JSON parse error"}})");
     ASSERT_TRUE(got_replies(1));
     EXPECT_EQ(replies[0], "a machine: JSON parse error");
+}
+
+TEST_F(QmpClientTest, AReplyThatIsTooBigFailsItsCommandAlone)
+{
+    client->execute("big", Json::object(), keep("big"));
+    client->execute("next", Json::object(), keep("next"));
+    const Json big = peer->next();
+    const Json next = peer->next();
+    std::thread sender([&] {
+        const std::string text = R"({"return":["}]\"{",")" + std::string(257 << 20, 'x') +
+                                 R"("],"id":)" + dump_json(big["id"]) + R"(})" + "\r\n" +
+                                 R"({"return":2,"id":)" + dump_json(next["id"]) + "}\r\n";
+        for (size_t sent = 0; sent < text.size();)
+            sent += static_cast<size_t>(
+                ::send(peer->fd(), text.data() + sent, text.size() - sent, MSG_NOSIGNAL));
+    });
+    ASSERT_TRUE(got_replies(2));
+    sender.join();
+    EXPECT_EQ(replies[0], "big machine: the answer was a value of more than 256 MiB and is left out "
+                          "(ask for less at once)");
+    EXPECT_EQ(replies[1], "next 2");
+    EXPECT_EQ(closed, 0);
 }
 
 TEST_F(QmpClientTest, LossFailsWhatIsPendingThenClosesOnce)

@@ -79,17 +79,30 @@ TEST_F(TunnelTest, StreamsAreApart)
 
 TEST_F(TunnelTest, LastWordsAndTheEndAreHeard)
 {
+    const UniqueFd control = open();
     UniqueFd end = open();
     ASSERT_EQ(say(end, bytes_of("last")), 4);
     ASSERT_EQ(shutdown(end.get(), SHUT_WR), 0);
-    EXPECT_EQ(hear(opened_[0], 100), bytes_of("last"));
+    EXPECT_EQ(hear(opened_[1], 100), bytes_of("last"));
     // Who has ended listens no more: what still comes harms nobody, and other streams go on.
-    ASSERT_EQ(say(opened_[0], bytes_of("too late")), 8);
-    opened_[0].reset();
+    ASSERT_EQ(say(opened_[1], bytes_of("too late")), 8);
+    opened_[1].reset();
     EXPECT_TRUE(hear(end, 1).empty());
     const UniqueFd other = open();
     ASSERT_EQ(say(other, bytes_of("on")), 2);
-    EXPECT_EQ(hear(opened_[1], 2), bytes_of("on"));
+    EXPECT_EQ(hear(opened_[2], 2), bytes_of("on"));
+}
+
+/// Who handed the connection over waits for its end.
+TEST_F(TunnelTest, TheConnectionEndsWithTheSourcesLastStream)
+{
+    UniqueFd first = open(), second = open();
+    first.reset();
+    ASSERT_EQ(say(second, bytes_of("last")), 4);
+    second.reset();
+    EXPECT_EQ(hear(opened_[1], 4), bytes_of("last"));
+    EXPECT_TRUE(run_until([&] { return destination_closed_.has_value(); }));
+    EXPECT_FALSE(source_->open());
 }
 
 TEST_F(TunnelTest, MuchDataArrivesWholeAlthoughTheReaderIsSlow)

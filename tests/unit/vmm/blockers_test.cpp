@@ -55,14 +55,6 @@ TEST(Blockers, AreNotSeenInNamesOfTheUsers)
     EXPECT_EQ(joined_reasons(facts), "");
 }
 
-TEST(Blockers, VhostIsOneWhereItsWorkerIsOutOfSight)
-{
-    RunningFacts facts;
-    facts.files = {"/dev/vhost-net"};
-    facts.vhost_writes_unseen = true;
-    EXPECT_NE(joined_reasons(facts).find("vhost=off"), std::string::npos);
-}
-
 TEST(Blockers, SharedMemoryOfOthersIsOne)
 {
     RunningFacts facts;

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "system/human_commands.h"
+#include "system/migrate_settings.h"
+
+#include <gtest/gtest.h>
+
+namespace drover {
+namespace {
+
+class MigrateSettingsTest : public testing::Test {
+protected:
+    MigrateSettingsTest()
+    {
+        settings.learn_capabilities(Json::parse(
+            R"([{"capability":"xbzrle","state":false},{"capability":"events","state":false},
+                {"capability":"mapped-ram","state":false}])"));
+        settings.learn_parameters(Json::parse(
+            R"({"max-bandwidth":134217728,"downtime-limit":300,"multifd-channels":2,
+                "tls-creds":""})"));
+    }
+
+    MigrateSettings settings{MigrationWish{}};
+};
+
+Json capability(const char* name, bool on)
+{
+    return Json{{"capability", name}, {"state", on}};
+}
+
+Json capabilities(Json list)
+{
+    return Json{{"capabilities", std::move(list)}};
+}
+
+TEST_F(MigrateSettingsTest, QemuIsAskedAndSetBack)
+{
+    const Json asked = capabilities({capability("events", true), capability("xbzrle", true)});
+    auto trial = settings.capability_trial(asked);
+    EXPECT_EQ(trial.set, capabilities({capability("xbzrle", true)}));
+    EXPECT_EQ(trial.undo,
+              capabilities({capability("xbzrle", false), capability("mapped-ram", false)}));
+    settings.set_capabilities(asked);
+    EXPECT_EQ(settings.capabilities(), Json({capability("xbzrle", true), capability("events", true),
+                                             capability("mapped-ram", false)}));
+    // What was set before goes with it, and what is no capability goes as it is.
+    trial =
+        settings.capability_trial(Json::parse(R"({"capabilities":[3,{"capability":"events"}]})"));
+    EXPECT_EQ(trial.set["capabilities"],
+              Json::parse(R"([{"capability":"xbzrle","state":true},3,{"capability":"events"}])"));
+    EXPECT_EQ(settings.capability_trial(Json::parse(R"({"x":1})")).set, Json::parse(R"({"x":1})"));
+    EXPECT_TRUE(settings.check_capabilities());
+    settings.set_capabilities(capabilities({capability("mapped-ram", true)}));
+    EXPECT_FALSE(settings.check_capabilities());
+}
+
+TEST_F(MigrateSettingsTest, WhatIsTheEnginesDoesNotReachQemu)
+{
+    const Json asked = Json::parse(
+        R"({"max-bandwidth":7,"downtime-limit":0,"multifd-channels":255,"tls-creds":null})");
+    const auto for_qemu = settings.check_parameters(asked);
+    ASSERT_TRUE(for_qemu);
+    EXPECT_EQ(*for_qemu, Json::parse(R"({"multifd-channels":255,"tls-creds":null})"));
+    settings.set_parameters(asked);
+    EXPECT_EQ(settings.parameters()["tls-creds"], "");
+    EXPECT_EQ(settings.channels(), 64U);
+    EXPECT_EQ(settings.native_parameters(),
+              Json::parse(R"({"max-bandwidth":7,"downtime-limit":0})"));
+    for (const char* wrong :
+         {R"({"max-bandwidth":"7"})", R"({"max-bandwidth":-1})", R"({"downtime-limit":2000001})",
+          R"({"downtime-limit":1.5})", R"({"tls-creds":"t"})", R"({"mode":"cpr-reboot"})",
+          R"({"avail-switchover-bandwidth":1})"})
+        EXPECT_FALSE(settings.check_parameters(Json::parse(wrong))) << wrong;
+}
+
+TEST_F(MigrateSettingsTest, QemusOwnMigrationHasTheUsersSettings)
+{
+    EXPECT_EQ(settings.native_parameters(),
+              Json::parse(R"({"max-bandwidth":134217728,"downtime-limit":300})"));
+    settings.set_capabilities(capabilities({capability("xbzrle", true)}));
+    EXPECT_EQ(settings.native_capabilities(),
+              capabilities({capability("xbzrle", true), capability("events", true)}));
+    EXPECT_EQ(settings.engine_capabilities()["capabilities"].size(), 3U);
+}
+
+TEST(HumanCommands, AreQmpCommands)
+{
+    const Json parameters = Json::parse(
+        R"({"downtime-limit":300,"max-bandwidth":0,"xbzrle-cache-size":1,"tls-hostname":"",
+            "cpu-throttle-tailslow":false})");
+    const auto qmp = [&](const char* line) {
+        const auto human = read_human_command(line, parameters);
+        if (!human)
+            return std::string("QEMU");
+        return human->refusal + human->command + dump_json(human->arguments);
+    };
+    EXPECT_EQ(qmp("info status"), "QEMU");
+    EXPECT_EQ(qmp("device_add x"), "QEMU");
+    EXPECT_EQ(qmp(""), "QEMU");
+    EXPECT_EQ(qmp(" \tc/x"), "cont{}");
+    EXPECT_EQ(qmp("info migrate"), "query-migrate{}");
+    EXPECT_EQ(qmp("migrate -d tcp:h:1"), R"(migrate{"detach":true,"uri":"tcp:h:1"})");
+    EXPECT_EQ(qmp("migrate_set_parameter max-bandwidth 5"),
+              R"(migrate-set-parameters{"max-bandwidth":5242880})");
+    EXPECT_EQ(qmp("migrate_set_parameter xbzrle-cache-size 64k"),
+              R"(migrate-set-parameters{"xbzrle-cache-size":65536})");
+    EXPECT_EQ(qmp("migrate_set_parameter cpu-throttle-tailslow on"),
+              R"(migrate-set-parameters{"cpu-throttle-tailslow":true})");
+    EXPECT_EQ(qmp("migrate_set_parameter downtime-limit x"),
+              R"(migrate-set-parameters{"downtime-limit":"x"})");
+    EXPECT_EQ(qmp("migrate_continue pre-switchover"),
+              R"(migrate-continue{"state":"pre-switchover"})");
+    EXPECT_TRUE(qmp("migrate_set_capability xbzrle").starts_with("Error: "));
+    EXPECT_TRUE(qmp("migrate_to_mars").starts_with("Error: "));
+    EXPECT_EQ(human_answer("cont", Json::parse(R"({"return":{}})")), "");
+    EXPECT_EQ(human_answer("cont", Json::parse(R"({"error":{"desc":"no"}})")), "Error: no\r\n");
+    EXPECT_EQ(
+        human_answer("query-migrate", Json::parse(R"({"return":{"ram":{"total":1},"drover":{}}})")),
+        "ram total: 1\r\n");
+}
+
+} // namespace
+} // namespace drover
