@@ -91,8 +91,8 @@ public:
     /// moves.
     [[nodiscard]] Status start_postcopy();
 
-    /// The user's migrate-pause, in post-copy: the link is let go, and the destination is not called
-    /// before his "migrate" with "resume", which says where it is to be called.
+    /// The user's migrate-pause, in post-copy: the link is let go, and the destination is not
+    /// called before his "migrate" with "resume", which says where it is to be called.
     [[nodiscard]] Status break_postcopy();
     [[nodiscard]] Status resume_at(MigrationAddress address);
 

@@ -133,8 +133,9 @@ TEST_F(QmpClientTest, AReplyThatIsTooBigFailsItsCommandAlone)
     });
     ASSERT_TRUE(got_replies(2));
     sender.join();
-    EXPECT_EQ(replies[0], "big machine: the answer was a value of more than 256 MiB and is left out "
-                          "(ask for less at once)");
+    EXPECT_EQ(replies[0],
+              "big machine: the answer was a value of more than 256 MiB and is left out "
+              "(ask for less at once)");
     EXPECT_EQ(replies[1], "next 2");
     EXPECT_EQ(closed, 0);
 }
