@@ -92,11 +92,13 @@ TEST_F(RamFileTest, TheUsersFileIsCreatedAndKept)
         ASSERT_TRUE(file) << file.error().text();
         ASSERT_EQ(pwrite(file->get(), "x", 1, 5000), 1);
     }
-    const auto again = create_ram_file(ram);
-    ASSERT_TRUE(again);
-    char byte = 0;
-    EXPECT_EQ(pread(again->get(), &byte, 1, 5000), 1);
-    EXPECT_EQ(byte, 'x');
+    {
+        const auto again = create_ram_file(ram);
+        ASSERT_TRUE(again);
+        char byte = 0;
+        EXPECT_EQ(pread(again->get(), &byte, 1, 5000), 1);
+        EXPECT_EQ(byte, 'x');
+    }                                          // a file is one guest's at a time
     std::filesystem::resize_file(path, 16384); // a larger one is not cut
     ASSERT_TRUE(create_ram_file(ram));
     EXPECT_EQ(std::filesystem::file_size(path), 16384u);

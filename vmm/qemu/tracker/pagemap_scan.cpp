@@ -128,6 +128,8 @@ private:
         return chunks_[address / chunk_bytes % chunks_.size()];
     }
     Status take_written(size_t index, uint64_t start, uint64_t end, const Report& report);
+    Status scan_noted(const Piece& piece, uint64_t start, uint64_t end, uint64_t flags,
+                      const Report& report);
     Status take_noted(const Piece& piece, uint64_t start, uint64_t end, const Report& report);
     Status take_held(const Piece& piece, uint64_t start, uint64_t end, const Report& report);
     Status take_chunk(int userfaultfd, uint64_t start, uint64_t end, const Report& report);
@@ -202,27 +204,34 @@ Status PagemapScanTracker::take_written(size_t index, uint64_t start, uint64_t e
     return {};
 }
 
-/// Reads and protects in one step. Holes are left alone (see FilledParts); in a part that had none
-/// but holes until now, those that are left count as written for the kernel, but not for us: what
-/// is a hole after it was protected was not written before.
+/// Scans a part that is under the asynchronous userfaultfd. Holes are left alone (see FilledParts);
+/// in a part that had none but holes until now, those that are left count as written for the
+/// kernel, but not for us: what is a hole after it was protected was not written before.
+Status PagemapScanTracker::scan_noted(const Piece& piece, uint64_t start, uint64_t end,
+                                      uint64_t flags, const Report& report)
+{
+    FilledParts& parts = filled_[piece.block];
+    const uint64_t base = blocks_[piece.block].address;
+    return parts.for_each(start - base, end - base, [&](uint64_t at, uint64_t stop, bool fresh) {
+        auto data_only = [&](uint64_t from, uint64_t to) {
+            parts.each_data_page(from - base, to - base, [&](uint64_t first, uint64_t last) {
+                report(base + first, base + last);
+            });
+        };
+        return scan_written(pagemap_.get(), base + at, base + stop, flags,
+                            fresh ? Report(data_only) : report);
+    });
+}
+
+/// Reads and protects in one step.
 Status PagemapScanTracker::take_noted(const Piece& piece, uint64_t start, uint64_t end,
                                       const Report& report)
 {
     const BlockMapping& block = blocks_[piece.block];
-    FilledParts& parts = filled_[piece.block];
-    const uint64_t base = block.address;
-    return parts.for_each(start - base, end - base, [&](uint64_t at, uint64_t stop, bool fresh) {
-        auto take = [&](uint64_t from, uint64_t to) {
-            if (fresh)
-                parts.each_data_page(from - base, to - base, [&](uint64_t first, uint64_t last) {
-                    report(base + first, base + last);
-                });
-            else
-                report(from, to);
-            if (block.backing_page == ram_page_size)
-                huge_.split(block.userfaultfd.get(), from, to);
-        };
-        return scan_written(pagemap_.get(), base + at, base + stop, scan_and_protect, take);
+    return scan_noted(piece, start, end, scan_and_protect, [&](uint64_t from, uint64_t to) {
+        report(from, to);
+        if (block.backing_page == ram_page_size)
+            huge_.split(block.userfaultfd.get(), from, to);
     });
 }
 
@@ -262,6 +271,9 @@ Status PagemapScanTracker::collect(size_t index, uint64_t first, uint64_t end, P
 
 Status PagemapScanTracker::collect_all(std::span<PageBitmap> dirty)
 {
+    // A guest that has filled nothing yet has nothing to be scanned: that would show nothing.
+    if (process_.has_ended())
+        return fail(ErrorKind::Machine, "QEMU has ended");
     for (size_t i = 0; i < blocks_.size(); ++i)
         if (Status status = collect(i, 0, blocks_[i].pages, dirty[i]); !status)
             return status;
@@ -321,10 +333,7 @@ Status PagemapScanTracker::note_written(const Piece& piece)
     auto note = [&](uint64_t from, uint64_t to) {
         pending_[piece.block].set_range((from - base) / ram_page_size, (to - from) / ram_page_size);
     };
-    return filled_[piece.block].for_each(
-        piece.range.start - base, piece.end() - base, [&](uint64_t from, uint64_t to, bool) {
-            return scan_written(pagemap_.get(), base + from, base + to, 0, note);
-        });
+    return scan_noted(piece, piece.range.start, piece.end(), 0, note);
 }
 
 Status PagemapScanTracker::change(Piece& piece, Mode wanted)

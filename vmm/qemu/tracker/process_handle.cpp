@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <fcntl.h>
+#include <poll.h>
 #include <string>
 
 extern "C" { // glibc before 2.37 forgot it
@@ -17,6 +18,12 @@ Result<ProcessHandle> ProcessHandle::open(pid_t pid)
     if (!pidfd)
         return fail_errno("finding the process of QEMU (" + std::to_string(pid) + ")", errno);
     return ProcessHandle(pid, std::move(pidfd));
+}
+
+bool ProcessHandle::has_ended() const
+{
+    pollfd ended{pidfd_.get(), POLLIN, 0};
+    return poll(&ended, 1, 0) > 0;
 }
 
 Result<UniqueFd> ProcessHandle::open_file(const char* name, int flags) const

@@ -17,6 +17,7 @@ public:
 
     [[nodiscard]] pid_t pid() const { return pid_; }
     [[nodiscard]] int pidfd() const { return pidfd_.get(); }
+    [[nodiscard]] bool has_ended() const;
     /// Opens /proc/PID/NAME: this process's, or it fails.
     [[nodiscard]] Result<UniqueFd> open_file(const char* name, int flags) const;
 
