@@ -92,11 +92,21 @@ void QemuMachine::finish_load(std::function<void(Status)> loaded)
     loaded_ = std::move(loaded);
     load_phase_ = LoadPhase::Finishing;
     flush_load();
+    if (loaded_early_)
+        loop::post([this, alive = alive_] {
+            if (*alive)
+                loading_event("completed");
+        });
 }
 
 void QemuMachine::loading_event(const std::string& status)
 {
-    if (status == "completed" && load_phase_ == LoadPhase::Finishing) {
+    // QEMU knows the end of its stream by itself, and is often there before the source has said
+    // that this was all: the guest would stand still until the source gave up, if this were
+    // forgotten.
+    if (status == "completed" && load_phase_ == LoadPhase::Feeding) {
+        loaded_early_ = true;
+    } else if (status == "completed" && load_phase_ == LoadPhase::Finishing) {
         load_phase_ = LoadPhase::Loaded;
         load_watch_.reset();
         load_fd_.reset();

@@ -156,7 +156,8 @@ private:
 
     enum class LoadPhase { Idle, Feeding, Finishing, Loaded };
     LoadPhase load_phase_ = LoadPhase::Idle;
-    UniqueFd load_fd_; ///< QEMU reads its stream from the other end
+    bool loaded_early_ = false; ///< before finish_load()
+    UniqueFd load_fd_;          ///< QEMU reads its stream from the other end
     loop::Source load_watch_;
     std::vector<std::byte> load_queue_;
     size_t load_written_ = 0; ///< of load_queue_
