@@ -204,8 +204,7 @@ void MonitorCommands::add_native_commands()
             own(request, respond);
         };
     };
-    add("query-migrate",
-        [this](QmpRequest&, QmpResponder& respond) { respond(QmpResponse::ok(control_.query())); });
+    add("query-migrate", [this](QmpRequest&, QmpResponder& respond) { query_migrate(respond); });
     add("migrate_cancel",
         [this](QmpRequest&, QmpResponder& respond) { answer(respond, control_.cancel()); });
     add("migrate-continue", [this](QmpRequest& request, QmpResponder& respond) {
