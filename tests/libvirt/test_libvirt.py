@@ -15,7 +15,6 @@ NIC = """<interface type='ethernet'><mac address='52:54:00:77:00:09'/><target de
 DISK = "/var/lib/libvirt/images/disk.raw"  # each host has its own
 
 
-def fails_yet(case, why: str) -> None:
     """What Drover cannot do yet: known, and tried with DROVER_E2E_ALL=1 only."""
     if paths.is_drover(case.emulator) and "DROVER_E2E_ALL" not in os.environ:
         raise Skip(f"fails yet: {why}")
@@ -56,7 +55,6 @@ def test_ways_to_migrate(case):
 
 @test()
 def test_tunnelled(case):
-    fails_yet(case, "a pipe (fd:) is no link for Drover's stream")
     hosts = Hosts(case)
     hosts.start()
     hosts.migrate(hosts.a, hosts.b, "--live", "--p2p", "--tunnelled")
@@ -81,7 +79,6 @@ def test_postcopy(case):
 
 @test()
 def test_progress_and_abort(case):
-    fails_yet(case, "ram.remaining is 0 in round 1")
     hosts = Hosts(case)
     hosts.start()
     virsh = hosts.a.start_virsh("migrate", "g", hosts.b.uri, "--unsafe", "--live", "--bandwidth", "8")
@@ -118,7 +115,6 @@ def test_copy_storage_all(case):
 
 @test()
 def test_save_and_restore(case):
-    fails_yet(case, "descriptors given by getfd are not let go: virsh save hangs")
     hosts = Hosts(case)
     hosts.start()
     file = str(case.directory / "saved")
@@ -134,7 +130,6 @@ def test_save_and_restore(case):
 
 @test()
 def test_dump_and_snapshot(case):
-    fails_yet(case, "descriptors given by getfd are not let go: virsh dump hangs")
     hosts = Hosts(case)
     hosts.start()
     hosts.a.virsh("dump", "g", str(case.directory / "dumped"), "--memory-only", "--live")
@@ -162,7 +157,6 @@ def test_memory_hotplug(case):
 @test()
 def test_nic_unplugged(case):
     """Its tap device goes with it."""
-    fails_yet(case, "Drover keeps the tap's descriptor")
     hosts = Hosts(case)
     hosts.start()
     nic = case.directory / "nic.xml"
