@@ -31,7 +31,8 @@ class Machine {
 public:
     virtual ~Machine() = default;
 
-    /// In the order that both sides must share. The blocks live as long as the machine.
+    /// In the order of their names. Blocks come and go with memory that is plugged and unplugged,
+    /// but not during a migration.
     [[nodiscard]] virtual std::span<const RamBlock> ram() const = 0;
 
     /// What this machine is: kind, version, machine type, accelerator, vCPUs, CPU model and

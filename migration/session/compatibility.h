@@ -17,7 +17,7 @@ namespace drover {
 ///   devices: object of device path or id → type.
 [[nodiscard]] Status check_machines(const Json& source, const Json& destination);
 
-/// Whether both have the same RAM: names, order and sizes.
+/// Whether both have the same RAM: blocks of the same names and sizes.
 [[nodiscard]] Status check_ram(std::span<const stream::RamBlockInfo> source,
                                std::span<const RamBlock> destination);
 
