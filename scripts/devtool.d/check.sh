@@ -50,21 +50,42 @@ count_gtest() {
          /^\[  SKIPPED \] [0-9]+ tests?, listed/ {s = $4} END {print p + 0, f + 0, s + 0}' "$1"
 }
 
-# check_gtest NAME PROGRAM ARGUMENT…
-check_gtest() {
-    local log=$build_dir/check/$1.log name=$1 status=0 counts
-    shift
-    "$@" --gtest_color=no >"$log" 2>&1 </dev/null || status=$?
+# run_gtest LOG STATUS PROGRAM FILTER: writes its output and its exit code.
+run_gtest() {
+    local status=0
+    "$3" --gtest_filter="$4" --gtest_color=no >"$1" 2>&1 </dev/null || status=$?
+    echo "$status" >"$2"
+}
+
+# show_gtest NAME LOG STATUS: shows what was skipped and what failed, and counts it.
+show_gtest() {
+    local name=$1 log=$2 status counts
+    status=$(cat "$3")
     read -r -a counts <<<"$(count_gtest "$log")"
     # A crash or a sanitizer's report is a failure of its own, besides those that gtest counted.
     [ "$status" -eq 0 ] || [ "${counts[1]}" -gt 0 ] || counts[1]=1
     grep -A1 '^\[  SKIPPED \]' "$log" | grep -v -- -- | sed 's/^/   /' | head -n 20 || true
     if [ "${counts[1]}" -gt 0 ]; then
         grep -B 15 -E '^\[  FAILED  \]' "$log" | head -n 100 || true
-        tail -n 30 "$log"
+        grep -A 30 -E 'ERROR: AddressSanitizer|WARNING: ThreadSanitizer|runtime error:' "$log" | head -n 60 || tail -n 30 "$log"
         echo "   ${red}FAIL$plain $name: exit code $status (see $log)"
     fi
     tally "${counts[@]}"
+}
+
+# check_gtest NAME PROGRAM FILTER ALONE: the tests of FILTER, a share of them on each processor; then, with nothing
+# beside them, those of ALONE, which hold times against limits.
+check_gtest() {
+    local name=$1 program=$2 shard log=$build_dir/check/$1
+    for ((shard = 0; shard < jobs; shard++)); do
+        GTEST_TOTAL_SHARDS=$jobs GTEST_SHARD_INDEX=$shard run_gtest "$log-$shard.log" "$log-$shard.status" \
+            "$program" "$3-$4" &
+    done
+    wait
+    run_gtest "$log-alone.log" "$log-alone.status" "$program" "$4"
+    for shard in $(seq 0 $((jobs - 1))) alone; do
+        show_gtest "$name" "$log-$shard.log" "$log-$shard.status"
+    done
 }
 
 # count_harness LOG STATUS: its last tally, as "PASSED FAILED SKIPPED". Without one, or with a bad end, one has failed.
@@ -101,9 +122,13 @@ unit_program() {
     find "$1" -type f -name unit-tests -executable | head -n 1
 }
 
-# check_sanitized NAME SANITIZERS GTEST_FILTER OPTION…: the unit tests once more, in a build of their own.
+# Hold times against limits: they run with nothing beside them.
+timed_tests=Governor.Keeps*:Governor.StandsStill*:Governor.LetsOther*:Governor.Ends*:Governor.GivesUp*
+timed_tests+=:Governor.DoesNotKeep*:StandstillLimit.*:TrackerScan.*:VcpuThrottle.*
+
+# check_sanitized NAME SANITIZERS FILTER OPTION…: the unit tests, in a build of their own.
 check_sanitized() {
-    local directory=build-$1 program
+    local directory=build-$1
     local targets="tests/unit/unit-tests tests/unit/tracker/tracker-victim bin/libdrover-tracker.so"
     if ! (build_programs "$directory" "${@:4}" -Db_sanitize="$2" -Db_lundef=false \
         -Dbuildtype=debugoptimized -Doptimization=1 -Dwerror=false) >"$build_dir/check/$1-build.log" 2>&1; then
@@ -111,9 +136,10 @@ check_sanitized() {
         tally 0 1 0
         return
     fi
-    program=$(unit_program "$directory")
+    echo "   built in $((SECONDS - section_start)) s"
     ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-        TSAN_OPTIONS=halt_on_error=1:suppressions=$root/tests/tsan.supp check_gtest "$1" "$program" --gtest_filter="$3"
+        TSAN_OPTIONS=halt_on_error=1:suppressions=$root/tests/tsan.supp \
+        check_gtest "$1" "$(unit_program "$directory")" "$3" "$timed_tests"
 }
 
 # sum_meson LOG WORD…: what Meson's summary counts under these words, such as Ok and Fail.
@@ -149,7 +175,6 @@ check_all() {
     section "licence headers" && one_case headers check_headers
     section "format" && one_case format check_format
     section "clang-tidy" && one_case tidy tidy "--checks=$slow_checks"
-    section "unit tests" && check_gtest unit "$(unit_program "$build_dir")"
     section "fuzzers, smoke run" && check_suite fuzz
     section "policy simulation" && check_suite policy
     section "the drover command" && check_suite tools
@@ -160,6 +185,7 @@ check_all() {
         --engine drover --engine qemu
     section "KVM lab, kernels 6.1 and 6.12" && check_labs
     section "KVM lab, a cluster" && check_harness cluster lab cluster
+    # The only run of the unit tests: a second program of them, without sanitizers, would cost seven minutes and find no more.
     section "unit tests under ASan and UBSan" && check_sanitized asan address,undefined '*'
     # GLib itself is not built for TSan: only the suites in which our own threads meet.
     section "unit tests under TSan" && check_sanitized tsan thread "${DROVER_TSAN_FILTER:-*Thread*:*Channel*:*RateLimit*:*Sender*:*Receiver*:*Governor*:*Brake*}" -Dengine-only=true

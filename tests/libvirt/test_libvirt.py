@@ -15,6 +15,7 @@ NIC = """<interface type='ethernet'><mac address='52:54:00:77:00:09'/><target de
 DISK = "/var/lib/libvirt/images/disk.raw"  # each host has its own
 
 
+def fails_yet(case, why: str) -> None:
     """What Drover cannot do yet: known, and tried with DROVER_E2E_ALL=1 only."""
     if paths.is_drover(case.emulator) and "DROVER_E2E_ALL" not in os.environ:
         raise Skip(f"fails yet: {why}")

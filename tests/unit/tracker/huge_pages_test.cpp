@@ -21,12 +21,17 @@ protected:
         if (const Status works = probe_pagemap_scan(); !works)
             GTEST_SKIP() << works.error().text();
     }
-    void track(Victim& victim)
+    Victim& start_victim(uint64_t pages, VictimOptions options = {})
     {
-        auto tracker = choose_tracker(victim.pid(), victim.mappings());
+        victim_ = std::make_unique<Victim>(pages, options);
+        return *victim_;
+    }
+    void track()
+    {
+        auto tracker = choose_tracker(victim_->pid(), victim_->mappings());
         ASSERT_TRUE(tracker) << tracker.error().text();
         tracker_ = std::move(*tracker);
-        pages_ = victim.block().pages();
+        pages_ = victim_->block().pages();
         ASSERT_TRUE(tracker_->start());
     }
     uint64_t collect()
@@ -37,7 +42,8 @@ protected:
         return dirty[0].count();
     }
 
-    std::unique_ptr<DirtyTracker> tracker_;
+    std::unique_ptr<Victim> victim_;
+    std::unique_ptr<DirtyTracker> tracker_; // refers to the victim's mappings
     uint64_t pages_ = 0;
 };
 
@@ -66,11 +72,11 @@ TEST_F(HugePageTracker, OneByteInATransparentHugePageIsOnePage)
         setting.find("[always]") == std::string::npos)
         GTEST_SKIP() << "no transparent huge pages for shared memory here: shmem_enabled is "
                      << setting;
-    Victim victim(8 * huge_pages);
+    Victim& victim = start_victim(8 * huge_pages);
     ASSERT_TRUE(victim.do_it("advise-huge"));
     for (const char* write : {"write 0 1", "write 600 1"})
         ASSERT_TRUE(victim.do_it(write));
-    track(victim);
+    track();
     EXPECT_EQ(collect(), 0U);
     ASSERT_TRUE(victim.do_it("write 7 2"));
     EXPECT_EQ(collect(), 1U);
@@ -82,7 +88,7 @@ TEST_F(HugePageTracker, OneByteInATransparentHugePageIsOnePage)
     ASSERT_TRUE(victim.do_it("write 3001 1"));
     EXPECT_EQ(collect(), 1U);
     tracker_->stop();
-    track(victim);
+    track();
     ASSERT_TRUE(victim.do_it("write 7 4"));
     EXPECT_EQ(collect(), 1U);
 }
@@ -97,9 +103,9 @@ TEST_F(HugePageTracker, OfHugetlbfsIsSeenAsAWholeUpToAnOddEnd)
             GTEST_SKIP() << "three huge pages are needed: sysctl vm.nr_hugepages=3";
         munmap(map, 3 * huge_pages * ram_page_size);
     }
-    Victim victim(pages, {.hugetlb = true});
+    Victim& victim = start_victim(pages, {.hugetlb = true});
     ASSERT_TRUE(victim.do_it("fill"));
-    track(victim);
+    track();
     EXPECT_TRUE(tracker_->is_coarse(0));
     EXPECT_EQ(collect(), 0U);
     ASSERT_TRUE(victim.do_it("write 3 2"));
@@ -114,10 +120,10 @@ TEST_F(HugePageTracker, OfHugetlbfsIsSeenAsAWholeUpToAnOddEnd)
 
 TEST_F(HugePageTracker, MakesNoPageTablesForHoles)
 {
-    Victim victim((1ULL << 30) / ram_page_size);
+    Victim& victim = start_victim((1ULL << 30) / ram_page_size);
     ASSERT_TRUE(victim.do_it("write 0 1"));
     const long before = status_kib(victim.pid(), "VmPTE");
-    track(victim);
+    track();
     EXPECT_EQ(collect(), 0U);
     EXPECT_LE(status_kib(victim.pid(), "VmPTE"), before + 64) << "all would be 2 MiB";
     ASSERT_TRUE(victim.do_it("write 100000 1"));
