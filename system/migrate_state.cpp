@@ -102,8 +102,8 @@ GuestPhase MigrateControl::phase() const
     switch (door_->session()->state()) {
     case DestinationState::Greeting: return GuestPhase::Free; // nothing is accepted yet
     case DestinationState::Preparing:
-    case DestinationState::Receiving: return GuestPhase::Moving;
-    // The guest runs here, its memory as it was described must stay.
+    case DestinationState::Receiving:
+    // In post-copy the guest runs here, but its memory must stay as it was described.
     case DestinationState::Postcopy:
     case DestinationState::PostcopyPaused: return GuestPhase::Moving;
     default: return GuestPhase::HandedOver;
