@@ -91,11 +91,9 @@ own_files() {
     done
 }
 
-# tidy OPTION…: clang-tidy over all sources. Clang 16 has all of C++23 that we use but a macro that GCC's <expected> asks for.
+# tidy OPTION…: clang-tidy over all sources.
 tidy() {
-    own_files '*.cpp' ':!tests/' | xargs -r -P "$jobs" -n 4 clang-tidy-16 --quiet -p "$build_dir" "$@" \
-        --extra-arg=-std=c++2b --extra-arg=-U__cpp_concepts --extra-arg=-D__cpp_concepts=202002L \
-        --extra-arg=-Wno-builtin-macro-redefined
+    own_files '*.cpp' ':!tests/' | "$python" scripts/tidy "$build_dir" "$@"
 }
 
 # harness MODULE ARGUMENT…: runs a module of the end-to-end harness. Without root it gets a user
