@@ -129,7 +129,7 @@ timed_tests+=:Governor.DoesNotKeep*:StandstillLimit.*:TrackerScan.*:VcpuThrottle
 # check_sanitized NAME SANITIZERS FILTER OPTION…: the unit tests, in a build of their own.
 check_sanitized() {
     local directory=build-$1
-    local targets="tests/unit/unit-tests tests/unit/tracker/tracker-victim bin/libdrover-tracker.so"
+    local targets=$unit_targets
     if ! (build_programs "$directory" "${@:4}" -Db_sanitize="$2" -Db_lundef=false \
         -Dbuildtype=debugoptimized -Doptimization=1 -Dwerror=false) >"$build_dir/check/$1-build.log" 2>&1; then
         tail -n 40 "$build_dir/check/$1-build.log"

@@ -12,6 +12,7 @@ packages=(
 
 python=/usr/bin/python3 # Debian's: another python3 may come first in PATH
 build_dir=build
+unit_targets="tests/unit/unit-tests tests/unit/tracker/tracker-victim bin/libdrover-tracker.so"
 jobs=$(nproc)
 
 if [ -t 1 ]; then

@@ -3,6 +3,6 @@ usage_unit='[FILTER]'
 verb_unit() { # the unit tests without sanitizers; FILTER as GoogleTest has it, such as 'Governor.*'
     install_packages
     step "building"
-    targets=tests/unit/unit-tests build_programs "$build_dir"
+    targets=$unit_targets build_programs "$build_dir"
     "$build_dir/tests/unit/unit-tests" ${1:+--gtest_filter="$1"}
 }
