@@ -5,7 +5,7 @@ namespace drover {
 
 namespace {
 
-std::unexpected<Error> refuse(std::string what)
+std::unexpected<Error> wrong_target(std::string what)
 {
     return fail(ErrorKind::Invalid, std::move(what),
                 "give one channel \"main\" with an address of transport \"socket\" (inet, unix or "
@@ -20,7 +20,7 @@ Result<std::string> uri_of_socket(const Json& address)
     if (type == "fd")
         return "fd:" + json_string(address, "str");
     if (type != "inet")
-        return refuse("a migration address of type '" + type + "' is not supported");
+        return wrong_target("a migration address of type '" + type + "' is not supported");
     std::string host = json_string(address, "host");
     if (host.find(':') != host.npos)
         host = "[" + host + "]";
@@ -36,18 +36,18 @@ Result<std::string> uri_of_socket(const Json& address)
 Result<std::string> uri_of_channels(const Json& channels)
 {
     if (!channels.is_array() || channels.size() != 1 || !channels[0].is_object())
-        return refuse("'channels' must have one channel");
+        return wrong_target("'channels' must have one channel");
     const Json& channel = channels[0];
     const auto address = channel.find("addr");
     if (json_string(channel, "channel-type") != "main" || address == channel.end() ||
         !address->is_object())
-        return refuse("'channels' has no channel \"main\" with an address");
+        return wrong_target("'channels' has no channel \"main\" with an address");
     const std::string transport = json_string(*address, "transport");
     if (transport == "exec" || transport == "file")
         return transport + ":";
     if (transport == "socket")
         return uri_of_socket(*address);
-    return refuse("the transport '" + transport + "' is not supported");
+    return wrong_target("the transport '" + transport + "' is not supported");
 }
 
 Result<MigrateTarget> MigrateTarget::parse(const Json& arguments,

@@ -24,7 +24,7 @@ struct MigrateOptions {
     bool json = false;
 };
 
-Result<MigrateOptions> parse_options(Words words)
+Result<MigrateOptions> parse_migrate_options(Words words)
 {
     MigrateOptions options;
     std::vector<std::string> plain;
@@ -225,7 +225,7 @@ void MigrateVerb::cancel(const std::string& why)
 
 Result<int> run_migrate(Words words)
 {
-    auto options = parse_options(words);
+    auto options = parse_migrate_options(words);
     if (!options)
         return pass(options);
     return MigrateVerb(std::move(*options)).run();

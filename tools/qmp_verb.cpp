@@ -52,7 +52,7 @@ Status read_option(const std::string& option, Words& words, QmpOptions& options)
     return {};
 }
 
-Result<QmpOptions> parse_options(Words words)
+Result<QmpOptions> parse_qmp_options(Words words)
 {
     QmpOptions options;
     std::vector<std::string> plain;
@@ -172,7 +172,7 @@ private:
 
 Result<int> run_qmp(Words words)
 {
-    auto options = parse_options(words);
+    auto options = parse_qmp_options(words);
     if (!options)
         return pass(options);
     return QmpVerb(std::move(*options)).run();

@@ -11,9 +11,6 @@ namespace drover::stream {
 
 namespace {
 
-constexpr uint64_t smallest_page = 4096;
-constexpr uint64_t largest_page = 1ULL << 30;
-
 constexpr std::array known = {
     feature::raw_pages,  feature::zero_pages, feature::hole_pages, feature::device_state_opaque,
     feature::commit_ask, feature::postcopy,   feature::give_back};

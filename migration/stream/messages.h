@@ -33,6 +33,10 @@ enum class PageEncoding : uint8_t {
     Hole = 2, ///< was never written, or given back: reads as zero, and no memory is to be used
 };
 
+/// The page sizes, in bytes, that a block may have: those of x86.
+inline constexpr uint32_t smallest_page = 4096;
+inline constexpr uint32_t largest_page = 1U << 30;
+
 /// A run of pages of equal encoding.
 struct PageRun {
     uint64_t first_page = 0; ///< index within the block

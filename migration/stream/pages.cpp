@@ -9,9 +9,6 @@ namespace drover::stream {
 
 namespace {
 
-constexpr uint32_t smallest_page = 4096;
-constexpr uint32_t largest_page = 1U << 30;
-
 std::unexpected<Error> bad(std::string why)
 {
     return fail(ErrorKind::Protocol, "a Pages frame " + std::move(why));

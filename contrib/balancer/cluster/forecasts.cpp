@@ -6,7 +6,7 @@ namespace drover::balancer::cluster {
 namespace {
 
 constexpr double good_for = 30;
-constexpr double answer_limit = 8; // it watches the guest for a second and a half
+constexpr double forecast_limit = 8; // it watches the guest for a second and a half
 
 } // namespace
 
@@ -34,7 +34,7 @@ bool Forecasts::known(const Fleet& fleet, const ChosenMove& move, double bandwid
     const double now = time_.now();
     const auto [entry, fresh] = entries_.try_emplace(move.vm, Entry{now, -1});
     if (!fresh)
-        return entry->second.answered >= 0 || now - entry->second.asked > answer_limit;
+        return entry->second.answered >= 0 || now - entry->second.asked > forecast_limit;
     HostDoor* door = fleet.door(move.from);
     if (door == nullptr || !door->is_up())
         return false;

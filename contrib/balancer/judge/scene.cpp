@@ -10,7 +10,7 @@ namespace drover::balancer {
 
 namespace {
 
-constexpr double least_sigma = 0.03; ///< of the capacity: no forecast is surer
+constexpr double least_doubt = 0.03; ///< of the capacity: no forecast is surer
 constexpr double excess_weight =
     2;                         ///< a host at 1.5 times its threshold is twice as hot as one at it
 constexpr double far = 4;      ///< standard deviations below which the heat is nothing
@@ -111,7 +111,7 @@ double Scene::heat(HostId id, const Amount& after, const Amount& later) const
     for (size_t r = 0; r < resource_count; ++r) {
         const double capacity = spec.capacity.part[r];
         const double threshold = spec.threshold.part[r] * capacity;
-        const double sigma = std::max(view.sigma.part[r], least_sigma * capacity);
+        const double sigma = std::max(view.sigma.part[r], least_doubt * capacity);
         const double most = after.part[r] + later.part[r];
         if (capacity <= 0 || most < threshold - far * sigma)
             continue;

@@ -10,8 +10,8 @@ namespace drover::balancer {
 
 namespace {
 
-constexpr size_t small_hosts = 8;
-constexpr size_t small_vms = 30;
+constexpr size_t few_hosts = 8;
+constexpr size_t few_vms = 30;
 
 /// The real thing: the Observer that watches fleets, and make_plan().
 class DroverPlanner final : public Planner {
@@ -33,7 +33,7 @@ public:
         snapshot_.in_flight = world.in_flight;
         snapshot_.recent = world.recent;
         const Plan plan = make_plan(snapshot_);
-        if (world.hosts.size() <= small_hosts && world.vms.size() <= small_vms)
+        if (world.hosts.size() <= few_hosts && world.vms.size() <= few_vms)
             hold_against_exact(plan);
         std::vector<Order> orders;
         for (const Move& move : plan.moves) {
