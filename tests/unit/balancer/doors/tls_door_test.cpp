@@ -176,7 +176,8 @@ TEST_F(TlsDoorTest, GarbageIsTurnedAway)
 
 TEST_F(TlsDoorTest, FiftyClientsAtOnce)
 {
-    // Callers and the called share GIO's ten threads here, each of which waits for another: GIO adds one only now and then.
+    // Callers and the called share GIO's ten threads here, each of which waits for another: GIO
+    // adds one only now and then.
     const std::string address = open_tls("node1", {.patience = std::chrono::minutes(1)});
     std::vector<std::unique_ptr<Dialling>> diallings;
     std::vector<std::unique_ptr<LineClient>> clients;
