@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "monitor/json.h"
 
+#include <cmath>
 #include <vector>
 
 namespace drover {
@@ -142,6 +143,13 @@ uint64_t json_u64(const Json& object, const char* key, uint64_t fallback)
         (!value->is_number_unsigned() && value->get<int64_t>() < 0))
         return fallback;
     return value->get<uint64_t>();
+}
+
+double json_quantity(const Json& object, const char* key, double fallback)
+{
+    const Json* found = member(object, key);
+    const double value = found && found->is_number() ? found->get<double>() : -1;
+    return std::isfinite(value) && value >= 0 ? value : fallback;
 }
 
 bool json_bool(const Json& object, const char* key, bool fallback)

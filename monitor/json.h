@@ -21,6 +21,8 @@ using Json = nlohmann::json;
 [[nodiscard]] std::string json_string(const Json& object, const char* key,
                                       std::string_view fallback = {});
 [[nodiscard]] uint64_t json_u64(const Json& object, const char* key, uint64_t fallback = 0);
+/// A number that is not below 0, and finite.
+[[nodiscard]] double json_quantity(const Json& object, const char* key, double fallback = 0);
 [[nodiscard]] bool json_bool(const Json& object, const char* key, bool fallback = false);
 
 } // namespace drover

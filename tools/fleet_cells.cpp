@@ -142,13 +142,6 @@ std::string seconds_text(double seconds)
                                  : print("%.0f days", seconds / 86400);
 }
 
-double number_in(const Json& object, const char* key)
-{
-    const auto found = object.is_object() ? object.find(key) : object.end();
-    const double value = found != object.end() && found->is_number() ? found->get<double>() : 0;
-    return std::isfinite(value) && value > 0 ? value : 0;
-}
-
 std::string text_in(const Json& object, const char* key)
 {
     return clean(json_string(object, key));

@@ -42,9 +42,7 @@ enum class Colour { None, Bold, Dim, Green, Yellow, Red, Cyan };
 [[nodiscard]] std::string bytes_text(double bytes);     ///< "1.5 GB"
 [[nodiscard]] std::string seconds_text(double seconds); ///< "12 ms", "2.5 s", "3 min", "2 h"
 
-/// Members of untrusted objects. A number that is none, negative or not finite is 0.
-[[nodiscard]] double number_in(const Json& object, const char* key);
-[[nodiscard]] std::string text_in(const Json& object, const char* key); ///< clean
+[[nodiscard]] std::string text_in(const Json& object, const char* key); ///< json_string(), clean
 [[nodiscard]] const Json& list_in(const Json& object, const char* key); ///< else an empty list
 [[nodiscard]] const Json& object_in(const Json& object, const char* key);
 

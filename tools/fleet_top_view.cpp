@@ -48,7 +48,7 @@ std::string headline(const Json& status)
     return "drover: mode " + text_in(status, "mode") + count("hosts", "host", "hosts") +
            count("vms", "VM", "VMs") + count("hotspots", "hotspot", "hotspots") +
            count("migrations", "migration", "migrations") + ", a round takes " +
-           seconds_text(number_in(status, "round-ms") / 1e3);
+           seconds_text(json_quantity(status, "round-ms") / 1e3);
 }
 
 std::string host_line(const Json& host, const FleetView& view)
@@ -103,8 +103,8 @@ Lines vm_lines(const Json& vms, const FleetView& view)
 
 std::string migration_line(const Json& migration, const FleetView& view)
 {
-    const double total = number_in(migration, "total");
-    const double left = std::min(number_in(migration, "remaining"), total);
+    const double total = json_quantity(migration, "total");
+    const double left = std::min(json_quantity(migration, "remaining"), total);
     const double share = total > 0 ? 1 - left / total : 0;
     std::string status = text_in(migration, "status");
     if (status.empty())

@@ -38,14 +38,15 @@ std::string joined(const Json& list)
 
 std::string cost_text(const Json& cost)
 {
-    return seconds_text(number_in(cost, "seconds")) + ", " + bytes_text(number_in(cost, "bytes")) +
-           ", pause " + seconds_text(number_in(cost, "downtime"));
+    return seconds_text(json_quantity(cost, "seconds")) + ", " +
+           bytes_text(json_quantity(cost, "bytes")) + ", pause " +
+           seconds_text(json_quantity(cost, "downtime"));
 }
 
 std::string gain_text(const Json& move)
 {
     char text[64];
-    snprintf(text, sizeof text, "%.2f", std::min(number_in(move, "gain"), 1e9));
+    snprintf(text, sizeof text, "%.2f", std::min(json_quantity(move, "gain"), 1e9));
     return text;
 }
 
@@ -55,13 +56,13 @@ HostShares HostShares::of(const Json& load)
 {
     const auto share = [](double part, double whole) { return whole > 0 ? part / whole : 0; };
     HostShares shares;
-    shares.cpu = share(number_in(load, "cpu-busy"), number_in(load, "cores"));
-    const double total = number_in(load, "memory-total");
-    shares.memory = share(total - std::min(total, number_in(load, "memory-available")), total);
+    shares.cpu = share(json_quantity(load, "cpu-busy"), json_quantity(load, "cores"));
+    const double total = json_quantity(load, "memory-total");
+    shares.memory = share(total - std::min(total, json_quantity(load, "memory-available")), total);
     for (const Json& nic : list_in(load, "nics"))
         shares.net =
-            std::max(shares.net, share(std::max(number_in(nic, "rx"), number_in(nic, "tx")),
-                                       number_in(nic, "capacity")));
+            std::max(shares.net, share(std::max(json_quantity(nic, "rx"), json_quantity(nic, "tx")),
+                                       json_quantity(nic, "capacity")));
     return shares;
 }
 
@@ -91,7 +92,7 @@ std::string show_hosts(const Json& hosts, const FleetView& view)
              load_cell(shares.cpu, known),
              load_cell(shares.memory, known),
              load_cell(shares.net, known),
-             {known ? bytes_text(number_in(load, "swap-out")) + "/s" : "-"},
+             {known ? bytes_text(json_quantity(load, "swap-out")) + "/s" : "-"},
              {count("vms")},
              {count("migrations-in")},
              {count("migrations-out")},
@@ -118,10 +119,10 @@ std::string show_vms(const Json& vms, const FleetView& view)
              {text_in(vm, "host")},
              {state, colour_of_state(state)},
              {text_in(vm, "kind")},
-             {known ? cores(number_in(load, "cpu")) : "-"},
-             {known ? cores(number_in(load, "cpu-wait")) : "-"},
-             {known ? bytes_text(number_in(load, "memory")) : "-"},
-             {known ? bytes_text(number_in(load, "dirty-rate")) + "/s" : "-"},
+             {known ? cores(json_quantity(load, "cpu")) : "-"},
+             {known ? cores(json_quantity(load, "cpu-wait")) : "-"},
+             {known ? bytes_text(json_quantity(load, "memory")) : "-"},
+             {known ? bytes_text(json_quantity(load, "dirty-rate")) + "/s" : "-"},
              {text_in(vm, "policy")},
              {text_in(vm, "migration"), Colour::Cyan},
              {joined(list_in(vm, "hotspots")), Colour::Red}});
@@ -175,7 +176,7 @@ std::string show_history(const Json& history, const FleetView& view)
         const std::string what = text_in(entry, "what");
         const bool written =
             entry.is_object() && entry.contains("time") && entry["time"].is_string();
-        table.add({{written ? text_in(entry, "time") : local_time(number_in(entry, "time"))},
+        table.add({{written ? text_in(entry, "time") : local_time(json_quantity(entry, "time"))},
                    {what, colour_of_state(what)},
                    {text_in(entry, "id")},
                    {text_in(entry, "vm"), Colour::Bold},
@@ -191,10 +192,10 @@ std::string hotspot_line(const Json& hotspot, const FleetView& view)
     const std::string vm = text_in(hotspot, "vm");
     std::string line = text_in(hotspot, "id") + ": " + text_in(hotspot, "host") +
                        (vm.empty() ? "" : ", " + vm) + ": " + text_in(hotspot, "kind");
-    const double since = number_in(hotspot, "since");
+    const double since = json_quantity(hotspot, "since");
     if (since > 0 && view.now >= since)
         line += ", since " + seconds_text(view.now - since);
-    line += ", " + percent(number_in(hotspot, "sure")) + " sure";
+    line += ", " + percent(json_quantity(hotspot, "sure")) + " sure";
     if (const std::string cause = text_in(hotspot, "cause"); !cause.empty())
         line += ": " + cause;
     return line;

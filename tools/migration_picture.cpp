@@ -35,13 +35,6 @@ struct Bar {
     bool paused = false;
 };
 
-double positive_number(const Json& object, const char* key)
-{
-    const auto found = object.find(key);
-    const double value = found != object.end() && found->is_number() ? found->get<double>() : 0;
-    return std::isfinite(value) && value > 0 ? value : 0;
-}
-
 std::vector<Bar> read_bars(const Json& rounds)
 {
     std::vector<Bar> bars;
@@ -51,11 +44,11 @@ std::vector<Bar> read_bars(const Json& rounds)
             break;
         Bar bar;
         bar.start = time;
-        bar.seconds = positive_number(round, "seconds");
-        bar.sent = positive_number(round, "sent-pages");
-        bar.left = positive_number(round, "dirty-pages");
-        bar.bytes = positive_number(round, "bytes");
-        bar.slowdown = positive_number(round, "slowdown");
+        bar.seconds = json_quantity(round, "seconds");
+        bar.sent = json_quantity(round, "sent-pages");
+        bar.left = json_quantity(round, "dirty-pages");
+        bar.bytes = json_quantity(round, "bytes");
+        bar.slowdown = json_quantity(round, "slowdown");
         bar.paused = json_bool(round, "guest-paused");
         time += bar.seconds;
         bars.push_back(bar);
@@ -254,12 +247,12 @@ std::vector<std::string> reasons(const Json& own)
 std::string headline(const Json& info, const Json& own)
 {
     std::string text = json_string(info, "status");
-    if (const double total = positive_number(own, "total"); total > 0)
+    if (const double total = json_quantity(own, "total"); total > 0)
         text += format(": %.2f s", total);
-    if (const double downtime = positive_number(own, "downtime"); downtime > 0)
+    if (const double downtime = json_quantity(own, "downtime"); downtime > 0)
         text += format(", downtime %.1f ms (predicted %.1f, wished %.0f)", downtime * 1e3,
-                       positive_number(own, "predicted-downtime") * 1e3,
-                       positive_number(own, "wished-downtime") * 1e3);
+                       json_quantity(own, "predicted-downtime") * 1e3,
+                       json_quantity(own, "wished-downtime") * 1e3);
     return text;
 }
 

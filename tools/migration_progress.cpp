@@ -9,12 +9,6 @@ namespace drover::tools {
 
 namespace {
 
-double number(const Json& object, const char* key)
-{
-    const auto found = object.is_object() ? object.find(key) : object.end();
-    return found != object.end() && found->is_number() ? found->get<double>() : 0;
-}
-
 double megabytes(uint64_t bytes)
 {
     return static_cast<double>(bytes) / 1e6;
@@ -43,7 +37,7 @@ MigrationStats MigrationStats::parse(const Json& info)
     stats.remaining = json_u64(ram, "remaining");
     stats.round = json_u64(ram, "dirty-sync-count");
     stats.dirty_pages_per_s = json_u64(ram, "dirty-pages-rate");
-    stats.mbit_per_s = number(ram, "mbps");
+    stats.mbit_per_s = json_quantity(ram, "mbps");
     return stats;
 }
 

@@ -4,7 +4,6 @@
 #include "contrib/balancer/cluster/judging.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace drover::balancer::cluster {
 
@@ -13,13 +12,6 @@ namespace {
 constexpr size_t most_words = 256; // of one list that a host sends
 constexpr size_t longest_word = 128;
 constexpr size_t most_known_words = 20'000; // of the whole fleet: what is known is never forgotten
-
-double number_or_zero(const Json& object, const char* key)
-{
-    const auto member = object.find(key);
-    const double value = member != object.end() && member->is_number() ? member->get<double>() : 0;
-    return std::isfinite(value) && value > 0 ? value : 0;
-}
 
 std::vector<std::string> list_of(const Json& object, const char* key)
 {
@@ -72,7 +64,7 @@ double nic_capacity(const FleetHost& host)
 double expected(const Json& way, const char* key)
 {
     const auto range = way.find(key);
-    return range != way.end() && range->is_object() ? number_or_zero(*range, "expected") : 0;
+    return range != way.end() && range->is_object() ? json_quantity(*range, "expected") : 0;
 }
 
 MigrationForecast read_way(const Json& way)
@@ -80,7 +72,7 @@ MigrationForecast read_way(const Json& way)
     return {.seconds = expected(way, "total"),
             .bytes = expected(way, "bytes"),
             .downtime = expected(way, "downtime"),
-            .slowdown = std::min(1.0, number_or_zero(way, "slowdown") / 100),
+            .slowdown = std::min(1.0, json_quantity(way, "slowdown") / 100),
             .possible = json_bool(way, "possible"),
             .keeps_wish = json_bool(way, "keeps-wish"),
             .why = json_string(way, "why")};
@@ -106,10 +98,9 @@ HostSpec host_spec(const FleetHost& host, Words& words)
     spec.name = config.name;
     if (!config.group.empty())
         spec.groups.add(words.id(config.group));
-    const double cores =
-        host.load.cores > 0 ? host.load.cores : number_or_zero(host.facts, "cores");
+    const double cores = host.load.cores > 0 ? host.load.cores : json_quantity(host.facts, "cores");
     const double memory =
-        host.load.memory_total > 0 ? host.load.memory_total : number_or_zero(host.facts, "memory");
+        host.load.memory_total > 0 ? host.load.memory_total : json_quantity(host.facts, "memory");
     const double network = nic_capacity(host);
     spec.capacity = Amount::of(cores, memory, network, network);
     const Thresholds& t = config.thresholds;

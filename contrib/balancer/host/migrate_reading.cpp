@@ -2,7 +2,6 @@
 #include "contrib/balancer/host/migrate_reading.h"
 
 #include <array>
-#include <cmath>
 #include <utility>
 
 namespace drover::balancer {
@@ -24,15 +23,6 @@ constexpr std::array<std::pair<std::string_view, MoveStatus>, 12> statuses = {{
     {"failed", MoveStatus::Failed},
     {"cancelled", MoveStatus::Cancelled},
 }};
-
-double number(const Json& object, const char* key)
-{
-    const auto found = object.find(key);
-    if (found == object.end() || !found->is_number())
-        return 0;
-    const double value = found->get<double>();
-    return std::isfinite(value) && value > 0 ? value : 0;
-}
 
 const Json& member(const Json& object, const char* key)
 {
@@ -76,10 +66,10 @@ MigrateReading read_migrate_info(const Json& info, bool incoming)
         if (word == name)
             reading.status = refine(status, word, member(info, "drover"), incoming);
     reading.error = json_string(info, "error-desc");
-    reading.total = number(member(info, "ram"), "total");
-    reading.remaining = number(member(info, "ram"), "remaining");
-    reading.downtime = number(info, "downtime") / 1e3;
-    reading.total_time = number(info, "total-time") / 1e3;
+    reading.total = json_quantity(member(info, "ram"), "total");
+    reading.remaining = json_quantity(member(info, "ram"), "remaining");
+    reading.downtime = json_quantity(info, "downtime") / 1e3;
+    reading.total_time = json_quantity(info, "total-time") / 1e3;
     return reading;
 }
 

@@ -70,14 +70,10 @@ Result<MigrationRecord> migration_from_state(const Json& state)
     record.uri = json_string(state, "uri");
     record.error = json_string(state, "error");
     record.guest_here = json_bool(state, "guest-here");
-    const auto number = [&state](const char* key) {
-        const auto found = state.find(key);
-        return found != state.end() && found->is_number() ? found->get<double>() : 0;
-    };
-    record.changed = number("changed");
-    record.total = number("total");
-    record.downtime = number("downtime");
-    record.total_time = number("total-time");
+    record.changed = json_quantity(state, "changed");
+    record.total = json_quantity(state, "total");
+    record.downtime = json_quantity(state, "downtime");
+    record.total_time = json_quantity(state, "total-time");
     return record;
 }
 

@@ -80,6 +80,10 @@ TEST(Json, TypedMembersFallBack)
     EXPECT_EQ(json_u64(object, "signed"), 8U);
     EXPECT_EQ(json_u64(object, "minus", 3), 3U);
     EXPECT_EQ(json_u64(object, "f", 3), 3U);
+    EXPECT_EQ(json_quantity(object, "f"), 1.5);
+    EXPECT_EQ(json_quantity(object, "minus", 3), 3);
+    EXPECT_EQ(json_quantity(object, "none", 3), 3);
+    EXPECT_EQ(json_quantity(Json::array(), "f"), 0);
     EXPECT_TRUE(json_bool(object, "b"));
     EXPECT_TRUE(json_bool(object, "none", true));
     EXPECT_EQ(json_string(Json::array(), "s", "else"), "else");

@@ -133,9 +133,9 @@ TEST(FleetCells, Quantities)
     EXPECT_EQ(share_bar(0.5, 10), "[####----]");
     EXPECT_EQ(share_bar(7, 5), "[###]");
     EXPECT_EQ(share_bar(std::nan(""), 5), "[---]");
-    EXPECT_EQ(number_in({{"x", -1}}, "x"), 0);
-    EXPECT_EQ(number_in({{"x", "1"}}, "x"), 0);
-    EXPECT_EQ(number_in(Json(), "x"), 0);
+    EXPECT_EQ(json_quantity({{"x", -1}}, "x"), 0);
+    EXPECT_EQ(json_quantity({{"x", "1"}}, "x"), 0);
+    EXPECT_EQ(json_quantity(Json(), "x"), 0);
 }
 
 TEST(FleetViews, HostsShowLoadAgainstCapacity)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // What measuring costs. The figure of docs/balancer-monitor.md comes from the test that is not in
-// the default run: --gtest_also_run_disabled_tests --gtest_filter='MeasureCost.*'.
+// the default run: GTEST_ALSO_RUN_DISABLED_TESTS=1 ./devtool unit 'MeasureCost.*'.
 #include "contrib/balancer/host/measure/load_monitor.h"
 #include "tests/unit/balancer/host/measure/child_process.h"
 
