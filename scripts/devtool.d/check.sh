@@ -11,6 +11,20 @@ tally() {
     echo "   $colour$1 passed, $2 failed, $3 skipped$plain ($((SECONDS - section_start)) s)"
 }
 
+# failure NAME…: kept for the check's last lines: a long log's end is what everybody reads first.
+failure() {
+    printf '   %s\n' "$@" >>"$build_dir/check/failures"
+}
+
+# failures_of NAME COUNT WORDS: as many failures of a section as were counted, by the names that it told, a line each.
+failures_of() {
+    local name=$1 words=$3 line
+    [ "$2" -gt 0 ] || return 0
+    while read -r line; do
+        failure "$name: ${line:-ended badly, or told no tally}"
+    done <<<"$words"
+}
+
 section() {
     section_start=$SECONDS
     step "$1"
@@ -25,6 +39,7 @@ one_case() {
     else
         tail -n 60 "$log"
         echo "   ${red}FAIL$plain $name (see $log)"
+        failure "$name"
         tally 0 1 0
     fi
 }
@@ -70,6 +85,7 @@ show_gtest() {
         grep -A 30 -E 'ERROR: AddressSanitizer|WARNING: ThreadSanitizer|runtime error:' "$log" | head -n 60 || tail -n 30 "$log"
         echo "   ${red}FAIL$plain $name: exit code $status (see $log)"
     fi
+    failures_of "$name" "${counts[1]}" "$(sed -n 's/^\[  FAILED  \] \([^ ,]*[.][^ ,]*\).*/\1/p' "$log" | sort -u)"
     tally "${counts[@]}"
 }
 
@@ -99,23 +115,29 @@ count_harness() {
 
 # check_harness NAME MODULE ARGUMENT…: tests of the Python harness, shown as they end.
 check_harness() {
-    local log=$build_dir/check/$1.log status=0 counts
+    local name=$1 log=$build_dir/check/$1.log status=0
     shift
     harness "$@" 2>&1 </dev/null | tee "$log" | sed 's/^/   /' || status=$?
-    read -r -a counts <<<"$(count_harness "$log" "$status")"
+    tally_harness "$name" "$log" "$status"
+}
+
+# tally_harness NAME LOG STATUS
+tally_harness() {
+    local counts
+    read -r -a counts <<<"$(count_harness "$2" "$3")"
+    failures_of "$1" "${counts[1]}" "$(sed -n 's/^failed: //p' "$2")"
     tally "${counts[@]}"
 }
 
 # check_labs: an emulated host has one vCPU, which is one processor's work: two of them take no longer than one.
 check_labs() {
-    local log=$build_dir/check/lab-newer.log status=0 counts newer
+    local log=$build_dir/check/lab-newer.log status=0 newer
     harness lab --kernel 6.12 >"$log" 2>&1 </dev/null &
     newer=$!
     check_harness lab lab
     wait "$newer" || status=$?
     sed 's/^/   /' "$log"
-    read -r -a counts <<<"$(count_harness "$log" "$status")"
-    tally "${counts[@]}"
+    tally_harness lab-newer "$log" "$status"
 }
 
 unit_program() {
@@ -134,6 +156,7 @@ check_sanitized() {
     if ! (build_programs "$directory" "${@:4}" -Db_sanitize="$2" -Db_lundef=false --unity=on -Dunity_size=12 \
         -Dbuildtype=debugoptimized -Doptimization=1 -Dwerror=false) >"$build_dir/check/$1-build.log" 2>&1; then
         tail -n 40 "$build_dir/check/$1-build.log"
+        failure "$1: the build"
         tally 0 1 0
         return
     fi
@@ -163,6 +186,7 @@ check_suite() {
     # A suite that has no test, or that could not be started, is a failure too.
     [ $((ok + failed_here)) -gt 0 ] && { [ "$status" -eq 0 ] || [ "$failed_here" -gt 0 ]; } || failed_here=1
     [ "$failed_here" -eq 0 ] || tail -n 60 "$log"
+    failures_of "$1" "$failed_here" "$(sed -n 's|^ *[0-9]*/[0-9]* \(.*[^ ]\) *\(FAIL\|TIMEOUT\|UNEXPECTEDPASS\) .*|\1|p' "$log")"
     tally "$ok" "$failed_here" "$(sum_meson "$log" Skipped)"
 }
 
@@ -196,7 +220,9 @@ verb_check() { # everything: unit, qtest, fuzz, e2e, libvirt, lab, sanitizers, f
     prepare
     build_guest
     mkdir -p "$build_dir/check"
+    : >"$build_dir/check/failures"
     check_all
+    [ ! -s "$build_dir/check/failures" ] || { step failed; cat "$build_dir/check/failures"; }
     echo
     echo "$passed passed, $failed failed, $skipped skipped"
     [ "$failed" -eq 0 ]

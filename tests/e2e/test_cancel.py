@@ -3,7 +3,6 @@
 
 import time
 
-from drover_e2e import analysis
 from drover_e2e.qmp import QmpError
 from drover_e2e.runner import test
 from drover_e2e.vm import GuestOptions
@@ -20,16 +19,7 @@ def cancel(case, source, mark):
 
 
 def full_speed(case, source, since):
-    """The guest writes as fast as it is asked to, for half a second of the next ten: on a busy host
-    no guest does all the time, and one that is held back never does."""
-    def fast(beat):
-        beats = case.beats.between(beat.at - 0.5, beat.at, source.name)
-        return beats[0].at >= since and analysis.rate(beats) > source.options.dirty * 0.9
-
-    window = case.beats.wait(source.name, 2)
-    while not fast(window):
-        assert window.at < since + 10, "the guest is slower than before"
-        window = case.beats.wait(source.name, 2, after=window.at + 0.25)
+    case.writes_at(source, source.options.dirty * 0.9, since)
 
 
 def pause_before_switchover(source):

@@ -23,12 +23,12 @@ PHASES = ["setup", "first-round", "later-round", "pre-switchover", "device"]
 class Broken:
     """A migration under way, through a proxy, stopped at a phase by an action."""
 
-    def __init__(self, case):
+    def __init__(self, case, options: GuestOptions = SMALL):
         if not paths.is_drover(case.emulator):
             raise Skip("what stock QEMU does when something dies is not ours to test")
         self.case = case
-        self.source = case.guest(SMALL)
-        self.destination = case.destination(SMALL)
+        self.source = case.guest(options)
+        self.destination = case.destination(options)
         self.proxy = case.keep(Proxy(f"{case.scratch}/proxy", self.destination.uri))
 
     def act_at(self, phase: str, action) -> None:
@@ -165,6 +165,19 @@ def test_source_dies(case, victim, phase):
     assert destination.wait_exit() != 0
     assert destination.stderr().strip(), "the destination ended without a word"
     assert not case.beats.between(died + 0.1, time.monotonic()), "a dead guest beats"
+
+
+@test(phase=["first-round", "later-round"])
+def test_guest_ends_meanwhile(case, phase):
+    """As it powers off, or resets with -no-reboot: that is no failure of its host, and nobody runs what was sent of it."""
+    broken = Broken(case, SMALL.but(extra=("-no-reboot",)))
+    source, destination = broken.source, broken.destination
+    broken.act_at(phase, lambda: case.beats.command(source.name, "reboot"))
+    assert source.wait_exit(30) == 0, source.stderr()
+    ended = time.monotonic()
+    assert destination.wait_exit() != 0
+    assert "never ran here" in destination.stderr(), destination.stderr()
+    assert not case.beats.between(ended + 0.1, time.monotonic()), "a guest that has ended beats"
 
 
 @test(phase=PHASES)

@@ -158,6 +158,20 @@ class Case:
         others -= {vm.name}
         assert not others, f"the guest beats on {sorted(others)} besides {vm.name}"
 
+    def writes_at(self, vm: Vm, rate: float, since: float | None = None) -> None:
+        """The guest writes so many pages a second for half a second of the next thirty: on a busy
+        host no guest does all the time, and one that is held back never does."""
+        since = since or time.monotonic()
+        fastest = 0.0
+        beat = self.beats.wait(vm.name, 30, match=lambda beat: beat.at >= since + 0.5)
+        while True:
+            now = analysis.rate(self.beats.between(beat.at - 0.5, beat.at, vm.name))
+            fastest = max(fastest, now)
+            if now >= rate:
+                return
+            assert beat.at < since + 30, f"{fastest:.0f} pages/s at best, and not {rate:.0f}"
+            beat = self.beats.wait(vm.name, 30, after=beat.at + 0.25)
+
     def healthy(self, vm: Vm) -> None:
         """No wrong page, block or byte, and nothing bad on the console; all pages looked at."""
         before = self.beats.last(vm.name)

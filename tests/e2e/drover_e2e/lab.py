@@ -19,7 +19,7 @@ from pathlib import Path
 from . import newer, paths
 from .fleet import SINK
 
-_RESULT = re.compile(r"^(PASS|FAIL|SKIP) |^    ")
+_RESULT = re.compile(r"^(PASS|FAIL|SKIP) |^    |^failed: ")
 _TALLY = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
 
 

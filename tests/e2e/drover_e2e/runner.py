@@ -23,7 +23,7 @@ from . import paths
 from .case import Case, Skip
 
 _SKIPPED = 77
-_MAX_SECOND_CHANCES = 4
+_MAX_SECOND_CHANCES = 12
 _COLOURS = {"PASS": "32", "FAIL": "31", "SKIP": "33"}
 
 
@@ -168,6 +168,15 @@ def once_more(outcomes: list[Outcome], options) -> list[Outcome]:
     return kept
 
 
+def why(outcome: Outcome) -> str:
+    """Where it failed and with what word, in a line: a run's end tells it again."""
+    lines = [line.strip() for line in outcome.text.splitlines()]
+    places = [re.sub(r'File ".*/(\S+)", line (\d+), .*', r"\1:\2", line) for line in lines
+              if line.startswith('File "')]
+    words = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Expired|Interrupt)\b|timed out", line)]
+    return " ".join(places[-2:] + words[-1:])[:300]
+
+
 def run_all(jobs: list[Job], options) -> int:
     outcomes = []
     for alone, lanes in ((False, options.parallel), (True, 1)):
@@ -177,6 +186,9 @@ def run_all(jobs: list[Job], options) -> int:
                 outcomes.append(future.result())
                 show(outcomes[-1], options)
     outcomes = once_more(outcomes, options)
+    for outcome in outcomes:
+        if outcome.result == "FAIL":
+            print(f"failed: {outcome.job.shown}: {why(outcome)}")
     counts = [sum(outcome.result == word for outcome in outcomes) for word in _COLOURS]
     print(f"{counts[0]} passed, {counts[1]} failed, {counts[2]} skipped", flush=True)
     return 1 if counts[1] or not outcomes else 0
