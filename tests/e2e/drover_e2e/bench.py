@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from . import analysis, net, paths, report
 from .case import Case
 from .memory import nonzero_bytes
+from .qmp import Qmp
 from .vm import GuestOptions, Vm
 
 GIVE_UP_S = 60.0
@@ -22,12 +24,16 @@ NO_LIMIT = 10_000_000_000  # bytes/s for max-bandwidth: far above any link here
 PORT = 4444
 GUEST = GuestOptions(memory="512M", working_set="200M", policy="downtime=50ms,deadline=60s,max-slowdown=50")
 
+FULL = GUEST.but(memory="4G", working_set="3500M", dirty=1000)
+ASK_EVERY_S = 0.01
+
 
 @dataclass(frozen=True)
 class BenchCase:
     name: str
     guest: GuestOptions
     link: int | None = None  # bytes/s
+    large: bool = False  # only by name: it takes its time, and much memory
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,10 @@ CASES = [
     BenchCase("20k-62MB", GUEST.but(dirty=20000, pattern="small-changes"), 62_500_000),
     BenchCase("20k-62MB-random", GUEST.but(dirty=20000, pattern="random-content"), 62_500_000),
     BenchCase("4g-sparse", GUEST.but(dirty=5000, memory="4G")),
+    BenchCase("4g-full", FULL, large=True),
+    BenchCase("4g-balloon", FULL.but(extra=("-device", "virtio-balloon-pci")), large=True),
+    BenchCase("8g-5g", GUEST.but(memory="8G", working_set="5G", dirty=1000), large=True),
+    BenchCase("16g", GUEST.but(memory="16G", working_set="1G", dirty=1000), large=True),
 ]
 ENGINES = [
     Engine("drover"),
@@ -78,6 +88,29 @@ class Link:
             self._real.close()
 
 
+class Asker:
+    """A client that asks how it goes, again and again: how long it waits at most for an answer says how
+    long anything kept the emulator's main loop."""
+
+    def __init__(self, path: Path):
+        self._qmp = Qmp.connect(path)
+        self._over = threading.Event()
+        self.longest = 0.0
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+
+    def _ask(self) -> None:
+        while not self._over.wait(ASK_EVERY_S):
+            asked = time.monotonic()
+            self._qmp.execute("query-migrate")
+            self.longest = max(self.longest, time.monotonic() - asked)
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+        self._qmp.close()
+
+
 def configure(vm: Vm, engine: Engine, link: Link) -> None:
     vm.qmp.execute("migrate-set-capabilities", capabilities=[
         {"capability": name, "state": True} for name in ("events", *engine.capabilities)])
@@ -88,7 +121,8 @@ def configure(vm: Vm, engine: Engine, link: Link) -> None:
 
 
 def start_pair(case: Case, bench: BenchCase, engine: Engine, link: Link) -> tuple[Vm, Vm]:
-    source = case.vm(bench.guest, "source", namespace=link.source).ready()
+    monitor = ("-qmp", f"unix:{case.scratch}/asker,server=on,wait=off")
+    source = case.vm(bench.guest.but(extra=bench.guest.extra + monitor), "source", namespace=link.source).ready(180)
     case.beats.wait(source.name, 20, match=lambda beat: beat.ready)
     destination = case.vm(bench.guest, "destination", namespace=link.destination,
                           incoming="defer")
@@ -118,10 +152,12 @@ def measure(case: Case, bench: BenchCase, engine: Engine, link: Link) -> dict:
     warm = case.beats.wait(source.name)
     case.beats.wait(source.name, 10, match=lambda beat: beat.at - warm.at >= WARM_UP_S)
     sent_before = link.bytes_sent()
+    asker = Asker(case.scratch / "asker")
     start = time.monotonic()
     mark = source.qmp.mark()
     source.qmp.execute("migrate", uri=link.uri)
     status = wait_end(source, mark)
+    asker.close()
     end = source.qmp.events[-1].at if status != "completed" else next(
         e.at for e in source.qmp.events[mark:] if e.data.get("status") == "completed")
     info = source.qmp.execute("query-migrate")
@@ -129,7 +165,7 @@ def measure(case: Case, bench: BenchCase, engine: Engine, link: Link) -> dict:
     if sent_before is not None:
         sent = link.bytes_sent() - sent_before
     result = {"case": bench.name, "engine": engine.name, "converged": status == "completed",
-              "total_s": end - start, "bytes": sent, "downtime_ms": None,
+              "total_s": end - start, "bytes": sent, "downtime_ms": None, "answer_ms": asker.longest * 1e3,
               "rate_before": analysis.rate(case.beats.between(warm.at, start, source.name))}
     last = end
     if status == "completed":
@@ -195,7 +231,7 @@ def parse_arguments():
 
 def main() -> int:
     options = parse_arguments()
-    cases = [c for c in CASES if not options.case or c.name in options.case]
+    cases = [c for c in CASES if c.name in options.case] if options.case else [c for c in CASES if not c.large]
     engines = [e for e in ENGINES if not options.engine or e.name in options.engine]
     reason = net.why_not()
     how = ("a veth pair between two network namespaces, limited by tc tbf" if reason is None else

@@ -4,14 +4,14 @@
 import json
 import statistics
 
-FIELDS = ("total_s", "bytes", "downtime_ms", "rate_before", "rate_during", "floor_s")
+FIELDS = ("total_s", "bytes", "downtime_ms", "answer_ms", "rate_before", "rate_during", "floor_s")
 
 
 def one_line(row: dict) -> str:
     if not row["converged"]:
         return f"given up after {row['total_s']:.1f} s, {row['bytes'] / 1e6:.0f} MB"
     return (f"{row['total_s']:.2f} s, {row['bytes'] / 1e6:.0f} MB, downtime "
-            f"{row['downtime_ms']:.1f} ms, {row['rate_before']:.0f} → {row['rate_during']:.0f} "
+            f"{row['downtime_ms']:.1f} ms, answers in {row['answer_ms']:.1f} ms, {row['rate_before']:.0f} → {row['rate_during']:.0f} "
             "pages/s")
 
 
@@ -37,7 +37,7 @@ def _cells(row: dict) -> list[str]:
     downtime = "-" if row["downtime_ms"] is None else f"{row['downtime_ms']:.1f} ms"
     floor = f"{row['floor_s']:.2f} s" if row["floor_s"] else "-"
     return [row["case"], row["engine"], str(row["runs"]), total, floor, f"{row['bytes'] / 1e6:.0f} MB",
-            downtime, f"{row['rate_before']:.0f}", f"{row['rate_during']:.0f}"]
+            downtime, f"{row['answer_ms']:.1f} ms", f"{row['rate_before']:.0f}", f"{row['rate_during']:.0f}"]
 
 
 def _ratio(ours: dict, others: list[dict], field: str) -> str:
@@ -48,11 +48,11 @@ def _ratio(ours: dict, others: list[dict], field: str) -> str:
 
 
 def print_table(results: list[dict], link: str) -> None:
-    heads = ["case", "engine", "runs", "total", "floor", "bytes", "downtime", "pages/s before",
+    heads = ["case", "engine", "runs", "total", "floor", "bytes", "downtime", "answer", "pages/s before",
              "during"]
     table = [heads] + [_cells(row) for row in results]
     widths = [max(len(line[i]) for line in table) for i in range(len(heads))]
-    print(f"link: {link}; medians; floor: non-zero bytes ÷ link\n")
+    print(f"link: {link}; medians; floor: non-zero bytes ÷ link; answer: the longest wait for query-migrate\n")
     previous = None
     for line in table:
         if previous not in (None, line[0]):
