@@ -2,6 +2,7 @@
 """QEMU's own options, kept: what a user's command line says holds under Drover too."""
 
 import os
+import pwd
 import select
 import signal
 import socket
@@ -95,6 +96,25 @@ def test_several_monitors(case):
     second.close()
     third = case.keep(Qmp.connect(extra))
     assert third.execute("query-status")["status"] == "postmigrate"
+
+
+@test()
+def test_another_user(case):
+    """-runas: QEMU gives its rights up, and the guest moves all the same; without Drover there is no QEMU."""
+    if os.geteuid() != 0:
+        raise Skip("only root can give up its rights")
+    options = SMALL.but(extra=("-runas", "nobody"))
+    source, destination = case.guest(options), case.destination(options)
+    user = pwd.getpwnam("nobody").pw_uid
+    for side in (source, destination):
+        with open(f"/proc/{side.qemu_pid()}/status", encoding="ascii") as status:
+            assert f"Uid:\t{user}\t" in status.read(), side.name
+    case.migrate(source, destination)
+    case.healthy(destination)
+    guest = os.pidfd_open(destination.qemu_pid())
+    destination.kill()
+    wait_gone(guest)
+    os.close(guest)
 
 
 @contextmanager

@@ -14,20 +14,8 @@ LINE = ("-object", f'{{"qom-type":"memory-backend-ram","id":"m1","size":{SIZE}}}
         "-device", "pc-dimm,id=d1,memdev=m1")
 
 
-class Ending:
-    def __init__(self, emulator):
-        self._emulator = emulator
-
-    def close(self):
-        self._emulator.stop()
-
-
 def machine(case, name: str, *arguments: str) -> QtestMachine:
-    found = QtestMachine(name, ["-M", "pc", "-m", "64M,slots=4,maxmem=1G", *arguments], case.scratch,
-                         case.emulator)
-    case.keep(Ending(found))
-    found.qmp.negotiate()
-    return found
+    return case.qtest(name, "-M", "pc", "-m", "64M,slots=4,maxmem=1G", *arguments)
 
 
 def plug(vm: QtestMachine, kind: str = "memfd", number: int = 1) -> None:
@@ -44,14 +32,8 @@ def refusal(vm: QtestMachine, command: str, **arguments) -> str:
     raise AssertionError(f"{command} {arguments} was accepted")
 
 
-def wait_incoming(case, vm: QtestMachine) -> str:
-    uri = f"unix:{case.scratch}/{vm.name}.migrate"
-    vm.qmp.execute("migrate-incoming", uri=uri)
-    return uri
-
-
 def move(case, source: QtestMachine, destination: QtestMachine) -> None:
-    mark = case.start_migration(source, wait_incoming(case, destination))
+    mark = case.start_migration(source, case.listen(destination))
     case.finish_migration(source, mark)
 
 
@@ -75,13 +57,24 @@ def test_plugged_memory_moves(case, kind):
 
 
 @test()
+def test_nvdimm_moves(case):
+    """With its labels, which are in the same memory."""
+    line = ("-M", "pc,nvdimm=on", "-object", f"memory-backend-ram,id=m1,size={SIZE}",
+            "-device", "nvdimm,id=n1,memdev=m1,label-size=128K")
+    a, b = machine(case, "a", *line), machine(case, "b", *line, "-incoming", "defer")
+    a.write(AT + 4096, b"kept")
+    move(case, a, b)
+    assert b.read(AT + 4096, 4) == b"kept"
+
+
+@test()
 def test_memory_that_the_destination_lacks(case):
     if not paths.is_drover(case.emulator):
         raise Skip("Drover's own words")
     source = machine(case, "source")
     source.qmp.execute("object-add", **{"qom__type": "memory-backend-ram", "id": "m1", "size": SIZE})
     destination = machine(case, "destination", "-incoming", "defer")
-    mark = case.start_migration(source, wait_incoming(case, destination))
+    mark = case.start_migration(source, case.listen(destination))
     source.qmp.wait_migration("failed", timeout=20, after=mark)
     text = source.qmp.execute("query-migrate")["error-desc"]
     assert "no RAM block 'm1'" in text and "plugged" in text, text
@@ -126,7 +119,7 @@ def test_commands_that_do_not_pass(case):
     source.qmp.execute("migrate-set-capabilities", capabilities=[
         {"capability": "events", "state": True}])
     mark = source.qmp.mark()
-    source.qmp.execute("migrate", uri=wait_incoming(case, destination))
+    source.qmp.execute("migrate", uri=case.listen(destination))
     source.qmp.wait_migration("pre-switchover", after=mark)
     for command, arguments in [("device_del", {"id": "bal"}), ("object-del", {"id": "m1"}),
                                ("system_reset", {}), ("netdev_del", {"id": "x"})]:

@@ -63,3 +63,28 @@ def test_paused_guest(case):
     destination.qmp.execute("cont")
     case.alive_on(destination)
     case.healthy(destination)
+
+
+@test(wish=[True, False])
+def test_exit_on_error(case, wish):
+    """A guest that does not come ends its emulator, unless the user said that he wants to ask why."""
+    options = new(SMALL)
+    source, destination = case.guest(options), case.vm(options, incoming="defer")
+    destination.qmp.negotiate()
+    destination.qmp.execute("migrate-set-capabilities",
+                            capabilities=[{"capability": "events", "state": True}])
+    uri = f"unix:{case.scratch}/migrate"
+    destination.qmp.execute("migrate-incoming", uri=uri, exit__on__error=wish)
+    source.qmp.execute("migrate-set-parameters", max__bandwidth=10_000_000)
+    mark = case.start_migration(source, uri)
+    source.qmp.wait_migration("active", after=mark)
+    source.qmp.execute("migrate_cancel")
+    source.qmp.wait_migration("cancelled", after=mark)
+    if wish:
+        assert destination.wait_exit() != 0
+        return
+    destination.qmp.wait_migration("failed")
+    info = destination.qmp.execute("query-migrate")
+    assert info["status"] == "failed" and info["error-desc"], info
+    assert destination.running()
+    case.alive_on(source)

@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 
-from drover_e2e import analysis
+from drover_e2e import analysis, paths
 from drover_e2e.case import Skip
 from drover_e2e.qmp import Qmp, QmpError
 from drover_e2e.runner import test
@@ -49,11 +49,11 @@ def slowed_by(way: str) -> dict[str, str]:
     return {"DROVER_SLOWDOWN": way}
 
 
-def wait_slowed(source, mark: int, way: str) -> dict:
+def wait_slowed(source, mark: int, way: str | None = None) -> dict:
     try:
         decision = source.qmp.wait_event("MIGRATION_DECISION", 60, mark,
                                          lambda data: data["slowdown"] > 0).data
-        assert source.qmp.execute("query-migrate")["drover"]["slowed-by"] == way
+        assert way in (None, source.qmp.execute("query-migrate")["drover"]["slowed-by"])
         return decision
     except TimeoutError:
         if "cannot be slowed down" in source.stderr():
@@ -67,6 +67,7 @@ def test_slowed_guest_converges(case, slowdown):
     options = BUSY.but(policy="downtime=200ms,deadline=60s,max-slowdown=60,on-stall=slow:abort",
                        env=slowed_by(slowdown))
     source, destination = case.guest(options), case.destination(options)
+    before = rate_over(case, source, 1.0)
     limit(source)
     mark = source.qmp.mark()
     case.start_migration(source, destination.uri)
@@ -78,9 +79,28 @@ def test_slowed_guest_converges(case, slowdown):
     assert report["drover"]["slowed-by"] == slowdown, report
     assert report["downtime"] < 400, report
     case.alive_on(destination)
-    case.writes_at(destination, 0.8 * BUSY.dirty)
+    case.writes_at(destination, 0.8 * before)
     case.healthy(destination)
     assert not left_over_groups(source) and not vcpu_is_bound(source)
+
+
+@test(timeout=180)
+def test_auto_converge(case):
+    """Without a policy of ours: QEMU's word permits to slow the guest, by max-cpu-throttle at most."""
+    options = BUSY.but(policy=None)
+    source, destination = case.guest(options), case.destination(options)
+    source.qmp.execute("migrate-set-parameters", max__bandwidth=16_000_000, downtime__limit=30,
+                       max__cpu__throttle=70)
+    source.qmp.execute("migrate-set-capabilities",
+                       capabilities=[{"capability": "auto-converge", "state": True}])
+    mark = case.start_migration(source, destination.uri)
+    if paths.is_drover(case.emulator):
+        decision = wait_slowed(source, mark)
+        assert decision["slowdown"] <= 70, decision
+        assert 0 < source.qmp.execute("query-migrate")["cpu-throttle-percentage"] <= 70
+    case.finish_migration(source, mark, 120)
+    case.alive_on(destination)
+    case.healthy(destination)
 
 
 @test(way=["cancel", "destination"], slowdown=WAYS)

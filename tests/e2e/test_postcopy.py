@@ -58,6 +58,8 @@ def start_postcopy(case, source, uri: str) -> int:
 def test_guest_that_writes_too_fast(case, smp, machine):
     options = BUSY.but(smp=smp, machine=machine, disk=case.disk())
     source, destination = case.guest(options), case.destination(options)
+    destination.qmp.execute("migrate-set-capabilities",
+                            capabilities=[{"capability": "postcopy-blocktime", "state": True}])
     limit(source, 10_000_000)
     mark = source.qmp.mark()
     started = time.monotonic()
@@ -70,7 +72,8 @@ def test_guest_that_writes_too_fast(case, smp, machine):
     assert report["drover"]["postcopy"] and report["ram"]["postcopy-requests"] > 0, report
     # Without post-copy it would be seconds; a slow machine alone makes some 200 ms of it.
     assert seen.overlap == 0 and seen.downtime_ms < 500, (seen, report)
-    assert destination.qmp.execute("query-migrate")["status"] == "completed"
+    arrived = destination.qmp.execute("query-migrate")
+    assert arrived["status"] == "completed" and arrived["postcopy-blocktime"] > 0, arrived
     case.healthy(destination)
     # Nothing is left of it: the guest can move on, tracked as ever.
     onward = case.destination(options.but(policy="downtime=300ms"))

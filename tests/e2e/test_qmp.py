@@ -164,6 +164,9 @@ def test_port_that_the_system_chooses(case):
     ram = source.qmp.execute("query-migrate")["ram"]
     assert ram["remaining"] == 0 and ram["dirty-sync-count"] >= 1, ram
     refused(destination, "migrate-incoming", "already been started", uri="tcp:127.0.0.1:0")
+    deferred = case.bare("deferred", "-incoming", "defer")
+    if deferred.qmp.greeting["version"]["qemu"]["major"] < 9:
+        refused(deferred, "migrate-incoming", "is unexpected", uri="tcp:127.0.0.1:0", exit__on__error=False)
 
 
 @test()
@@ -220,3 +223,21 @@ def test_validate_uuid(case, kind):
     assert end == ("failed" if kind == "other" else "completed"), end
     if kind == "other" and paths.is_drover(case.emulator):
         assert "UUID" in source.qmp.execute("query-migrate")["error-desc"]
+
+
+@test(wish=[True, False])
+def test_dirty_bitmaps(case, wish):
+    """A backup's bitmap goes with the disk where both sides were told so, and else it does not."""
+    disk = ("-blockdev", f"driver=file,node-name=n,filename={case.disk()}", "-device",
+            "virtio-blk-pci,drive=n")
+    source = case.bare("source", *disk)
+    destination = case.bare("destination", *disk, "-incoming", "defer")
+    for vm in (source, destination):
+        vm.qmp.execute("migrate-set-capabilities",
+                       capabilities=[{"capability": "dirty-bitmaps", "state": wish}])
+    source.qmp.execute("block-dirty-bitmap-add", node="n", name="backup")
+    case.finish_migration(source, case.start_migration(source, case.listen(destination)))
+    destination.qmp.execute("cont")
+    nodes = {node["node-name"]: node for node in destination.qmp.execute("query-named-block-nodes")}
+    found = [bitmap["name"] for bitmap in nodes["n"].get("dirty-bitmaps", [])]
+    assert found == (["backup"] if wish else []), found

@@ -13,6 +13,7 @@ from .emulator import Emulator
 from .heartbeat import Heartbeats
 from .memory import parse_size
 from .net import Namespace, TapNetwork
+from .qtest import QtestMachine
 from .tcppeer import TcpPeer
 from .vm import GuestOptions, Vm
 
@@ -61,6 +62,13 @@ class Case:
         vm.qmp.negotiate()
         return vm
 
+    def qtest(self, name: str, *words: str) -> QtestMachine:
+        """A machine whose CPU is the test, negotiated."""
+        machine = QtestMachine(name, list(words), self.scratch, self.emulator)
+        self._cleanup.callback(machine.stop)
+        machine.qmp.negotiate()
+        return machine
+
     def guest(self, options: GuestOptions = GuestOptions(), **more) -> Vm:
         """A guest whose workload runs and beats."""
         vm = self.vm(options, **more).ready()
@@ -72,11 +80,16 @@ class Case:
         """An emulator that waits for a migration; `uri` of the result is where."""
         deferred = self.vm(options, incoming=more.pop("incoming", "defer"), **more)
         deferred.qmp.negotiate(240 if options.accel == "kvm" else 30)
-        deferred.uri = address or f"unix:{self.scratch}/{deferred.name}.migrate"
         deferred.qmp.execute("migrate-set-capabilities",
                              capabilities=[{"capability": "events", "state": True}])
-        deferred.qmp.execute("migrate-incoming", uri=deferred.uri)
+        deferred.uri = self.listen(deferred, address)
         return deferred
+
+    def listen(self, vm: Emulator, address: str | None = None) -> str:
+        """Where a deferred destination of any kind waits from now on."""
+        uri = address or f"unix:{self.scratch}/{vm.name}.migrate"
+        vm.qmp.execute("migrate-incoming", uri=uri)
+        return uri
 
     def heartbeat_port(self, namespace: Namespace) -> int:
         """The same port in each namespace, since the guest's command line names it."""

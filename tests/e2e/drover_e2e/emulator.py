@@ -63,7 +63,7 @@ class Emulator:
             self.process = subprocess.Popen(
                 self._namespace.prefix() + arguments, stdin=subprocess.DEVNULL, stdout=stderr,
                 stderr=stderr, pass_fds=[monitor.fileno()], preexec_fn=_die_with_parent,
-                env={**os.environ, **env})
+                env={**os.environ, "DROVER_DEFECTS": "fatal", **env})
         monitor.close()
         self._pidfd = os.pidfd_open(self.process.pid)
 

@@ -28,6 +28,7 @@ class GuestOptions:
     tcp: str | None = None  # HOST:PORT that the guest connects to over its tap
     network: TapNetwork | None = None  # gives the guest a second NIC, on a tap
     policy: str | None = "downtime=50ms,deadline=60s"  # only Drover gets it
+    boot: tuple[str, ...] = ()  # more words for the kernel
     extra: tuple[str, ...] = ()
     qemu: str | None = paths.OTHER_QEMU  # another QEMU than the search path's, below Drover or by itself
     env: dict = field(default_factory=dict, hash=False)
@@ -57,7 +58,7 @@ def kernel_parameters(options: GuestOptions, heartbeat_port: int) -> str:
         words.append(f"drover.ip={TapNetwork.GUEST}")
     if options.tcp:
         words.append(f"drover.tcp={options.tcp}")
-    return " ".join(words)
+    return " ".join([*words, *options.boot])
 
 
 def _devices(options: GuestOptions, tap: str | None) -> list[str]:

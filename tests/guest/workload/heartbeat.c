@@ -44,7 +44,7 @@ static struct heartbeat compose(uint64_t boot, uint64_t sequence)
     return beat;
 }
 
-/// The host may answer a heartbeat with a command: "dirty N" or "reboot".
+/// The host may answer a heartbeat with a command: "dirty N", "reboot" or "panic".
 static void obey(int socket_fd)
 {
     char text[64];
@@ -57,6 +57,8 @@ static void obey(int socket_fd)
         atomic_store(&counters.dirty_rate, rate);
     else if (strcmp(text, "reboot") == 0)
         reboot_guest();
+    else if (strcmp(text, "panic") == 0)
+        panic_guest();
 }
 
 static void* beat_on(void* argument)

@@ -69,6 +69,7 @@ void start_thread(void* (*body)(void*), void* argument);
 /// A step of xorshift64*; the state must not be 0.
 uint64_t random_step(uint64_t* state);
 void reboot_guest(void);
+void panic_guest(void);
 
 /// An IPv4 socket connected to HOST:PORT, or -1.
 int connect_to(const char* target, int type);
