@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "monitor/endpoint_socket.h"
 
+#include "util/gref.h"
 #include "util/loop.h"
 
 #include <algorithm>
@@ -8,8 +9,8 @@
 #include <fcntl.h>
 #include <gio/gio.h>
 #include <gio/gunixsocketaddress.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 namespace drover {
@@ -17,11 +18,6 @@ namespace drover {
 namespace {
 
 constexpr guint connect_timeout_s = 30;
-
-template <typename T> struct Unref {
-    void operator()(T* object) const { g_object_unref(object); }
-};
-template <typename T> using Ref = std::unique_ptr<T, Unref<T>>;
 
 Error take_error(GError* error, const MonitorEndpoint& endpoint)
 {
@@ -32,7 +28,7 @@ Error take_error(GError* error, const MonitorEndpoint& endpoint)
     return taken;
 }
 
-Result<Ref<GSocketConnectable>> connectable_of(const MonitorEndpoint& endpoint)
+Result<GRef<GSocketConnectable>> connectable_of(const MonitorEndpoint& endpoint)
 {
     if (endpoint.kind == MonitorEndpoint::Kind::UnixConnect) {
         if (endpoint.path.empty() || endpoint.path.size() > 107)
@@ -43,7 +39,7 @@ Result<Ref<GSocketConnectable>> connectable_of(const MonitorEndpoint& endpoint)
                                             : endpoint.padded
                                                 ? G_UNIX_SOCKET_ADDRESS_ABSTRACT_PADDED
                                                 : G_UNIX_SOCKET_ADDRESS_ABSTRACT;
-        return Ref<GSocketConnectable>(G_SOCKET_CONNECTABLE(g_unix_socket_address_new_with_type(
+        return GRef<GSocketConnectable>(G_SOCKET_CONNECTABLE(g_unix_socket_address_new_with_type(
             endpoint.path.c_str(), static_cast<gint>(endpoint.path.size()), type)));
     }
     uint16_t port = 0;
@@ -53,12 +49,12 @@ Result<Ref<GSocketConnectable>> connectable_of(const MonitorEndpoint& endpoint)
         return fail(ErrorKind::Invalid, "'" + endpoint.port + "' is not a port",
                     "give a number from 1 to 65535");
     const char* host = endpoint.host.empty() ? "localhost" : endpoint.host.c_str();
-    return Ref<GSocketConnectable>(g_network_address_new(host, port));
+    return GRef<GSocketConnectable>(g_network_address_new(host, port));
 }
 
-Ref<GSocketClient> make_socket_client()
+GRef<GSocketClient> make_socket_client()
 {
-    Ref<GSocketClient> client(g_socket_client_new());
+    GRef<GSocketClient> client(g_socket_client_new());
     g_socket_client_set_timeout(client.get(), connect_timeout_s);
     g_socket_client_set_enable_proxy(client.get(), FALSE); // a monitor is never behind one
     return client;
@@ -95,7 +91,7 @@ Result<UniqueFd> connect_to_endpoint(const MonitorEndpoint& endpoint)
 struct EndpointConnecting::State {
     MonitorEndpoint endpoint;
     std::function<void(Result<UniqueFd>)> done;
-    Ref<GCancellable> cancellable{g_cancellable_new()};
+    GRef<GCancellable> cancellable{g_cancellable_new()};
     bool wanted = true;
 };
 

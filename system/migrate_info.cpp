@@ -8,7 +8,7 @@ namespace drover {
 
 namespace {
 
-int64_t milliseconds(double seconds)
+int64_t whole_ms(double seconds)
 {
     return std::llround(seconds * 1e3);
 }
@@ -242,17 +242,17 @@ Json migrate_info(const SourceSession& session, const MigrationWish& wish, uint6
 {
     const SourceReport& report = session.report();
     Json info{{"status", migration_status(session)},
-              {"total-time", milliseconds(session.elapsed_s())},
-              {"setup-time", milliseconds(report.setup_s)},
+              {"total-time", whole_ms(session.elapsed_s())},
+              {"setup-time", whole_ms(report.setup_s)},
               {"drover", drover_json(session, wish)}};
     if (report.slowdown > 0) // QEMU's word for it
         info["cpu-throttle-percentage"] = std::lround(report.slowdown * 100);
     if (session.state() >= SourceState::Copying)
         info["ram"] = ram_json(session, ram_bytes);
     if (session.state() == SourceState::Completed || is_postcopy(session.state()))
-        info["downtime"] = milliseconds(report.downtime_s);
+        info["downtime"] = whole_ms(report.downtime_s);
     else // until it can be predicted, what is wished for, as QEMU does
-        info["expected-downtime"] = milliseconds(
+        info["expected-downtime"] = whole_ms(
             report.rounds.empty() ? wish.downtime_s : report.decision.predicted_downtime_s);
     if (report.error && !cancelled(report.error))
         info["error-desc"] = report.error->text();
@@ -287,7 +287,7 @@ Json migrate_info(const DestinationSession& session)
         own.update(Json{{"pages-missing", fetcher->missing_count()},
                         {"pages-requested", fetcher->counters().requests}});
     Json info{{"status", migration_status(session)},
-              {"total-time", milliseconds(session.elapsed_s())},
+              {"total-time", whole_ms(session.elapsed_s())},
               {"drover", std::move(own)}};
     if (report.error)
         info["error-desc"] = report.error->text();

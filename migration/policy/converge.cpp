@@ -55,8 +55,6 @@ constexpr unsigned recent_rounds = 6;
 /// A round takes about as long as the downtime would if it were made instead.
 constexpr double last_chance = 2.2;
 
-constexpr double slowdown_step = 0.05;
-
 constexpr double forever = std::numeric_limits<double>::infinity();
 
 std::string milliseconds(double seconds)

@@ -17,7 +17,6 @@ namespace {
 /// Even a guest and a link that were seen steady are not known better than this.
 constexpr double least_spread = 1.1;
 constexpr double link_spread = 1.1;
-constexpr double slowdown_step = 0.05;
 /// Hypervisors need this factor more or less than what is usual.
 constexpr double handover_spread = 3;
 

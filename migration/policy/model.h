@@ -5,6 +5,9 @@
 
 namespace drover {
 
+/// In which the guest is slowed and let go: of its speed.
+inline constexpr double slowdown_step = 0.05;
+
 /// How many distinct pages a guest at full speed writes within a time: D(t) = scale · t^exponent,
 /// and never more than `ceiling`. The exponent is 1 for a sweep through fresh memory and near 0
 /// for a small set that is written over and over (the writable working set of Clark et al., 2005);

@@ -12,7 +12,7 @@ namespace {
 
 constexpr unsigned most_rounds = 400;
 /// So many rounds in a row without a gain, and no other decision, are no end in sight.
-constexpr unsigned patient_rounds = 12;
+constexpr unsigned rounds_without_gain = 12;
 constexpr double gain = 0.97;
 /// From the decision until the hypervisor has paused the guest; rounds go on meanwhile.
 constexpr double switching_s = 0.005;
@@ -42,7 +42,7 @@ public:
             worst_ = std::max(worst_, decision.slowdown);
             const bool gained = round == 1 || left_ < gain * before;
             without_gain = gained || slower ? 0 : without_gain + 1;
-            if (without_gain == patient_rounds)
+            if (without_gain == rounds_without_gain)
                 break;
         }
         return end(false);

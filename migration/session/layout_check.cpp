@@ -5,7 +5,7 @@ namespace drover {
 
 namespace {
 
-const Json& member(const Json& machine, const char* name)
+const Json& layout_part(const Json& machine, const char* name)
 {
     static const Json none = Json::object();
     const auto found = machine.find(name);
@@ -82,8 +82,10 @@ Status check_places(const Json& ours, const Json& theirs)
 
 Status check_layout(const Json& source, const Json& destination)
 {
-    const auto ours = [&](const char* name) -> const Json& { return member(source, name); };
-    const auto theirs = [&](const char* name) -> const Json& { return member(destination, name); };
+    const auto ours = [&](const char* name) -> const Json& { return layout_part(source, name); };
+    const auto theirs = [&](const char* name) -> const Json& {
+        return layout_part(destination, name);
+    };
     if (Status same = check_common(ours("cpu"), theirs("cpu"), "the CPU",
                                    "give both sides the same named -cpu model");
         !same)

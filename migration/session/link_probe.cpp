@@ -14,7 +14,7 @@ namespace {
 
 constexpr unsigned pings = 3;
 constexpr double measured_s = 0.3;
-constexpr size_t piece_bytes = 64U << 10;
+constexpr size_t probe_bytes = 64U << 10;
 /// On the way at once: what 1 GB/s carries in 4 ms.
 constexpr uint64_t window_bytes = 4U << 20;
 constexpr std::chrono::seconds longest{10};
@@ -31,7 +31,7 @@ Error too_slow()
 } // namespace
 
 LinkProbe::LinkProbe(MigrationAddress address, std::function<void(Result<LinkReport>)> done)
-    : done_(std::move(done)), piece_(piece_bytes)
+    : done_(std::move(done)), piece_(probe_bytes)
 {
     connecting_ =
         connect_to(address, [this](Result<UniqueFd> socket) { connected(std::move(socket)); });

@@ -1,24 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migration/transport/address.h"
+#include "util/gref.h"
 #include "util/loop.h"
 
 #include <cerrno>
 #include <fcntl.h>
 #include <gio/gio.h>
 #include <gio/gunixsocketaddress.h>
+#include <linux/tcp.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 namespace drover {
 
 namespace {
-
-template <typename T> struct Unref {
-    void operator()(T* object) const { g_object_unref(object); }
-};
-template <typename T> using GRef = std::unique_ptr<T, Unref<T>>;
 
 /// Shared by the handle that the caller holds, GIO's callback and the timer: whoever comes first
 /// takes `done`, the others find it empty.

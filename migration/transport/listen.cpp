@@ -15,7 +15,7 @@ namespace drover {
 
 namespace {
 
-constexpr int backlog = 128;
+constexpr int migration_backlog = 128;
 constexpr std::chrono::milliseconds out_of_descriptors_pause{100};
 
 Error cannot_listen(const MigrationAddress& address, int errno_value)
@@ -122,7 +122,7 @@ Result<UniqueFd> bind_and_listen(const MigrationAddress& address, const sockaddr
     if (to->sa_family == AF_INET6)
         // "Every interface" means both families; ::1 next to 127.0.0.1 is not affected.
         setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-    if (bind(socket.get(), to, size) < 0 || listen(socket.get(), backlog) < 0)
+    if (bind(socket.get(), to, size) < 0 || listen(socket.get(), migration_backlog) < 0)
         return std::unexpected(cannot_listen(address, errno));
     return socket;
 }

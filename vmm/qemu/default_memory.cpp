@@ -32,7 +32,7 @@ struct Ends {
     UniqueFd writing;
 };
 
-std::optional<Ends> make_pipe()
+std::optional<Ends> ends_of_a_pipe()
 {
     int fds[2];
     if (pipe2(fds, O_CLOEXEC) < 0)
@@ -102,8 +102,8 @@ std::optional<uint64_t> find_size(std::string_view text)
 
 std::optional<uint64_t> ask_default_memory(const std::string& binary, const std::string& machine)
 {
-    auto in = make_pipe();
-    auto out = make_pipe();
+    auto in = ends_of_a_pipe();
+    auto out = ends_of_a_pipe();
     if (!in || !out ||
         write(in->writing.get(), questions.data(), questions.size()) !=
             static_cast<ssize_t>(questions.size()))

@@ -13,8 +13,8 @@ namespace {
 using std::chrono::milliseconds;
 constexpr milliseconds first_pause{250};
 constexpr milliseconds longest_pause{15'000};
-constexpr size_t most_unanswered = 500; // polls that it swallows, while it answers others
-constexpr size_t longest_error = 1024;  // it goes into the journal, and to users
+constexpr size_t most_unanswered = 500;     // polls that it swallows, while it answers others
+constexpr size_t longest_told_error = 1024; // it goes into the journal, and to users
 
 DoorError lost(std::string why)
 {
@@ -25,8 +25,8 @@ DoorError refused(const Json& answer)
 {
     const Json error =
         answer.is_object() && answer.contains("error") ? answer["error"] : Json::object();
-    return {DoorError::Kind::Refused, json_string(error, "class").substr(0, longest_error),
-            json_string(error, "desc").substr(0, longest_error)};
+    return {DoorError::Kind::Refused, json_string(error, "class").substr(0, longest_told_error),
+            json_string(error, "desc").substr(0, longest_told_error)};
 }
 
 } // namespace

@@ -78,7 +78,7 @@ MigrationForecast read_way(const Json& way)
             .why = json_string(way, "why")};
 }
 
-bool has(const std::vector<std::string>& list, const std::string& word)
+bool lists(const std::vector<std::string>& list, const std::string& word)
 {
     return std::find(list.begin(), list.end(), word) != list.end();
 }
@@ -145,7 +145,7 @@ VmSpec Judging::spec_of(const Surroundings& around, const Fleet::Place& place)
     spec.reachable &= sent.all(); // whose wishes are not all known is not moved
     for (size_t i = 0; i < around.config.rules.size(); ++i) {
         const VmRule& rule = around.config.rules[i];
-        if (!has(rule.vms, vm.name))
+        if (!lists(rule.vms, vm.name))
             continue;
         // A space: no definition can have it in a label that means the same.
         const std::string label = "rule " + std::to_string(i + 1);
@@ -159,7 +159,7 @@ VmSpec Judging::spec_of(const Surroundings& around, const Fleet::Place& place)
         if (groups.empty())
             groups = rule.groups;
         else if (!rule.groups.empty())
-            std::erase_if(groups, [&](const std::string& g) { return !has(rule.groups, g); });
+            std::erase_if(groups, [&](const std::string& g) { return !lists(rule.groups, g); });
     }
     for (const std::string& group : groups)
         if (sent.all()) // else it is not moved anyway

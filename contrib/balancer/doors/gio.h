@@ -1,20 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include "util/gref.h"
 #include "util/result.h"
 
-#include <gio/gio.h>
-#include <memory>
 #include <string_view>
 
 namespace drover::balancer {
 
-template <typename T> struct Unref {
-    void operator()(T* object) const { g_object_unref(object); }
-};
-
-/// Owns one reference to a GObject.
-template <typename T> using Ref = std::unique_ptr<T, Unref<T>>;
+template <typename T> using Ref = GRef<T>;
 
 template <typename T> [[nodiscard]] Ref<T> share(T* object)
 {

@@ -4,8 +4,8 @@
 #include "contrib/balancer/doors/key_purpose.h"
 #include "util/loop.h"
 
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 namespace drover::balancer {

@@ -10,7 +10,7 @@ namespace drover::balancer {
 namespace {
 
 constexpr std::chrono::milliseconds period{1000};
-constexpr uint64_t ask_period = 10; // samples
+constexpr uint64_t ask_every = 10; // samples
 
 HostMonitorConfig monitor_config(const DroverdConfig& config, const SliceGroup& slice)
 {
@@ -79,7 +79,7 @@ void Meters::ask(Vm& vm)
 {
     const auto offset = static_cast<uint64_t>(vm.record().process.pid);
     const auto monitor = [this, name = vm.name()] { return loads_.find(name); };
-    if ((samples_ + offset) % ask_period == 0 || samples_ < 2)
+    if ((samples_ + offset) % ask_every == 0 || samples_ < 2)
         ask_vm(vm, monitor);
 }
 

@@ -24,7 +24,7 @@ constexpr std::array<std::pair<std::string_view, MoveStatus>, 12> statuses = {{
     {"cancelled", MoveStatus::Cancelled},
 }};
 
-const Json& member(const Json& object, const char* key)
+const Json& part_of(const Json& object, const char* key)
 {
     static const Json nothing = Json::object();
     const auto found = object.find(key);
@@ -49,9 +49,9 @@ MoveStatus refine(MoveStatus status, std::string_view word, const Json& drover, 
 /// tells of RAM at the source only.
 bool tells_how_the_guest_came(const Json& info)
 {
-    if (const Json& drover = member(info, "drover"); !drover.empty())
+    if (const Json& drover = part_of(info, "drover"); !drover.empty())
         return json_string(drover, "side") == "destination";
-    return json_string(info, "status") == "completed" && member(info, "ram").empty();
+    return json_string(info, "status") == "completed" && part_of(info, "ram").empty();
 }
 
 } // namespace
@@ -64,10 +64,10 @@ MigrateReading read_migrate_info(const Json& info, bool incoming)
     const std::string word = json_string(info, "status");
     for (const auto& [name, status] : statuses)
         if (word == name)
-            reading.status = refine(status, word, member(info, "drover"), incoming);
+            reading.status = refine(status, word, part_of(info, "drover"), incoming);
     reading.error = json_string(info, "error-desc");
-    reading.total = json_quantity(member(info, "ram"), "total");
-    reading.remaining = json_quantity(member(info, "ram"), "remaining");
+    reading.total = json_quantity(part_of(info, "ram"), "total");
+    reading.remaining = json_quantity(part_of(info, "ram"), "remaining");
     reading.downtime = json_quantity(info, "downtime") / 1e3;
     reading.total_time = json_quantity(info, "total-time") / 1e3;
     return reading;

@@ -12,9 +12,9 @@ namespace {
 
 constexpr double least_doubt = 0.03; ///< of the capacity: no forecast is surer
 constexpr double excess_weight =
-    2;                         ///< a host at 1.5 times its threshold is twice as hot as one at it
-constexpr double far = 4;      ///< standard deviations below which the heat is nothing
-constexpr double drain_s = 60; ///< a host that swaps needs room for what it swaps out in so long
+    2;                          ///< a host at 1.5 times its threshold is twice as hot as one at it
+constexpr double far_below = 4; ///< standard deviations below which the heat is nothing
+constexpr double drain_s = 60;  ///< a host that swaps needs room for what it swaps out in so long
 constexpr double most_drain = 0.2; ///< … but for no more than this part of its memory
 constexpr double setup_s = 1;      ///< a migration's beginning and end
 constexpr double hopeless = 0.9;   ///< of the link's rate written: rounds do not end
@@ -113,7 +113,7 @@ double Scene::heat(HostId id, const Amount& after, const Amount& later) const
         const double threshold = spec.threshold.part[r] * capacity;
         const double sigma = std::max(view.sigma.part[r], least_doubt * capacity);
         const double most = after.part[r] + later.part[r];
-        if (capacity <= 0 || most < threshold - far * sigma)
+        if (capacity <= 0 || most < threshold - far_below * sigma)
             continue;
         for (const double load : {after.part[r], most})
             sum += normal_part((load - threshold) / sigma) / 2 +

@@ -11,7 +11,7 @@ namespace drover::balancer {
 namespace {
 
 /// What a peer may make us keep of it.
-constexpr size_t max_name = 256;
+constexpr size_t max_load_name = 256;
 constexpr size_t max_gap = 512;
 constexpr size_t max_gaps = 64;
 constexpr size_t max_cores = 8192;
@@ -85,7 +85,7 @@ std::vector<T> named_from(const Json& json, const char* key, const Field<T> (&fi
     std::vector<T> loads;
     elements(json, key, max_items, [&](const Json& item) {
         T load;
-        load.name = text(member(item, "name"), max_name);
+        load.name = text(member(item, "name"), max_load_name);
         get(item, load, fields);
         loads.push_back(std::move(load));
     });
@@ -102,7 +102,7 @@ std::vector<std::string> gaps_from(const Json& json)
 VmNicLoad vm_nic_from(const Json& json)
 {
     VmNicLoad nic;
-    nic.id = text(member(json, "id"), max_name);
+    nic.id = text(member(json, "id"), max_load_name);
     get(json, nic, vm_nic_fields);
     nic.wants_more = flag(json, "wants-more");
     return nic;
@@ -155,7 +155,7 @@ HostLoad host_load_from_json(const Json& json)
 VmLoad vm_load_from_json(const Json& json)
 {
     VmLoad load;
-    load.name = text(member(json, "name"), max_name);
+    load.name = text(member(json, "name"), max_load_name);
     load.vcpus = static_cast<unsigned>(std::min(number(member(json, "vcpus")), max_vcpus));
     get(json, load, vm_fields);
     elements(json, "nics", max_items,

@@ -11,7 +11,7 @@ namespace drover::balancer {
 namespace {
 
 constexpr double migration_cores = 0.5; ///< at either end
-constexpr double kept_s = 3600;         ///< of past moves
+constexpr double moves_kept_s = 3600;   ///< of past moves
 constexpr double returned_s = 1800;
 constexpr double got_enough = 0.9;  ///< of what was promised
 constexpr double swap_churn = 0.01; ///< of what does not fit, swapped out again each second
@@ -149,7 +149,7 @@ void Engine::carry_migrations()
         still.push_back(std::move(move));
     }
     moves_ = std::move(still);
-    std::erase_if(recent_, [&](const PastMove& past) { return now_ - past.time > kept_s; });
+    std::erase_if(recent_, [&](const PastMove& past) { return now_ - past.time > moves_kept_s; });
     list_in_flight();
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "contrib/balancer/host/measure/metrics_server.h"
 
+#include "util/gref.h"
 #include "util/log.h"
 #include "util/loop.h"
 
@@ -10,11 +11,6 @@
 namespace drover::balancer {
 
 namespace {
-
-template <typename T> struct Unref {
-    void operator()(T* object) const { g_object_unref(object); }
-};
-template <typename T> using Ref = std::unique_ptr<T, Unref<T>>;
 
 std::string take_message(GError* error)
 {
@@ -58,11 +54,11 @@ public:
 
     Status listen(const std::string& address, uint16_t port)
     {
-        const Ref<GInetAddress> ip(g_inet_address_new_from_string(address.c_str()));
+        const GRef<GInetAddress> ip(g_inet_address_new_from_string(address.c_str()));
         if (!ip)
             return fail(ErrorKind::Invalid, "metrics: '" + address + "' is no IP address",
                         "give one such as 127.0.0.1 or ::1");
-        const Ref<GSocketAddress> wished(g_inet_socket_address_new(ip.get(), port));
+        const GRef<GSocketAddress> wished(g_inet_socket_address_new(ip.get(), port));
         GSocketAddress* effective = nullptr;
         GError* error = nullptr;
         if (!g_socket_listener_add_address(G_SOCKET_LISTENER(service_.get()), wished.get(),
@@ -72,7 +68,7 @@ public:
                         "metrics: cannot listen on " + address + " port " + std::to_string(port) +
                             ": " + take_message(error),
                         "is another program there? give another port");
-        const Ref<GSocketAddress> bound(effective);
+        const GRef<GSocketAddress> bound(effective);
         port_ = g_inet_socket_address_get_port(G_INET_SOCKET_ADDRESS(bound.get()));
         g_socket_service_start(service_.get());
         return {};
@@ -93,8 +89,9 @@ private:
     {
         if (open_.size() >= max_connections)
             return hang_up(connection);
-        const Ref<GSocketAddress> local(g_socket_connection_get_local_address(connection, nullptr));
-        const Ref<GSocketAddress> remote(
+        const GRef<GSocketAddress> local(
+            g_socket_connection_get_local_address(connection, nullptr));
+        const GRef<GSocketAddress> remote(
             g_socket_connection_get_remote_address(connection, nullptr));
         if (!local || !remote)
             return hang_up(connection); // it has gone already
@@ -145,8 +142,8 @@ private:
     }
 
     std::function<std::string()> page_;
-    Ref<SoupServer> soup_;
-    Ref<GSocketService> service_;
+    GRef<SoupServer> soup_;
+    GRef<GSocketService> service_;
     uint16_t port_ = 0;
     std::map<GSocketConnection*, loop::Source> open_; // with what ends it
 };
