@@ -11,6 +11,12 @@
 
 namespace drover {
 
+/// {"execute": NAME, "arguments": ARGUMENTS}, for forward().
+[[nodiscard]] inline Json qmp_command(const char* name, Json arguments = Json::object())
+{
+    return Json{{"execute", name}, {"arguments", std::move(arguments)}};
+}
+
 /// A client of one QMP server (QEMU's, or another Drover's), over a connected stream socket.
 /// QEMU "docs/interop/qmp-spec". Loop thread only. Callbacks may destroy the client.
 class QmpClient {

@@ -162,6 +162,11 @@ void QmpServer::when_awaited_clients_came(std::function<void()> call)
     impl_->when_awaited_clients_came(std::move(call));
 }
 
+void answer(const QmpResponder& respond, const Status& status)
+{
+    respond(status ? QmpResponse::ok() : QmpResponse::error(status.error()));
+}
+
 Json make_event(std::string name, Json data)
 {
     using namespace std::chrono;

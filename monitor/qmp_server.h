@@ -62,6 +62,9 @@ struct QmpResponse {
 /// meanwhile the answer is dropped.
 using QmpResponder = std::function<void(QmpResponse)>;
 
+/// The answer to a command that returns nothing.
+void answer(const QmpResponder& respond, const Status& status);
+
 class QmpHandler {
 public:
     virtual ~QmpHandler() = default;

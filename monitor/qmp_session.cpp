@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "monitor/qmp_session.h"
 
+#include "util/defect.h"
 #include "util/log.h"
+#include "util/loop.h"
 
 #include <algorithm>
 #include <unistd.h>
@@ -168,7 +170,7 @@ std::vector<UniqueFd> QmpSession::take_fds(uint64_t end)
 void QmpSession::accept(ParsedRequest parsed)
 {
     if (!parsed.refusal && parsed.request.out_of_band)
-        handler_.handle(std::move(parsed.request), make_responder(std::move(parsed.id), true));
+        handle(std::move(parsed), true);
     else
         queue_.push_back(std::move(parsed));
 }
@@ -190,8 +192,17 @@ void QmpSession::dispatch(ParsedRequest parsed)
                                   "CommandNotFound"));
     } else {
         busy_ = true;
-        handler_.handle(std::move(parsed.request), make_responder(std::move(parsed.id), false));
+        handle(std::move(parsed), false);
     }
+}
+
+/// A command that meets a defect ends here, and its responder with it, which answers.
+void QmpSession::handle(ParsedRequest parsed, bool out_of_band)
+{
+    defects::contain([&] {
+        handler_.handle(std::move(parsed.request),
+                        make_responder(std::move(parsed.id), out_of_band));
+    });
 }
 
 QmpResponse QmpSession::negotiate(const Json& arguments)
@@ -204,18 +215,54 @@ QmpResponse QmpSession::negotiate(const Json& arguments)
     return QmpResponse::ok();
 }
 
+/// One command that is not answered yet. Nobody waits for ever: where all who could answer it are
+/// gone, as after a defect on the way, that is the answer.
+class QmpSession::Unanswered {
+public:
+    Unanswered(std::weak_ptr<QmpSession> session, std::optional<Json> id, bool out_of_band)
+        : session_(std::move(session)), id_(std::move(id)), out_of_band_(out_of_band)
+    {
+    }
+    Unanswered(const Unanswered&) = delete;
+    Unanswered& operator=(const Unanswered&) = delete;
+    ~Unanswered()
+    {
+        if (session_.expired())
+            return;
+        loop::post([session = session_, id = std::move(id_), out_of_band = out_of_band_] {
+            if (const auto self = session.lock())
+                self->answer_command(
+                    id, QmpResponse::error("the command has come to no end; see Drover's log"),
+                    out_of_band);
+        });
+    }
+
+    void answer(QmpResponse response)
+    {
+        if (const auto self = std::exchange(session_, {}).lock())
+            self->answer_command(id_, std::move(response), out_of_band_);
+    }
+
+private:
+    std::weak_ptr<QmpSession> session_;
+    std::optional<Json> id_;
+    bool out_of_band_;
+};
+
 QmpResponder QmpSession::make_responder(std::optional<Json> id, bool out_of_band)
 {
-    return [weak = weak_from_this(), id = std::move(id), out_of_band](QmpResponse response) {
-        const auto self = weak.lock();
-        if (!self)
-            return;
-        self->answer(id, std::move(response));
-        if (out_of_band)
-            return;
-        self->busy_ = false;
-        self->pump();
-    };
+    return [waiting = std::make_shared<Unanswered>(weak_from_this(), std::move(id), out_of_band)](
+               QmpResponse response) { waiting->answer(std::move(response)); };
+}
+
+void QmpSession::answer_command(const std::optional<Json>& id, QmpResponse response,
+                                bool out_of_band)
+{
+    answer(id, std::move(response));
+    if (out_of_band)
+        return;
+    busy_ = false;
+    pump();
 }
 
 } // namespace drover

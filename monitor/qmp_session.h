@@ -47,12 +47,16 @@ private:
 
     QmpSession(Config config, QmpHandler& handler, std::function<void()> gone);
     void receive(std::string_view bytes, std::vector<UniqueFd> fds);
+    class Unanswered;
+
     void pump();
     bool read_one();
     void accept(ParsedRequest parsed);
     void dispatch(ParsedRequest parsed);
+    void handle(ParsedRequest parsed, bool out_of_band);
     QmpResponse negotiate(const Json& arguments);
     void answer(const std::optional<Json>& id, QmpResponse response);
+    void answer_command(const std::optional<Json>& id, QmpResponse response, bool out_of_band);
     void send(const Json& message);
     std::vector<UniqueFd> take_fds(uint64_t end);
     QmpResponder make_responder(std::optional<Json> id, bool out_of_band);

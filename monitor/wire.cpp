@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "monitor/wire.h"
 
+#include "util/defect.h"
 #include "util/write_fd.h"
 
 #include <array>
-#include <cassert>
 #include <cerrno>
 #include <cstring>
 #include <sys/socket.h>
@@ -33,7 +33,7 @@ Error peer_closed()
     return {ErrorKind::Connection, "the QMP peer closed the connection", {}};
 }
 
-Error connection_error(const char* what, int errno_value)
+Error qmp_error(const char* what, int errno_value)
 {
     // How a close looks depends on what was under way; it is the same thing to the user.
     if (errno_value == ECONNRESET || errno_value == EPIPE)
@@ -120,7 +120,7 @@ void Wire::on_readable()
     if (try_again_later(n))
         return;
     if (n < 0)
-        return end(connection_error("reading from the QMP peer", errno));
+        return end(qmp_error("reading from the QMP peer", errno));
     if (fds_lost)
         return end({ErrorKind::Connection, "file descriptors that came with a command were lost",
                     "raise the limit of open files (ulimit -n)"});
@@ -157,7 +157,7 @@ void Wire::send(std::string bytes, std::vector<UniqueFd> fds)
 {
     if (ended_ || bytes.empty())
         return;
-    assert(fds.size() <= max_fds);
+    require(fds.size() <= max_fds, "that the descriptors fit into one message");
     if (unsent_ > max_unsent)
         return end({ErrorKind::Connection, "the QMP peer left more than 64 MiB unread", {}});
     unsent_ += bytes.size();
@@ -177,7 +177,7 @@ void Wire::on_writable()
             return;
         }
         if (n < 0)
-            return end(connection_error("writing to the QMP peer", errno));
+            return end(qmp_error("writing to the QMP peer", errno));
         chunk.fds.clear();
         chunk.sent += static_cast<size_t>(n);
         unsent_ -= static_cast<size_t>(n);

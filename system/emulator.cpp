@@ -311,6 +311,12 @@ void Emulator::handle_user_event(const Json& event)
         server_->broadcast(event);
 }
 
+void Emulator::defect_found(const Error& defect)
+{
+    if (control_)
+        control_->defect_found(defect);
+}
+
 void Emulator::pass_signal(int signal)
 {
     if (stays_) // without a QEMU that would see to it
@@ -329,6 +335,8 @@ void Emulator::failed_to_start(const Error& error)
 void Emulator::incoming_failed(const Error& error)
 {
     log::error("the incoming migration failed; the guest never ran here: " + error.text());
+    if (!control_->exits_on_error() && !control_->owes_an_answer())
+        return; // its user asks query-migrate why
     exit_code_ = 1;
     if (!control_->owes_an_answer()) {
         end_timer_ = loop::after(last_words_time, [this] { process_->kill(SIGKILL); });

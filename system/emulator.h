@@ -36,6 +36,9 @@ public:
 
     [[nodiscard]] Status start();
 
+    /// A mistake of our own was found: the guest stays, its migration does not.
+    void defect_found(const Error& defect);
+
     /// A signal for QEMU: it shuts down as it would on its own.
     void pass_signal(int signal);
 

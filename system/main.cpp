@@ -3,6 +3,7 @@
 // drover-system-ARCH: QEMU with an integrated migration controller.
 #include "system/daemon.h"
 #include "system/emulator.h"
+#include "util/defect.h"
 #include "util/log.h"
 
 #include <csignal>
@@ -79,6 +80,7 @@ int run(qemu::LaunchPlan plan, const MigrationWish& wish)
                                   g_main_loop_quit(main_loop);
                               },
                       });
+    defects::survive([&emulator](const Error& defect) { emulator.defect_found(defect); });
     if (Status started = emulator.start(); !started)
         return fail_with(started.error());
     SignalTarget targets[] = {{emulator, SIGTERM}, {emulator, SIGINT}, {emulator, SIGHUP}};

@@ -2,6 +2,7 @@
 #include "system/migrate_control.h"
 
 #include "system/migrate_info.h"
+#include "util/defect.h"
 #include "util/log.h"
 
 #include <algorithm>
@@ -29,16 +30,6 @@ Status check_migrate_arguments(const Json& arguments)
                         "share the disks between the hosts, or copy them by drive-mirror before");
     }
     return {};
-}
-
-void answer(const QmpResponder& respond, const Status& status)
-{
-    respond(status ? QmpResponse::ok() : QmpResponse::error(status.error()));
-}
-
-Json command(const char* name, Json arguments)
-{
-    return Json{{"execute", name}, {"arguments", std::move(arguments)}};
 }
 
 } // namespace
@@ -80,12 +71,28 @@ void MigrateControl::migrate_incoming(const Json& arguments, const QmpResponder&
         descriptors_.used_by(arguments);
         return native_.migrate_incoming(arguments, !machine_.keeps_paused(), respond);
     }
-    for (const auto& [name, value] : arguments.items())
-        if (name != "uri" && name != "channels" && name != "exit-on-error")
-            return respond(QmpResponse::error("Parameter '" + name + "' is unexpected"));
+    if (Status known = check_incoming_arguments(arguments); !known)
+        return respond(QmpResponse::error(known.error()));
     if (Status can = settings_.check_capabilities(); !can)
         return respond(QmpResponse::error(can.error()));
     answer(respond, open_door(target->address));
+}
+
+Status MigrateControl::check_incoming_arguments(const Json& arguments)
+{
+    exits_on_error_ = true;
+    for (const auto& [name, value] : arguments.items()) {
+        const bool ours = name == "exit-on-error" && machine_.has_exit_on_error();
+        if (!ours && name != "uri" && name != "channels")
+            return fail(ErrorKind::Invalid, "Parameter '" + name + "' is unexpected");
+        if (ours && !value.is_boolean())
+            return fail(ErrorKind::Invalid,
+                        "Invalid parameter type for 'exit-on-error', expected: boolean");
+        if (ours)
+            exits_on_error_ = value.get<bool>();
+    }
+    machine_.set_exits_on_error(exits_on_error_);
+    return {};
 }
 
 Status MigrateControl::open_door(const MigrationAddress& address)
@@ -246,9 +253,9 @@ void MigrateControl::set_capabilities(const Json& arguments, QmpResponder respon
     // While a guest comes in, QEMU's are the engine's.
     if (door_ && door_->session() && !is_final(door_->session()->state()))
         return kept(Json{{"return", Json::object()}});
-    qemu_.forward(command("migrate-set-capabilities", trial.set), kept);
+    qemu_.forward(qmp_command("migrate-set-capabilities", trial.set), kept);
     if (!native_.awaits_guest())
-        qemu_.forward(command("migrate-set-capabilities", trial.undo), [](const Json&) {});
+        qemu_.forward(qmp_command("migrate-set-capabilities", trial.undo), [](const Json&) {});
 }
 
 void MigrateControl::set_parameters(const Json& arguments, QmpResponder respond)
@@ -256,7 +263,7 @@ void MigrateControl::set_parameters(const Json& arguments, QmpResponder respond)
     auto for_qemu = settings_.check_parameters(arguments);
     if (!for_qemu)
         return respond(QmpResponse::error(for_qemu.error()));
-    qemu_.forward(command("migrate-set-parameters", std::move(*for_qemu)),
+    qemu_.forward(qmp_command("migrate-set-parameters", std::move(*for_qemu)),
                   [this, arguments, respond = std::move(respond)](Json response) {
                       if (!response.contains("error")) {
                           settings_.set_parameters(arguments);
@@ -354,8 +361,14 @@ Status MigrateControl::resolve(const Json& arguments)
 
 Json MigrateControl::query() const
 {
-    if (source_)
-        return migrate_info(*source_, settings_.wish(), ram_bytes());
+    Json info = source_ ? migrate_info(*source_, settings_.wish(), ram_bytes()) : query_incoming();
+    if (const uint64_t defects = defects::count(); defects > 0)
+        info["drover"]["defects"] = defects;
+    return info;
+}
+
+Json MigrateControl::query_incoming() const
+{
     if (!door_)
         return Json::object();
     Json info = door_->session() ? migrate_info(*door_->session()) : Json{{"status", "setup"}};
@@ -386,7 +399,7 @@ Result<UniqueFd> MigrateControl::take_connection(const std::string& name)
     if (!taken)
         return pass(taken);
     if (taken->named)
-        qemu_.forward(command("closefd", Json{{"fdname", name}}), [](const Json&) {});
+        qemu_.forward(qmp_command("closefd", Json{{"fdname", name}}), [](const Json&) {});
     return std::move(taken->fd);
 }
 
@@ -397,7 +410,7 @@ void MigrateControl::carry_bitmaps(bool on)
     if (!settings_.capability("dirty-bitmaps"))
         return;
     Json list = Json::array({Json{{"capability", "dirty-bitmaps"}, {"state", on}}});
-    qemu_.forward(command("migrate-set-capabilities", Json{{"capabilities", std::move(list)}}),
+    qemu_.forward(qmp_command("migrate-set-capabilities", Json{{"capabilities", std::move(list)}}),
                   [](const Json&) {});
 }
 
@@ -465,6 +478,14 @@ void MigrateControl::send_pass()
     if (settings_.capability("events"))
         callbacks_.event(
             make_event("MIGRATION_PASS", Json{{"pass", source_->report().rounds.size() + 1}}));
+}
+
+void MigrateControl::defect_found(const Error& defect)
+{
+    if (source_)
+        (void)source_->give_up(defect);
+    if (door_ && door_->session())
+        door_->session()->fail(defect);
 }
 
 bool MigrateControl::process_died(const Error& how)

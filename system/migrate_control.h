@@ -96,6 +96,9 @@ public:
     [[nodiscard]] Status claim();
     /// An incoming guest has not come yet: "cont" and "stop" say what it is to do then.
     [[nodiscard]] bool awaits_guest() const;
+    /// Whether a failed incoming migration ends the emulator, as it does unless the user said
+    /// "exit-on-error": false.
+    [[nodiscard]] bool exits_on_error() const { return exits_on_error_; }
     /// A destination that failed, but whose source may still call to learn so.
     [[nodiscard]] bool owes_an_answer() const;
 
@@ -111,6 +114,10 @@ public:
     /// The guest runs at its destination, and lacks RAM that only we have: our end would be its.
     [[nodiscard]] bool serves_pages() const;
 
+    /// A mistake of our own was found somewhere: the migration, whichever way, is given up as far
+    /// as that can still be done without asking anybody, so that the guest stays where it is.
+    void defect_found(const Error& defect);
+
     /// QEMU has died. True if a peer is being told, which takes a moment.
     [[nodiscard]] bool process_died(const Error& how);
 
@@ -119,6 +126,7 @@ public:
 
 private:
     void forget_source();
+    [[nodiscard]] Status check_incoming_arguments(const Json& arguments);
     [[nodiscard]] Status open_door(const MigrationAddress& address);
     void source_changed(SourceState state);
     void destination_changed(DestinationState state);
@@ -133,6 +141,7 @@ private:
     void end_forecast(const QmpResponse& response);
     [[nodiscard]] Result<UniqueFd> take_connection(const std::string& name);
     [[nodiscard]] uint64_t ram_bytes() const;
+    [[nodiscard]] Json query_incoming() const;
     void carry_bitmaps(bool on);
 
     qemu::QemuMachine& machine_;
@@ -151,6 +160,7 @@ private:
     unsigned forecast_number_ = 0;      ///< so that what was asked for an earlier one is known
     std::unique_ptr<IncomingDoor> door_;
     bool incoming_deferred_ = false;
+    bool exits_on_error_ = true;
     std::string last_status_;
 };
 

@@ -11,11 +11,6 @@ namespace drover {
 
 namespace {
 
-void answer(const QmpResponder& respond, const Status& status)
-{
-    respond(status ? QmpResponse::ok() : QmpResponse::error(status.error()));
-}
-
 /// An HMP command's answer.
 void say(const QmpResponder& respond, const std::string& text)
 {

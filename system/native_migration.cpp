@@ -5,11 +5,6 @@ namespace drover {
 
 namespace {
 
-Json command(const char* name, Json arguments = Json::object())
-{
-    return Json{{"execute", name}, {"arguments", std::move(arguments)}};
-}
-
 /// One after the other; the first error, or the last answer, is the answer.
 void run(QmpClient& qemu, std::shared_ptr<std::vector<Json>> commands, size_t at,
          std::function<void(Json)> done)
@@ -27,9 +22,9 @@ void run(QmpClient& qemu, std::shared_ptr<std::vector<Json>> commands, size_t at
 void NativeMigration::migrate(const Json& arguments, QmpResponder respond)
 {
     start(Phase::Sending,
-          {command("migrate-set-capabilities", settings_.native_capabilities()),
-           command("migrate-set-parameters", settings_.native_parameters()),
-           command("migrate", arguments)},
+          {qmp_command("migrate-set-capabilities", settings_.native_capabilities()),
+           qmp_command("migrate-set-parameters", settings_.native_parameters()),
+           qmp_command("migrate", arguments)},
           std::move(respond));
 }
 
@@ -38,9 +33,9 @@ void NativeMigration::migrate(const Json& arguments, QmpResponder respond)
 void NativeMigration::migrate_incoming(const Json& arguments, bool run, QmpResponder respond)
 {
     start(Phase::Receiving,
-          {command("migrate-set-capabilities", settings_.native_capabilities()),
-           command("migrate-set-parameters", settings_.native_parameters()),
-           command(run ? "cont" : "stop"), command("migrate-incoming", arguments)},
+          {qmp_command("migrate-set-capabilities", settings_.native_capabilities()),
+           qmp_command("migrate-set-parameters", settings_.native_parameters()),
+           qmp_command(run ? "cont" : "stop"), qmp_command("migrate-incoming", arguments)},
           std::move(respond));
 }
 

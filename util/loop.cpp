@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "util/loop.h"
 
+#include "util/defect.h"
+
 #include <atomic>
 #include <glib-unix.h>
 #include <memory>
@@ -43,25 +45,25 @@ std::atomic<unsigned> g_posts{0};
 gboolean run_posted(gpointer data)
 {
     (void)g_posts.load(std::memory_order_acquire);
-    (*static_cast<Callback*>(data))();
+    defects::contain(*static_cast<Callback*>(data));
     return G_SOURCE_REMOVE;
 }
 
 gboolean run_once(gpointer data)
 {
-    (*static_cast<Callback*>(data))();
+    defects::contain(*static_cast<Callback*>(data));
     return G_SOURCE_REMOVE;
 }
 
 gboolean run_again(gpointer data)
 {
-    (*static_cast<Callback*>(data))();
+    defects::contain(*static_cast<Callback*>(data));
     return G_SOURCE_CONTINUE;
 }
 
 gboolean run_fd(gint, GIOCondition condition, gpointer data)
 {
-    (*static_cast<FdCallback*>(data))(condition);
+    defects::contain([&] { (*static_cast<FdCallback*>(data))(condition); });
     return G_SOURCE_CONTINUE;
 }
 

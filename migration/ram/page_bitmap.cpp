@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migration/ram/page_bitmap.h"
 
+#include "util/defect.h"
+
 #include <algorithm>
 #include <bit>
-#include <cassert>
 
 namespace drover {
 
@@ -27,7 +28,7 @@ uint64_t next_word(uint64_t page)
 void PageBitmap::set_range(uint64_t first, uint64_t count)
 {
     const uint64_t end = first + count;
-    assert(end <= pages_);
+    require(end <= pages_, "that the range lies in the bitmap");
     for (uint64_t page = first; page < end; page = next_word(page))
         words_[page / 64] |= word_mask(page, end);
 }
@@ -35,7 +36,7 @@ void PageBitmap::set_range(uint64_t first, uint64_t count)
 void PageBitmap::clear_range(uint64_t first, uint64_t count)
 {
     const uint64_t end = first + count;
-    assert(end <= pages_);
+    require(end <= pages_, "that the range lies in the bitmap");
     for (uint64_t page = first; page < end; page = next_word(page))
         words_[page / 64] &= ~word_mask(page, end);
 }

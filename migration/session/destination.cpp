@@ -2,9 +2,8 @@
 #include "migration/session/destination.h"
 
 #include "migration/session/compatibility.h"
+#include "util/defect.h"
 #include "util/log.h"
-
-#include <cassert>
 
 namespace drover {
 
@@ -56,7 +55,7 @@ double DestinationSession::elapsed_s() const
 
 void DestinationSession::enter(DestinationState next)
 {
-    assert(may_follow(state_, next));
+    require(may_follow(state_, next), "that the destination's state may follow the one before");
     log::debug("destination: " + std::string(to_string(state_)) + " → " +
                std::string(to_string(next)));
     state_ = next;

@@ -3,6 +3,7 @@
 
 #include "migration/session/missing_pages.h"
 #include "util/clock.h"
+#include "util/defect.h"
 #include "util/loop.h"
 
 namespace drover {
@@ -42,7 +43,13 @@ GuestWatch::~GuestWatch()
 
 void GuestWatch::run()
 {
-    Result<MigrationStats> stats = measure();
+    Result<MigrationStats> stats;
+    const Status measured = defects::guarded([&]() -> Status {
+        stats = measure();
+        return {};
+    });
+    if (!measured)
+        stats = std::unexpected(measured.error());
     tracker_->stop();
     loop::post([this, alive = alive_, stats = std::move(stats)]() mutable {
         if (*alive)

@@ -3,6 +3,7 @@
 
 #include "migration/session/missing_pages.h"
 #include "migration/session/ram_stripe.h"
+#include "util/defect.h"
 #include "util/log.h"
 #include "util/loop.h"
 
@@ -71,7 +72,7 @@ void RamReceiver::run(Channel& channel, const stream::SessionToken& token)
         channel.abort();
         return;
     }
-    Status status = receive(*index, reader);
+    Status status = defects::guarded([&] { return receive(*index, reader); });
     if (status)
         return;
     loop::post([this, alive = alive_, error = std::move(status.error())]() mutable {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migration/session/ram_sender.h"
 
+#include "util/defect.h"
 #include "util/loop.h"
 
 #include <algorithm>
@@ -106,19 +107,19 @@ std::optional<RamSender::Job> RamSender::next_job(uint64_t& done, size_t index)
 
 void RamSender::run(size_t index)
 {
-    Status introduced = introduce(index);
+    Status introduced = defects::guarded([&] { return introduce(index); });
     uint64_t done = 0;
     while (const auto job = next_job(done, index)) {
         Status status = introduced;
         if (index == 0) {
             if (status)
-                status = prepare(*job);
+                status = defects::guarded([&] { return prepare(*job); });
             std::lock_guard lock(mutex_);
             prepared_ = done;
             changed_.notify_all();
         }
         if (status && !job->count_only)
-            status = work(workers_[index], *job);
+            status = defects::guarded([&] { return work(workers_[index], *job); });
         finish(*job, std::move(status));
     }
 }

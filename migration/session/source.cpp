@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migration/session/source.h"
 
+#include "util/defect.h"
 #include "util/log.h"
 
 #include <algorithm>
-#include <cassert>
 #include <utility>
 
 namespace drover {
@@ -36,7 +36,7 @@ void SourceSession::retire_sender()
     sender_->give_up();
     retiring_ = true;
     reaper_ = std::thread([this, alive = alive_, sender = std::move(sender_)]() mutable {
-        sender.reset();
+        defects::contain([&] { sender.reset(); });
         loop::post([this, alive = std::move(alive)] {
             if (*alive)
                 sender_retired();
@@ -80,7 +80,7 @@ void SourceSession::set_wish(const MigrationWish& wish)
 
 void SourceSession::enter(SourceState next)
 {
-    assert(may_follow(state_, next));
+    require(may_follow(state_, next), "that the source's state may follow the one before");
     log::debug("source: " + std::string(to_string(state_)) + " → " + std::string(to_string(next)));
     state_ = next;
     if (watch_)

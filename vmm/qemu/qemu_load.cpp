@@ -11,12 +11,22 @@
 #include "vmm/qemu/tracker/userfault_hold.h"
 
 #include <cerrno>
+#include <cstdio>
 #include <sys/socket.h>
 
 namespace drover::qemu {
 
 namespace {
 constexpr size_t long_load_queue = 16U << 20;
+}
+
+bool QemuMachine::has_exit_on_error() const
+{
+    unsigned major = 0;
+    unsigned minor = 0;
+    if (sscanf(config_.version.c_str(), "%u.%u", &major, &minor) != 2)
+        return false;
+    return major > 9 || (major == 9 && minor >= 1);
 }
 
 void QemuMachine::begin_load(std::function<void(Status)> ready, std::function<void(Error)> failed)
@@ -36,7 +46,10 @@ void QemuMachine::begin_load(std::function<void(Status)> ready, std::function<vo
     QmpStep getfd{"getfd", Json{{"fdname", "drover-load"}}};
     getfd.fds.push_back(std::move(pair->second));
     steps.push_back(std::move(getfd));
-    steps.push_back({"migrate-incoming", Json{{"uri", "fd:drover-load"}}});
+    Json incoming{{"uri", "fd:drover-load"}};
+    if (!exits_on_error_)
+        incoming["exit-on-error"] = false;
+    steps.push_back({"migrate-incoming", std::move(incoming)});
     run_sequence(
         qmp_, std::move(steps), [alive = alive_] { return *alive; },
         [alive = alive_, ready = std::move(ready)](Result<std::vector<Json>> answers) {

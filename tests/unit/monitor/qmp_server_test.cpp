@@ -279,5 +279,18 @@ TEST_F(QmpServerTest, PrettyAnswersAreIndented)
     EXPECT_TRUE(client.next().is_discarded()); // the first line alone is "{"
 }
 
+TEST_F(QmpServerTest, ACommandThatMeetsADefectIsAnsweredAndTheNextIsCarriedOut)
+{
+    defects::survive({});
+    LineClient client = connect();
+    client.negotiate();
+    const uint64_t before = defects::count();
+    EXPECT_EQ(error_of(client.ask(R"({"execute":"defect"})")),
+              "GenericError: the command has come to no end; see Drover's log");
+    EXPECT_EQ(client.ask(R"({"execute":"echo"})"), ok);
+    EXPECT_EQ(defects::count(), before + 1);
+    defects::die();
+}
+
 } // namespace
 } // namespace drover::testing

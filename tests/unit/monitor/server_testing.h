@@ -3,6 +3,7 @@
 
 #include "monitor/qmp_server.h"
 #include "tests/unit/monitor/loop_testing.h"
+#include "util/defect.h"
 
 #include <deque>
 #include <gtest/gtest.h>
@@ -10,7 +11,8 @@
 
 namespace drover::testing {
 
-/// "echo" returns its arguments, "later" waits for the test, "big" returns 8 MiB.
+/// "echo" returns its arguments, "later" waits for the test, "big" returns 8 MiB, "defect" meets
+/// one.
 class TestHandler : public QmpHandler {
 public:
     void handle(QmpRequest request, QmpResponder respond) override
@@ -22,6 +24,8 @@ public:
             respond(QmpResponse::ok(arguments));
         else if (command == "big")
             respond(QmpResponse::ok(std::string(8 << 20, 'x')));
+        else if (command == "defect")
+            require(false, "what a test wants");
         else if (command == "later")
             waiting.push_back(std::move(respond));
         else

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/qemu/throttle/write_governor.h"
 
+#include "util/defect.h"
 #include "vmm/qemu/throttle/write_answering.h"
 
 #include <algorithm>
@@ -49,11 +50,11 @@ void WriteGovernor::start_threads()
     answering_ = std::thread([this] {
         prctl(PR_SET_NAME, "write-governor");
         prctl(PR_SET_TIMERSLACK, 1UL); // the usual 50 µs are half of a wait at 10,000 pages/s
-        Answering(*this).run();
+        defects::contain([this] { Answering(*this).run(); });
     });
     changing_ = std::thread([this] {
         prctl(PR_SET_NAME, "governor-switch");
-        change_pieces();
+        defects::contain([this] { change_pieces(); });
     });
 }
 
