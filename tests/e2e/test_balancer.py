@@ -10,6 +10,7 @@ import time
 from drover_e2e import demo, faults, net, swap
 from drover_e2e.case import Skip
 from drover_e2e.fleet import Fleet, Guest, Slice
+from drover_e2e.qmp import QmpError
 from drover_e2e.runner import test
 
 
@@ -154,6 +155,52 @@ def test_a_death_in_mid_migration(case, victim):
     runs_on(fleet, "web1", "h2", 90)
     wait_for(lambda: all(m["state"] == "closed" for m in fleet.qmp.execute("query-migrations")))
     wait_for(lambda: not fleet.hosts["h1"].qmp.execute("query-vms"))
+
+
+SLOW = '[limits]\nmigration-bandwidth = "2MB/s"'
+
+
+def begin_slowly(case) -> tuple[Fleet, str]:
+    """A fleet in which a migration from h1 to h2 is on its way, and its ID."""
+    fleet = fleet_with(case, [("web1", "h1")], mode="off", more=SLOW)
+    up(fleet, 1)
+    move = migrate(fleet, "web1", "h2")
+    wait_for(lambda: any(m.get("status") == "active" for m in fleet.qmp.execute("query-migrations")))
+    return fleet, move
+
+
+def seen_by(fleet: Fleet):
+    """Another balancer, which sees a migration that it does not know."""
+    other = fleet.start_other_balancer()
+    wait_for(lambda: other.qmp.execute("query-status")["foreign-migrations"] == 1)
+    return other
+
+
+@test(timeout=240, first=["alive", "dead"])  # dead: the other one has lost the journal
+def test_a_balancer_leaves_what_it_does_not_know_alone(case, first):
+    fleet, move = begin_slowly(case)
+    if first == "dead":
+        fleet.balancer.kill()
+    other = seen_by(fleet)
+    assert other.qmp.execute("query-migrations") == []
+    for minutes in (2, 4):
+        other.clock.pass_by(minutes * 60)
+    try:
+        fleet.hosts["h2"].qmp.execute("vm-abandon", migration=move)
+        raise AssertionError("somebody else ended it")
+    except QmpError as error:
+        assert "another balancer's" in str(error), error
+    runs_on(fleet, "web1", "h2", 120)
+
+
+@test(timeout=240)
+def test_an_operator_ends_what_the_balancer_does_not_know(case):
+    fleet, move = begin_slowly(case)
+    other = seen_by(fleet)
+    other.qmp.execute("cancel", id=move)
+    wait_for(lambda: is_quiet(fleet))
+    wait_for(lambda: not fleet.hosts["h2"].qmp.execute("query-vms"))
+    runs_on(fleet, "web1", "h1")
 
 
 @test(timeout=400)

@@ -46,9 +46,10 @@ Balancer::Balancer(Config config, Parts parts)
       find_door_([this](const std::string& host) { return fleet_.door(host); }),
       mover_(
           parts_.log != nullptr ? *parts_.log : parts_.journal, find_door_, parts_.time,
-          {.patience = parts_.patience, .back_off = {}},
+          {.patience = parts_.patience, .back_off = {}, .owner = identity_},
           [this](const MoveRecord& record) { on_move_changed(record); }, parts_.make_move_id),
-      leftovers_(parts_.journal, find_door_, parts_.time), forecasts_(parts_.judgement, parts_.time)
+      leftovers_(parts_.journal, find_door_, parts_.time, identity_),
+      forecasts_(parts_.judgement, parts_.time)
 {
     fleet_.configure(config_);
     if (parts_.journal.trouble().empty())
@@ -64,6 +65,8 @@ void Balancer::recover()
         log::error("the journal cannot be read: " + (open ? latest : open).error().text());
         return;
     }
+    if (Status known = know_oneself(); !known)
+        return log::error(known.error().text());
     recovered_ = true;
     std::reverse(latest->begin(), latest->end());
     std::erase_if(*latest, [](const auto& record) { return record.state != MoveState::Closed; });
@@ -83,6 +86,21 @@ void Balancer::recover()
         for (const Json& host : *hosts)
             if (host.is_string())
                 evacuating_.insert(host.get<std::string>());
+}
+
+/// A balancer is its journal's: whoever is started over it later owns the same migrations.
+Status Balancer::know_oneself()
+{
+    auto kept = parts_.journal.get("identity");
+    if (!kept)
+        return pass(kept);
+    if (!kept->empty()) {
+        identity_ = *kept;
+        return {};
+    }
+    if (identity_.empty()) // else the journal is new, and we are not
+        identity_ = new_balancer_id();
+    return parts_.journal.set("identity", identity_);
 }
 
 void Balancer::tick()
@@ -132,6 +150,8 @@ void Balancer::mend_journal()
         log::warning(parts_.journal.notice());
     if (!recovered_)
         recover();
+    else if (Status known = know_oneself(); !known)
+        log::error(known.error().text());
 }
 
 void Balancer::observe()
@@ -236,6 +256,10 @@ Result<std::string> Balancer::begin(const ChosenMove& move, const std::string& w
         return fail(ErrorKind::Refused, move.vm + " is not, or not only, on " + move.from);
     if (place.vm->state != "running" && place.vm->state != "paused")
         return fail(ErrorKind::Refused, move.vm + " is " + place.vm->state);
+    if (const std::string other = foreign_move_of(move.vm); !other.empty())
+        return fail(ErrorKind::Refused,
+                    move.vm + " is in the migration " + other + ", which is not this balancer's",
+                    "wait for its end, or end it: drover cancel " + other);
     if (!place.host->up || to == nullptr || !to->up)
         return fail(ErrorKind::Refused,
                     (place.host->up ? move.to : move.from) + " cannot be reached");

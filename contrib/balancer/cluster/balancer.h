@@ -95,6 +95,11 @@ private:
     };
 
     void recover();
+    [[nodiscard]] Status know_oneself();
+    [[nodiscard]] Status cancel_foreign(const std::string& id);
+    [[nodiscard]] bool is_foreign(const std::string& migration) const;
+    [[nodiscard]] std::string foreign_move_of(const std::string& vm) const;
+    [[nodiscard]] size_t count_foreign_moves() const;
     void round();
     void mend_journal();
     void observe();
@@ -130,6 +135,7 @@ private:
     Parts parts_;
     Mode mode_;
     double started_;
+    std::string identity_; ///< whose migrations are whose: made once, kept in the journal
     Fleet fleet_;
     DoorFinder find_door_;
     Mover mover_;

@@ -71,10 +71,38 @@ void Balancer::remember_evacuations()
 
 Status Balancer::cancel(const std::string& id, const std::string& who)
 {
-    Status told = mover_.cancel(id);
+    Status told = mover_.find(id) != nullptr ? mover_.cancel(id) : cancel_foreign(id);
     if (told)
         note("cancel", id, "asked for by " + who);
     return told;
+}
+
+/// One that another balancer began, or this one before it lost its journal: its source is asked to
+/// keep the guest, and the target then ends by itself. Where nobody came yet, the target is told.
+Status Balancer::cancel_foreign(const std::string& id)
+{
+    for (const bool incoming : {false, true})
+        for (const auto& [name, host] : fleet_.hosts())
+            for (const auto& [vm_name, vm] : host.vms) {
+                if (vm.migration != id || (vm.state == "incoming") != incoming)
+                    continue;
+                if (!host.up)
+                    return fail(ErrorKind::Refused,
+                                name + ", which has a part in " + id + ", cannot be reached",
+                                "try again when it can");
+                Json arguments = {{"migration", id}};
+                if (incoming)
+                    arguments["force"] = true;
+                fleet_.door(name)->execute(incoming ? "vm-abandon" : "vm-cancel",
+                                           std::move(arguments),
+                                           [id, host = name](const HostDoor::Answer& answer) {
+                                               if (!answer)
+                                                   log::warning("cancelling " + id + ": " + host +
+                                                                ": " + answer.error().text);
+                                           });
+                return {};
+            }
+    return fail(ErrorKind::Invalid, "no migration " + id + " is under way");
 }
 
 Status Balancer::set_mode(Mode mode, const std::string& who)

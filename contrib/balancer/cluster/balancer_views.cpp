@@ -34,6 +34,38 @@ Json Balancer::hotspots_of(const std::string& host, const std::string& vm) const
     return ids;
 }
 
+/// Another balancer's, or of this one before it lost its journal.
+bool Balancer::is_foreign(const std::string& migration) const
+{
+    if (migration.empty() || mover_.find(migration) != nullptr)
+        return false;
+    const auto known = parts_.journal.find_move(migration);
+    return known && !*known;
+}
+
+/// A migration of this VM that is not ours, as its target shows it; empty: there is none.
+std::string Balancer::foreign_move_of(const std::string& vm) const
+{
+    for (const auto& [name, host] : fleet_.hosts()) {
+        const auto waiting = host.vms.find(vm);
+        if (waiting == host.vms.end() || waiting->second.state != "incoming")
+            continue;
+        if (is_foreign(waiting->second.migration))
+            return waiting->second.migration;
+    }
+    return {};
+}
+
+size_t Balancer::count_foreign_moves() const
+{
+    std::set<std::string> foreign;
+    for (const auto& [name, host] : fleet_.hosts())
+        for (const auto& [vm_name, vm] : host.vms)
+            if (is_foreign(vm.migration))
+                foreign.insert(vm.migration);
+    return foreign.size();
+}
+
 Json Balancer::query_status() const
 {
     const auto& moves = mover_.moves();
@@ -45,6 +77,8 @@ Json Balancer::query_status() const
                    {"vms", fleet_.places().size()},
                    {"hotspots", hotspots_.size()},
                    {"migrations", held},
+                   {"foreign-migrations", count_foreign_moves()},
+                   {"owner", identity_},
                    {"round-ms", round_ms_},
                    {"since", started_},
                    {"config-file", parts_.config_file}};

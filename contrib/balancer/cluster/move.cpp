@@ -109,7 +109,9 @@ void Move::prepare()
                       record_.to + " did not make ready in time: " +
                           (waits_for_.empty() ? "no answer" : waits_for_));
     if (!ask(record_.to, "vm-prepare",
-             {{"migration", record_.id}, {"definition", record_.definition}},
+             {{"migration", record_.id},
+              {"definition", record_.definition},
+              {"owner", around_.owner}},
              [this](const HostDoor::Answer& answer) { on_prepared(answer); }))
         again(record_.to + " cannot be reached");
 }
@@ -131,7 +133,10 @@ void Move::on_prepared(const HostDoor::Answer& answer)
 
 void Move::start()
 {
-    Json arguments = {{"migration", record_.id}, {"name", record_.vm}, {"uri", record_.uri}};
+    Json arguments = {{"migration", record_.id},
+                      {"name", record_.vm},
+                      {"uri", record_.uri},
+                      {"owner", around_.owner}};
     if (!record_.policy.empty())
         arguments["policy"] = record_.policy;
     if (!ask(record_.from, "vm-migrate", std::move(arguments),
@@ -251,7 +256,7 @@ void Move::abandon()
         step(MoveEvent::Abandoned, record_.to + " is not configured any more");
         return;
     }
-    if (!ask(record_.to, "vm-abandon", only_id(),
+    if (!ask(record_.to, "vm-abandon", {{"migration", record_.id}, {"owner", around_.owner}},
              [this](const HostDoor::Answer& answer) { on_abandoned(answer); }))
         again(record_.to + " cannot be reached, to clean up there");
 }

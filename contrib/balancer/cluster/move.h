@@ -29,6 +29,7 @@ public:
         const DoorFinder& find_door;
         const TimeSource& time;
         const MovePatience& patience;
+        const std::string& owner; ///< whom the hosts are told that it belongs to: this balancer
         /// After each change of the record.
         std::function<void(const MoveRecord&)> changed;
     };

@@ -23,10 +23,13 @@ double BackOff::left(const std::string& name, double now) const
 Mover::Mover(MoveLog& log, DoorFinder find_door, const TimeSource& time, Config config,
              std::function<void(const MoveRecord&)> changed, std::function<std::string()> make_id)
     : time_(time), find_door_(std::move(find_door)), config_(config), changed_(std::move(changed)),
-      make_id_(std::move(make_id)), around_{log, find_door_, time_, config_.patience,
+      make_id_(std::move(make_id)), around_{log,
+                                            find_door_,
+                                            time_,
+                                            config_.patience,
+                                            config_.owner,
                                             [this](const MoveRecord& record) {
-                                                on_changed(record);
-                                            }},
+                                                on_changed(record); }},
       vm_pauses_(config.back_off), host_pauses_(config.back_off)
 {
 }

@@ -50,6 +50,7 @@ public:
     struct Config {
         MovePatience patience;
         BackOffRules back_off;
+        const std::string& owner; ///< this balancer; known by the time that anything begins
     };
     /// `changed` is called after each change of a migration; not for the destroyed Mover.
     /// `make_id` gives IDs that were never given before, by former runs neither.

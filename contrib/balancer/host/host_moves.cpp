@@ -43,6 +43,11 @@ Answer in_time(const Answer& answer)
     return settle;
 }
 
+bool has_good_owner(const Json& arguments)
+{
+    return !arguments.contains("owner") || is_migration_id(json_string(arguments, "owner"));
+}
+
 Error not_found(const std::string& id)
 {
     return {ErrorKind::Invalid, "this host never heard of the migration " + id, {}};
@@ -74,12 +79,15 @@ Status HostMoves::save(Move& move)
                       migration_state(move.record));
 }
 
-HostMoves::Move* HostMoves::new_move(const std::string& id, const std::string& vm, bool incoming)
+/// `arguments` have its ID, and perhaps who begins it.
+HostMoves::Move* HostMoves::new_move(const Json& arguments, const std::string& vm, bool incoming)
 {
     forget_old();
+    const std::string id = json_string(arguments, "migration");
     auto& move = moves_[id];
     move = std::make_unique<Move>();
     move->record.id = id;
+    move->record.owner = json_string(arguments, "owner");
     move->record.vm = vm;
     move->record.incoming = incoming;
     move->record.guest_here = !incoming;
@@ -107,7 +115,7 @@ void HostMoves::restore()
             log::warning("left aside: " + std::move(record.error()).in("migration " + id).text());
             continue;
         }
-        Move* move = new_move(id, record->vm, record->incoming);
+        Move* move = new_move({{"migration", id}}, record->vm, record->incoming);
         move->record = std::move(*record);
         Vm* vm = vms_.find(move->record.vm);
         const bool in_it = vm != nullptr && vm->record().migration == id;
@@ -171,6 +179,15 @@ void HostMoves::query(const Json& arguments, const Answer& answer)
     if (move == nullptr)
         return answer(std::unexpected(not_found(*id)));
     answer(to_json(move->record));
+}
+
+/// All that are kept: who wants to know what other balancers do here asks this.
+void HostMoves::query_all(const Json& /*arguments*/, const Answer& answer)
+{
+    Json list = Json::array();
+    for (const auto& [id, move] : moves_)
+        list.push_back(to_json(move->record));
+    answer(std::move(list));
 }
 
 void HostMoves::forecast(const Json& arguments, const Answer& answer)

@@ -27,6 +27,7 @@ public:
     void cancel(const Json& arguments, const Answer& answer);
     void abandon(const Json& arguments, const Answer& answer);
     void query(const Json& arguments, const Answer& answer);
+    void query_all(const Json& arguments, const Answer& answer);
     void forecast(const Json& arguments, const Answer& answer);
 
     [[nodiscard]] bool knows(const std::string& id) { return find(id) != nullptr; }
@@ -43,7 +44,7 @@ private:
     Status save(Move& move);
     void set_status(Move& move, MoveStatus status, const std::string& error = {});
     void finish(Move& move, MoveStatus status, const std::string& error);
-    Move* new_move(const std::string& id, const std::string& vm, bool incoming);
+    Move* new_move(const Json& arguments, const std::string& vm, bool incoming);
     Result<Vm*> vm_for_migration(const Json& arguments, const std::string& id);
     void begin(Move& move, Vm& vm, const std::string& uri, const std::string& policy);
     void send_migrate(const std::string& id, const std::string& uri);

@@ -6,11 +6,25 @@
 
 namespace drover::balancer {
 
+namespace {
+
+/// A balancer that has lost its journal, or stands beside the one that is at work, takes what it
+/// does not know for left over: only who began a migration may end it, and an operator.
+bool may_end(const MigrationRecord& record, const Json& arguments)
+{
+    return record.owner.empty() || record.owner == json_string(arguments, "owner") ||
+           json_bool(arguments, "force");
+}
+
+} // namespace
+
 void HostMoves::prepare(const Json& arguments, const Answer& answer)
 {
     const auto id = text_argument(arguments, "migration");
     if (!id || !is_migration_id(*id))
         return answer(fail(ErrorKind::Invalid, "Parameter 'migration' must be like a VM's name"));
+    if (!has_good_owner(arguments))
+        return answer(fail(ErrorKind::Invalid, "Parameter 'owner' must be like a VM's name"));
     if (Move* known = find(*id); known != nullptr) {
         if (is_over(known->record.status)) // an ID is for one attempt
             return answer(fail(ErrorKind::Refused,
@@ -25,7 +39,7 @@ void HostMoves::prepare(const Json& arguments, const Answer& answer)
     auto definition = vm_definition_from_json(arguments.value("definition", Json()));
     if (!definition)
         return answer(pass(definition));
-    Move* move = new_move(*id, definition->name, true);
+    Move* move = new_move(arguments, definition->name, true);
     if (const Status saved = save(*move); !saved) {
         moves_.erase(*id);
         return answer(std::unexpected(saved.error()));
@@ -84,6 +98,11 @@ void HostMoves::abandon(const Json& arguments, const Answer& answer)
         return answer(fail(ErrorKind::Refused, "this host is the source of " + *id));
     if (is_over(move->record.status) && move->record.status != MoveStatus::Completed)
         return answer(Json::object());
+    if (!may_end(move->record, arguments))
+        return answer(
+            fail(ErrorKind::Refused,
+                 "the migration " + *id + " is another balancer's, " + move->record.owner,
+                 "it comes to its end without help; \"force\", or drover cancel, ends it"));
     Vm* vm = vms_.find(move->record.vm);
     if (vm == nullptr)
         return answer(Json::object());

@@ -32,6 +32,8 @@ void HostMoves::migrate(const Json& arguments, const Answer& answer)
         return answer(std::unexpected(id ? uri.error() : id.error()));
     if (!is_migration_id(*id))
         return answer(fail(ErrorKind::Invalid, "Parameter 'migration' must be like a VM's name"));
+    if (!has_good_owner(arguments))
+        return answer(fail(ErrorKind::Invalid, "Parameter 'owner' must be like a VM's name"));
     // QEMU would take "exec:…", too.
     const auto address = MigrationAddress::parse(*uri);
     if (!address || address->kind != MigrationAddress::Kind::Tcp)
@@ -46,7 +48,7 @@ void HostMoves::migrate(const Json& arguments, const Answer& answer)
     const auto commands = commands_before_migrate((*vm)->record().definition.kind, policy);
     if (!commands)
         return answer(std::unexpected(commands.error()));
-    Move* move = new_move(*id, (*vm)->name(), false);
+    Move* move = new_move(arguments, (*vm)->name(), false);
     move->record.uri = *uri;
     Status kept = save(*move);
     if (kept)

@@ -21,6 +21,9 @@ struct HostMoves::Move {
 /// wait behind. An answer that fails if it is not given in time.
 [[nodiscard]] Answer in_time(const Answer& answer);
 
+/// Whether the member `owner` is absent or can be one.
+[[nodiscard]] bool has_good_owner(const Json& arguments);
+
 /// "This host never heard of the migration": the caller tells it by its class.
 [[nodiscard]] Error not_found(const std::string& id);
 

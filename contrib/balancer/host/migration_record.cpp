@@ -41,6 +41,8 @@ Json to_json(const MigrationRecord& record)
                  {"remaining", record.remaining},
                  {"downtime", record.downtime},
                  {"total-time", record.total_time}};
+    if (!record.owner.empty())
+        json["owner"] = record.owner;
     if (!record.error.empty())
         json["error"] = record.error;
     return json;
@@ -67,6 +69,7 @@ Result<MigrationRecord> migration_from_state(const Json& state)
         return fail(ErrorKind::Invalid, "this is no record of a migration");
     record.status = static_cast<MoveStatus>(index);
     record.incoming = json_string(state, "role") == "destination";
+    record.owner = json_string(state, "owner");
     record.uri = json_string(state, "uri");
     record.error = json_string(state, "error");
     record.guest_here = json_bool(state, "guest-here");

@@ -27,6 +27,7 @@ enum class MoveStatus {
 struct MigrationRecord {
     std::string id;
     std::string vm;
+    std::string owner;     ///< the balancer that began it; empty: somebody by hand
     bool incoming = false; ///< we are the destination
     MoveStatus status = MoveStatus::Preparing;
     std::string uri;         ///< where the destination waits

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// Preloaded into a program under test: moves its wall clock by the seconds (a double) in the file
-// that DROVER_TEST_CLOCK names, which may change at any time. The monotonic clock stays, and so
-// does the kernel's: what waits until a wall clock's time (QEMU's semaphores do) would wait for a
-// day. So what the program starts keeps the true time.
+// Preloaded into a program under test: moves its clocks by the seconds (two doubles: the wall
+// clock's, the monotonic one's) in the file that DROVER_TEST_CLOCK names, which may change at any
+// time. The kernel's clocks stay: what waits until a clock's time (QEMU's semaphores do) would wait
+// for a day. So what the program starts keeps the true time.
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
@@ -13,7 +13,18 @@
 #include <time.h>
 #include <unistd.h>
 
-static const volatile double* offset;
+static const volatile double* offsets;
+
+static double offset_of(clockid_t clock)
+{
+    switch (offsets ? clock : CLOCK_PROCESS_CPUTIME_ID) {
+    case CLOCK_REALTIME:
+    case CLOCK_REALTIME_COARSE: return offsets[0];
+    case CLOCK_MONOTONIC:
+    case CLOCK_MONOTONIC_COARSE: return offsets[1];
+    default: return 0;
+    }
+}
 
 __attribute__((constructor)) static void map_offset(void)
 {
@@ -21,18 +32,18 @@ __attribute__((constructor)) static void map_offset(void)
     const int fd = name ? open(name, O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0)
         return;
-    const void* mapped = mmap(NULL, sizeof(*offset), PROT_READ, MAP_SHARED, fd, 0);
+    const void* mapped = mmap(NULL, 2 * sizeof(*offsets), PROT_READ, MAP_SHARED, fd, 0);
     close(fd);
     if (mapped != MAP_FAILED)
-        offset = mapped;
+        offsets = mapped;
     unsetenv("LD_PRELOAD");
 }
 
 __attribute__((visibility("default"))) int clock_gettime(clockid_t clock, struct timespec* now)
 {
     const int result = (int)syscall(SYS_clock_gettime, clock, now);
-    if (result == 0 && offset && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
-        now->tv_sec += (time_t)floor(*offset);
+    if (result == 0)
+        now->tv_sec += (time_t)floor(offset_of(clock));
     return result;
 }
 

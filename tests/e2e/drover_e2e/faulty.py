@@ -41,17 +41,23 @@ class SmallDisk:
 
 
 class Clock:
-    """The wall clock of one daemon (tests/e2e/clock), not of what it starts."""
+    """The clocks of one daemon (tests/e2e/clock), not of what it starts."""
 
     def __init__(self, file: Path):
         self._file = file
-        self.move(0)
+        self._file.write_bytes(struct.pack("dd", 0, 0))
         library = paths.BUILD / "tests" / "e2e" / "clock" / "libtest-clock.so"
         self.environment = {"LD_PRELOAD": str(library), "DROVER_TEST_CLOCK": str(file)}
 
     def move(self, seconds: float) -> None:
-        """So far from the true time."""
-        if not self._file.exists():
-            self._file.touch()
+        """The wall clock, so far from the true time."""
+        self._write(0, seconds)
+
+    def pass_by(self, seconds: float) -> None:
+        """So many seconds are over at once, by the clock that only goes forward."""
+        self._write(struct.calcsize("d"), seconds)
+
+    def _write(self, offset: int, seconds: float) -> None:
         with open(self._file, "r+b") as file:
+            file.seek(offset)
             file.write(struct.pack("d", seconds))

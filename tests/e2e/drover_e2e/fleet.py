@@ -48,6 +48,7 @@ class Fleet:
         self.core = Namespace()
         self.hosts: dict[str, Host] = {}
         self.balancer: Daemon | None = None
+        self.others: list[OtherBalancer] = []
         self._qmp: Qmp | None = None
         self._make_core()
         try:
@@ -103,6 +104,11 @@ class Fleet:
                                self.directory / "balancer.sock", environment)
         self._qmp = None
 
+    def start_other_balancer(self) -> "OtherBalancer":
+        """Over the same hosts, with a journal of its own, in mode off."""
+        self.others.append(OtherBalancer(self, f"other{len(self.others) + 1}"))
+        return self.others[-1]
+
     @property
     def qmp(self) -> Qmp:
         if self._qmp is None:
@@ -125,8 +131,9 @@ class Fleet:
                 if vm["name"] == name and vm["state"] in ("running", "moving")]
 
     def close(self) -> None:
-        if self.balancer:
-            self.balancer.stop()
+        for balancer in [self.balancer, *(other.daemon for other in self.others)]:
+            if balancer:
+                balancer.stop()
         for host in self.hosts.values():
             host.close()
         self._sink.close()
@@ -134,6 +141,23 @@ class Fleet:
         for disk in self.disks.values():
             disk.close()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class OtherBalancer:
+    """A balancer beside the fleet's own, or after it has lost its journal; its clock can be moved."""
+
+    def __init__(self, fleet: Fleet, name: str):
+        self.socket = fleet.directory / f"{name}.sock"
+        config = fleet.directory / f"{name}.toml"
+        lines = fleet.config.read_text(encoding="utf-8").splitlines()
+        own = {"mode": "off", "socket": self.socket, "state-dir": fleet.directory / name}
+        lines = [f'{key} = "{own[key]}"' if (key := line.partition(" ")[0]) in own else line
+                 for line in lines]
+        config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        self.clock = Clock(fleet.directory / f"{name}.clock")
+        self.daemon = Daemon("drover-balancer", ["--config", str(config)], fleet.directory / f"{name}.log",
+                             Namespace.host(), self.socket, self.clock.environment)
+        self.qmp = Qmp.connect(self.socket)
 
 
 class Daemon:

@@ -5,6 +5,7 @@
 #include "tests/unit/balancer/cluster/fake_judge.h"
 #include "tests/unit/balancer/cluster/temporary_directory.h"
 
+#include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 
@@ -50,6 +51,18 @@ protected:
                                          }});
         live(3);
     }
+
+    /// A balancer that never heard of what the one before it did.
+    void start_without_journal()
+    {
+        balancer_.reset();
+        journal_.reset();
+        for (const char* end : {"", "-wal", "-shm"})
+            std::filesystem::remove(directory_.path() + "/journal" + end);
+        start();
+    }
+
+    [[nodiscard]] std::string owner() const { return balancer_->query_status()["owner"]; }
 
     void live(double seconds)
     {
@@ -232,6 +245,51 @@ TEST_F(BalancerTest, goes_on_with_a_migration_after_a_restart)
     ASSERT_EQ(moves->size(), 1U); // not begun a second time
     EXPECT_EQ(moves->front().outcome == "completed", fleet_.host_of("web") == "b");
     EXPECT_EQ(fleet_.complaint_when_settled(), "");
+}
+
+TEST_F(BalancerTest, leaves_a_migration_that_it_does_not_know_to_come_to_its_end)
+{
+    fleet_.shortest_transfer = 400; // far longer than it was ever watched
+    judge_.choice = move("web", "a", "b");
+    const auto begun = balancer_->migrate("web", "b", "me");
+    ASSERT_TRUE(begun);
+    live(5);
+    config_.mode = Mode::Off;
+    start_without_journal();
+    EXPECT_EQ(under_way(), 0U);
+    EXPECT_EQ(balancer_->query_status()["foreign-migrations"], 1);
+    live(300);
+    EXPECT_EQ(balancer_->query_status()["foreign-migrations"], 1);
+    const auto again = balancer_->migrate("web", "b", "me");
+    ASSERT_FALSE(again);
+    live(400);
+    EXPECT_EQ(balancer_->query_status()["foreign-migrations"], 0);
+    EXPECT_EQ(fleet_.complaint_when_settled(), "");
+}
+
+TEST_F(BalancerTest, cancels_what_it_does_not_know_when_an_operator_says_so)
+{
+    fleet_.shortest_transfer = 400;
+    judge_.choice = move("web", "a", "b");
+    const auto begun = balancer_->migrate("web", "b", "me");
+    ASSERT_TRUE(begun);
+    live(5);
+    start_without_journal();
+    ASSERT_TRUE(balancer_->cancel(json_string(*begun, "id"), "me"));
+    EXPECT_FALSE(balancer_->cancel("m-none", "me"));
+    live(20);
+    EXPECT_EQ(fleet_.host_of("web"), "a");
+    EXPECT_EQ(fleet_.complaint_when_settled(), "");
+}
+
+TEST_F(BalancerTest, keeps_its_identity_with_its_journal)
+{
+    const std::string before = owner();
+    EXPECT_TRUE(before.starts_with("b-")) << before;
+    start();
+    EXPECT_EQ(owner(), before);
+    start_without_journal();
+    EXPECT_NE(owner(), before);
 }
 
 TEST_F(BalancerTest, begins_nothing_that_it_cannot_write_down)

@@ -39,6 +39,8 @@ private:
 
 namespace {
 
+constexpr double waiting_limit = 200; // droverd's, for a source that does not come
+
 std::unexpected<DoorError> refused(std::string text, std::string error_class = "GenericError")
 {
     return std::unexpected(
@@ -146,7 +148,7 @@ HostDoor::Answer FakeFleet::carry_out(const std::string& host, const std::string
     if (command == "vm-cancel")
         return cancel(host, id);
     if (command == "vm-abandon")
-        return abandon(host, id);
+        return abandon(host, arguments);
     if (command == "query-vm-migration")
         return query(host, id);
     if (command == "query-vms")
@@ -176,7 +178,11 @@ HostDoor::Answer FakeFleet::prepare(const std::string& name, const Json& argumen
     if (!host.records.contains(id)) {
         if (host.emulators.contains(vm))
             return refused(vm + " is here already");
-        host.records[id] = {"destination"};
+        host.records[id] = {"destination", json_string(arguments, "owner")};
+        time_.at(waiting_limit, [this, id] {
+            if (transfers_[id].phase == Phase::Waiting)
+                fail(transfers_[id], Phase::Failed);
+        });
         host.emulators[vm] = {Emulator::Kind::Incoming, id};
         transfers_[id] = {.vm = vm, .from = "", .to = name};
     } else if (!transfers_[id].target_lives) {
@@ -198,7 +204,7 @@ HostDoor::Answer FakeFleet::migrate(const std::string& name, const Json& argumen
     if (!emulator->second.migration.empty())
         return refused(vm + " is being moved");
     policy_asked = json_string(arguments, "policy");
-    host.records[id] = {"source"};
+    host.records[id] = {"source", json_string(arguments, "owner")};
     Transfer& transfer = transfers_[id];
     transfer.vm = vm;
     transfer.from = name;
@@ -208,7 +214,8 @@ HostDoor::Answer FakeFleet::migrate(const std::string& name, const Json& argumen
         return Json::object();
     }
     transfer.phase = Phase::Active;
-    time_.at(between(0.2, 8), [this, id] { go_on(id); });
+    time_.at(between(shortest_transfer, std::max(8.0, shortest_transfer + 1)),
+             [this, id] { go_on(id); });
     return Json::object();
 }
 
@@ -271,11 +278,15 @@ HostDoor::Answer FakeFleet::cancel(const std::string& name, const std::string& i
     return Json::object();
 }
 
-HostDoor::Answer FakeFleet::abandon(const std::string& name, const std::string& id)
+HostDoor::Answer FakeFleet::abandon(const std::string& name, const Json& arguments)
 {
     Host& host = hosts_[name];
+    const std::string id = json_string(arguments, "migration");
     if (!host.records.contains(id))
         return refused("no such migration", "DeviceNotFound");
+    if (!blind_ && host.records[id].owner != json_string(arguments, "owner") &&
+        !json_bool(arguments, "force"))
+        return refused("it is another balancer's");
     Transfer& transfer = transfers_[id];
     if (transfer.phase == Phase::Completed || transfer.phase == Phase::Handover) {
         if (!blind_)

@@ -64,7 +64,8 @@ public:
     /// Puts a second emulator in the list, as a host would whose records are wrong.
     void claim(const std::string& vm, const std::string& host);
     int forecasts_asked = 0;
-    std::string policy_asked; ///< by the last vm-migrate
+    std::string policy_asked;       ///< by the last vm-migrate
+    double shortest_transfer = 0.2; ///< seconds; the longest is 8, or a second more than this
     /// Cores that each guest uses; each host has 4.
     void set_vm_cpu(double cores) { vm_cpu_ = cores; }
 
@@ -109,6 +110,7 @@ private:
     };
     struct Record {
         std::string role;
+        std::string owner;
     };
     struct Host {
         bool daemon_up = true;
@@ -126,7 +128,7 @@ private:
     [[nodiscard]] HostDoor::Answer prepare(const std::string& host, const Json& arguments);
     [[nodiscard]] HostDoor::Answer migrate(const std::string& host, const Json& arguments);
     [[nodiscard]] HostDoor::Answer cancel(const std::string& host, const std::string& id);
-    [[nodiscard]] HostDoor::Answer abandon(const std::string& host, const std::string& id);
+    [[nodiscard]] HostDoor::Answer abandon(const std::string& host, const Json& arguments);
     [[nodiscard]] HostDoor::Answer query(const std::string& host, const std::string& id) const;
     [[nodiscard]] Json query_load(const std::string& host) const;
     [[nodiscard]] Json garbage();

@@ -106,11 +106,12 @@ protected:
         }));
     }
 
-    std::string prepare(Host& host, const std::string& id, const std::string& name)
+    std::string prepare(Host& host, const std::string& id, const std::string& name,
+                        const std::string& owner = "b-1")
     {
         Reply reply;
-        host.service->moves().prepare({{"migration", id}, {"definition", definition(name)}},
-                                      reply.take());
+        host.service->moves().prepare(
+            {{"migration", id}, {"definition", definition(name)}, {"owner", owner}}, reply.take());
         EXPECT_TRUE(settled(reply) && reply.good) << reply.error;
         return json_string(reply.value, "uri");
     }
@@ -159,7 +160,7 @@ TEST_F(HostServiceTest, MovesAVmAndEndsTheOldEmulator)
     EXPECT_TRUE(run_until([this] { return runs(two, "web1"); }));
     EXPECT_TRUE(run_until([this] { return one.service->vms().find("web1") == nullptr; }));
     Reply reply;
-    two.service->moves().abandon({{"migration", "m-1"}}, reply.take());
+    two.service->moves().abandon({{"migration", "m-1"}, {"owner", "b-1"}}, reply.take());
     ASSERT_TRUE(settled(reply));
     EXPECT_FALSE(reply.good) << "the guest runs here";
     EXPECT_TRUE(runs(two, "web1"));
@@ -296,10 +297,32 @@ TEST_F(HostServiceTest, AbandonsADestinationThatNobodyCameTo)
 {
     prepare(two, "m-4", "web1");
     Reply reply;
-    two.service->moves().abandon({{"migration", "m-4"}}, reply.take());
+    two.service->moves().abandon({{"migration", "m-4"}, {"owner", "b-1"}}, reply.take());
     ASSERT_TRUE(settled(reply) && reply.good) << reply.error;
     EXPECT_EQ(status(two, "m-4"), "failed");
     EXPECT_TRUE(run_until([this] { return two.service->vms().find("web1") == nullptr; }));
+}
+
+TEST_F(HostServiceTest, OnlyWhoBeganAMigrationEndsIt)
+{
+    prepare(two, "m-5", "web1");
+    restart(two); // whose it is is on the disk
+    for (const Json& stranger :
+         {Json{{"migration", "m-5"}, {"owner", "b-2"}}, Json{{"migration", "m-5"}}}) {
+        Reply reply;
+        two.service->moves().abandon(stranger, reply.take());
+        ASSERT_TRUE(settled(reply));
+        EXPECT_NE(reply.error.find("another balancer's, b-1"), std::string::npos) << reply.error;
+    }
+    EXPECT_EQ(status(two, "m-5"), "waiting");
+    Reply all;
+    two.service->moves().query_all(Json::object(), all.take());
+    ASSERT_EQ(all.value.size(), 1U);
+    EXPECT_EQ(json_string(all.value[0], "owner"), "b-1");
+    Reply operator_says;
+    two.service->moves().abandon({{"migration", "m-5"}, {"force", true}}, operator_says.take());
+    ASSERT_TRUE(settled(operator_says) && operator_says.good) << operator_says.error;
+    EXPECT_EQ(status(two, "m-5"), "failed");
 }
 
 TEST_F(HostServiceTest, RefusesWhatItCannotKnow)
