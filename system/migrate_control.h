@@ -157,6 +157,7 @@ private:
     std::unique_ptr<LinkProbe> probe_;  ///< while a forecast is made
     std::unique_ptr<GuestWatch> watch_; ///< after that
     QmpResponder forecast_respond_;     ///< who waits for it
+    MigrationWish forecast_wish_;       ///< what it is made for
     unsigned forecast_number_ = 0;      ///< so that what was asked for an earlier one is known
     std::unique_ptr<IncomingDoor> door_;
     bool incoming_deferred_ = false;

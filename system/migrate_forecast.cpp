@@ -68,11 +68,15 @@ void MigrateControl::forecast(const Json& arguments, const std::vector<std::stri
     auto bandwidth = forecast_bandwidth(arguments);
     if (!bandwidth)
         return respond(QmpResponse::error(bandwidth.error()));
+    const auto wish = parse_policy(json_string(arguments, "policy"), settings_.wish());
+    if (!wish)
+        return respond(QmpResponse::error(wish.error()));
     if (is_migrating() || awaits_guest())
         return respond(QmpResponse::error("a migration is under way: see query-migrate"));
     if (forecast_respond_)
         return respond(QmpResponse::error("a forecast is being made already"));
     forecast_respond_ = std::move(respond);
+    forecast_wish_ = *wish;
     ++forecast_number_;
     probe_link(arguments, [this, bandwidth = *bandwidth](Result<LinkReport> link) {
         if (!link)
@@ -105,7 +109,7 @@ void MigrateControl::watched(Result<MigrationStats> stats, const LinkReport& lin
     stats->can_slow = machine_.can_slow().has_value();
     stats->can_postcopy = link.no_postcopy.empty();
     end_forecast(QmpResponse::ok(
-        forecast_json(*stats, drover::forecast(settings_.wish(), *stats, link.no_postcopy), link)));
+        forecast_json(*stats, drover::forecast(forecast_wish_, *stats, link.no_postcopy), link)));
 }
 
 void MigrateControl::end_forecast(const QmpResponse& response)

@@ -42,7 +42,7 @@ const std::vector<OwnCommand>& MonitorCommands::own_commands()
           {"cpu?", "any"},
           {"on-stall?", "any"}}},
         {"query-migrate-policy", {}},
-        {"query-migrate-forecast", {{"bandwidth?", "any"}, {"uri?", "str"}}},
+        {"query-migrate-forecast", {{"bandwidth?", "any"}, {"uri?", "str"}, {"policy?", "str"}}},
     };
     return commands;
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "contrib/balancer/cluster/balancer.h"
 
-#include "migration/policy/wish.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -16,20 +15,6 @@ constexpr double mend_period = 10;
 constexpr double prune_period = 3600;
 constexpr int most_recalled = 1000;
 constexpr int most_tries = 3; // of what a user asked for
-
-/// The policy with the fleet's bound on what a migration may use, unless its own is tighter.
-std::string bounded(const std::string& policy, const Limits& from, const Limits& to)
-{
-    double bound = from.bandwidth;
-    if (to.bandwidth > 0 && (bound <= 0 || to.bandwidth < bound))
-        bound = to.bandwidth;
-    const auto wish = parse_policy(policy);
-    if (bound < 1 || !wish ||
-        (wish->bandwidth > 0 && static_cast<double>(wish->bandwidth) <= bound))
-        return policy;
-    return policy + (policy.empty() ? "" : ",") +
-           "bandwidth=" + std::to_string(static_cast<uint64_t>(bound));
-}
 
 } // namespace
 
@@ -265,15 +250,14 @@ Result<std::string> Balancer::begin(const ChosenMove& move, const std::string& w
                     (place.host->up ? move.to : move.from) + " cannot be reached");
     Json definition = place.vm->definition;
     definition["name"] = move.vm;
-    return mover_.begin(
-        {.vm = move.vm,
-         .from = move.from,
-         .to = move.to,
-         .definition = std::move(definition),
-         .policy = bounded(move.policy, place.host->config.limits, to->config.limits),
-         .why = why,
-         .wish = wish,
-         .cost = move.cost});
+    return mover_.begin({.vm = move.vm,
+                         .from = move.from,
+                         .to = move.to,
+                         .definition = std::move(definition),
+                         .policy = bounded_policy(move),
+                         .why = why,
+                         .wish = wish,
+                         .cost = move.cost});
 }
 
 void Balancer::note(const std::string& what, const std::string& id, const std::string& text,

@@ -108,6 +108,11 @@ private:
     void act();
     void act_on(PlannedMove& planned);
     [[nodiscard]] bool all_foretold();
+    [[nodiscard]] bool is_foretold(const ChosenMove& move);
+    void keep_foretold();
+    [[nodiscard]] Forecasts::Question question_about(const ChosenMove& move) const;
+    [[nodiscard]] bool is_urgent(const ChosenMove& move) const;
+    [[nodiscard]] std::string bounded_policy(const ChosenMove& move) const;
     void promise(const std::vector<PlannedMove>& moves);
     void keep_promises();
     void break_promise(const Promise& promise, const std::string& why);

@@ -140,6 +140,8 @@ std::string Balancer::explain_vm(const std::string& vm) const
         add_line(text, "it is pinned: only a user moves it");
     if (const double pause = mover_.vm_pauses().left(vm, parts_.time.now()); pause > 0)
         add_line(text, "its last migration failed: it is left alone for " + figure(pause, "s"));
+    if (const std::string complaint = forecasts_.complaint(vm); !complaint.empty())
+        add_line(text, "what a migration costs is estimated: " + complaint);
     for (const PlannedMove& planned : plan_.moves)
         if (planned.move.vm == vm)
             add_line(text, "plan " + planned.id + ": to " + planned.move.to + " (" + planned.state +

@@ -79,6 +79,8 @@ void Balancer::carry_over(CurrentPlan& fresh) const
 /// On this round's plan only. What a user ordered (an evacuation) waits for no approval.
 void Balancer::act()
 {
+    if (mode_ == Mode::Recommend)
+        keep_foretold();
     const bool has_second_half = std::any_of(plan_.moves.begin(), plan_.moves.end(),
                                              [](const auto& move) { return move.move.waits; });
     if (has_second_half && mode_ == Mode::Automatic && !all_foretold())
@@ -94,9 +96,8 @@ void Balancer::act()
 void Balancer::act_on(PlannedMove& planned)
 {
     const ChosenMove& move = planned.move;
-    const FleetHost* from = fleet_.host(move.from);
     // The guest's own word may change the choice: it is asked, and a later round plans with it.
-    if (from != nullptr && !forecasts_.known(fleet_, move, from->config.limits.bandwidth)) {
+    if (!is_foretold(move)) {
         planned.state = "forecasting";
         return;
     }

@@ -18,9 +18,7 @@ bool Balancer::all_foretold()
 {
     bool all = true;
     for (PlannedMove& planned : plan_.moves) {
-        const FleetHost* from = fleet_.host(planned.move.from);
-        if (from == nullptr ||
-            forecasts_.known(fleet_, planned.move, from->config.limits.bandwidth))
+        if (is_foretold(planned.move))
             continue;
         planned.state = "forecasting";
         all = false;

@@ -79,6 +79,7 @@ Json Balancer::query_status() const
                    {"migrations", held},
                    {"foreign-migrations", count_foreign_moves()},
                    {"owner", identity_},
+                   {"forecasts", forecasts_.to_json()},
                    {"round-ms", round_ms_},
                    {"since", started_},
                    {"config-file", parts_.config_file}};

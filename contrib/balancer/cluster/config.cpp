@@ -97,6 +97,8 @@ private:
         read_common(file, config_, faults_);
         if (const auto* policies = file.table("policy"))
             read_policies(*policies);
+        if (const auto* balancer = file.table("balancer"))
+            check_policies({*balancer, "[balancer]", faults_});
         file.each("host", [this](const toml::table& host) {
             read_host({host, "[[host]]", faults_});
         });
@@ -128,6 +130,8 @@ private:
             config_.listen.push_back(address);
         }
         section.text("state-dir", config_.state_dir);
+        section.text("policy", config_.policy);
+        section.text("urgent-policy", config_.urgent_policy);
         section.text("journal", config_.journal);
         if (const auto* tls = section.table("tls"))
             read_tls({*tls, "tls", faults_});
@@ -151,6 +155,15 @@ private:
                 section.fault(std::string("tls has no ") + key, "give the path of a PEM file");
         section.reject_others();
         config_.tls = std::move(tls);
+    }
+
+    void check_policies(TomlSection section)
+    {
+        for (const auto& [key, name] :
+             {std::pair{"policy", config_.policy}, {"urgent-policy", config_.urgent_policy}})
+            if (!name.empty() && !config_.policies.contains(name))
+                section.fault(key, "no policy '" + name + "' is defined",
+                              "add [policy." + name + "]");
     }
 
     void read_policies(const toml::table& policies)

@@ -84,6 +84,8 @@ struct Config {
     Limits limits;
     Reserve reserve;
     std::map<std::string, std::string> policies; ///< name → words for -migrate-policy
+    std::string policy;        ///< a name of `policies`, for VMs without one; empty: the emulator's
+    std::string urgent_policy; ///< the same off a host that swaps or is evacuated; empty: `policy`
     std::vector<HostConfig> hosts;
     std::vector<VmRule> rules;
 };

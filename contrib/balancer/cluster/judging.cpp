@@ -40,6 +40,8 @@ void Judging::observe(const Surroundings& around)
     observer_->judge(time_of(time_.now()));
     observer_->fill(snapshot_, time_of(time_.now()));
     snapshot_.rules.vm_cool_down = around.config.limits.cool_down;
+    snapshot_.rules.policy = policy_words(around.config, around.config.policy);
+    snapshot_.rules.urgent_policy = policy_words(around.config, around.config.urgent_policy);
     snapshot_.rules.max_per_link = around.config.limits.migrations_link;
     take_flights(around);
 }

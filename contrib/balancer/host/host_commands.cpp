@@ -144,7 +144,7 @@ const std::vector<Entry>& entries()
         {"query-vm-migrations", Role::Observe, {}, of_moves<&HostMoves::query_all>},
         {"query-vm-forecast",
          Role::Observe,
-         {{"name", "str"}, {"uri?", "str"}, {"bandwidth?", "number"}},
+         {{"name", "str"}, {"uri?", "str"}, {"bandwidth?", "number"}, {"policy?", "str"}},
          of_moves<&HostMoves::forecast>},
         {"vm-create",
          Role::Operate,

@@ -93,10 +93,10 @@ std::vector<Order> WatcherStddev::round(const World& world)
     LoadTable table(world);
     Deviation cpu(table, hosts, Resource::Cpu);
     Deviation memory(table, hosts, Resource::Memory);
-    const auto settled = [&] { return cpu.value() <= threshold && memory.value() <= threshold; };
+    const auto below = [&] { return cpu.value() <= threshold && memory.value() <= threshold; };
     for (const HostId host : busiest_first(table, hosts)) {
         for (const VmId vm : world.fleet.vms_on(host)) {
-            if (settled() || !table.can_send(host))
+            if (below() || !table.can_send(host))
                 break;
             if (!table.may_leave(vm))
                 continue;
@@ -117,7 +117,7 @@ std::vector<Order> WatcherStddev::round(const World& world)
             memory = memory.moved(table, vm, host, to);
             table.order(vm, to, orders);
         }
-        if (settled())
+        if (below())
             break;
     }
     return orders;

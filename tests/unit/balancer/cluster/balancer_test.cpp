@@ -202,6 +202,46 @@ TEST_F(BalancerTest, asks_the_guest_before_it_acts_by_itself)
     EXPECT_TRUE(journal_->latest_moves(10, "web")->empty());
 }
 
+TEST_F(BalancerTest, asks_for_the_forecast_of_the_move_that_is_meant)
+{
+    judge_.next.moves = {move("web", "a", "b")};
+    judge_.next.moves[0].policy = "downtime=50ms";
+    live(2); // a person who decides wants to know it, too
+    EXPECT_EQ(fleet_.forecast_question,
+              (Json{{"name", "web"}, {"bandwidth", 125'000'000}, {"policy", "downtime=50ms"}}));
+    for (HostConfig& host : config_.hosts)
+        host.limits.bandwidth = 25e6;
+    config_.mode = Mode::Automatic;
+    start();
+    EXPECT_EQ(fleet_.forecast_question["bandwidth"], 25'000'000);
+    EXPECT_EQ(fleet_.forecast_question["policy"], "downtime=50ms,bandwidth=25000000");
+}
+
+TEST_F(BalancerTest, tells_why_a_guest_foretells_nothing)
+{
+    fleet_.foretells = false;
+    judge_.next.moves = {move("web", "a", "b")};
+    live(3);
+    const Json forecasts = balancer_->query_status()["forecasts"];
+    EXPECT_EQ(forecasts["refused"], 1);
+    EXPECT_EQ(forecasts["latest-refusal"],
+              "web foretells nothing: the link's bandwidth is not known");
+    EXPECT_NE(json_string(*balancer_->explain("web"), "text").find("bandwidth is not known"),
+              std::string::npos);
+}
+
+TEST_F(BalancerTest, waits_for_no_forecast_where_a_host_suffers)
+{
+    fleet_.forecasts_hang = true;
+    judge_.spots = {{"h-1", "a", "", "a swaps", {{"id", "h-1"}, {"kind", "host-swap"}}}};
+    ASSERT_TRUE(balancer_->set_mode(Mode::Automatic, "me"));
+    for (int i = 0; i < 4; ++i) { // each plan wants another guest's word
+        judge_.next.moves = {move(i % 2 == 0 ? "web" : "db", "a", "b")};
+        live(2);
+    }
+    EXPECT_FALSE(journal_->latest_moves(10, "")->empty());
+}
+
 TEST_F(BalancerTest, does_nothing_when_off_and_stays_off_over_a_restart)
 {
     config_.mode = Mode::Automatic;

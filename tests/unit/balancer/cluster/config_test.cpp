@@ -57,6 +57,18 @@ TEST(Config, the_sample_is_good_and_says_what_the_defaults_are)
     EXPECT_EQ(sample.rules[2].name, "rule 3");
 }
 
+TEST(Config, the_policies_of_moves_are_defined)
+{
+    const std::string file = "[balancer]\npolicy = \"calm\"\n[policy.quick]\ndowntime = \"50ms\"\n";
+    expect_fault(file + host, "f:2:10: no policy 'calm' is defined", "add [policy.calm]");
+    const Config good = read_config("[balancer]\nurgent-policy = \"quick\"\n[policy.quick]\n"
+                                    "downtime = \"50ms\"\n" +
+                                    host)
+                            .config;
+    EXPECT_EQ(good.urgent_policy, "quick");
+    EXPECT_EQ(good.policy, "");
+}
+
 TEST(Config, units_are_read)
 {
     const auto with = [](const std::string& line) {

@@ -101,7 +101,8 @@ void FakeFleet::execute(const std::string& name, const std::string& command, Jso
     ++commands_;
     const uint64_t life = balancer_life_;
     const uint64_t connection = hosts_[name].connection;
-    const bool lost = chance(faults.lose_request);
+    const bool lost =
+        chance(faults.lose_request) || (forecasts_hang && command == "query-vm-forecast");
     const bool late = lost && chance(faults.late);
     const double travel = late ? between(5, 40) : between(0.001, 0.05);
     if (lost && !late)
@@ -159,6 +160,9 @@ HostDoor::Answer FakeFleet::carry_out(const std::string& host, const std::string
         return Json{{"name", host}, {"cores", 4}, {"memory", 8e9}, {"offers", {"tcg"}}};
     if (command == "query-vm-forecast") {
         ++forecasts_asked;
+        forecast_question = arguments;
+        if (!foretells)
+            return refused("the link's bandwidth is not known");
         return Json{{"ways",
                      {{{"way", "precopy"},
                        {"possible", true},
@@ -336,7 +340,8 @@ Json FakeFleet::query_load(const std::string& name) const
              {{"cores", 4},
               {"cpu-busy", vm_cpu_ * running},
               {"memory-total", 8e9},
-              {"memory-available", 6e9}}},
+              {"memory-available", 6e9},
+              {"nics", {{{"name", "eth0"}, {"capacity", name == "a" ? 1.25e9 : 125e6}}}}}},
             {"vms", std::move(vms)}};
 }
 

@@ -64,6 +64,9 @@ public:
     /// Puts a second emulator in the list, as a host would whose records are wrong.
     void claim(const std::string& vm, const std::string& host);
     int forecasts_asked = 0;
+    Json forecast_question; ///< the last one
+    bool foretells = true;  ///< else all are refused
+    bool forecasts_hang = false;
     std::string policy_asked;       ///< by the last vm-migrate
     double shortest_transfer = 0.2; ///< seconds; the longest is 8, or a second more than this
     /// Cores that each guest uses; each host has 4.
