@@ -115,7 +115,7 @@ void QmpSession::pump()
         return;
     pumping_ = true;
     while (!closed_) {
-        if (!busy_ && !queue_.empty()) {
+        if (!busy_ && overtaken_ < max_overtaken && !queue_.empty()) {
             ParsedRequest next = std::move(queue_.front());
             queue_.pop_front();
             dispatch(std::move(next));
@@ -170,7 +170,7 @@ std::vector<UniqueFd> QmpSession::take_fds(uint64_t end)
 void QmpSession::accept(ParsedRequest parsed)
 {
     if (!parsed.refusal && parsed.request.out_of_band)
-        handle(std::move(parsed), true);
+        handle(std::move(parsed), Turn::OutOfBand);
     else
         queue_.push_back(std::move(parsed));
 }
@@ -191,17 +191,18 @@ void QmpSession::dispatch(ParsedRequest parsed)
                QmpResponse::error("Capabilities negotiation is already complete, command ignored",
                                   "CommandNotFound"));
     } else {
-        busy_ = true;
-        handle(std::move(parsed), false);
+        const Turn turn = config_.overtaking && parsed.id ? Turn::Overtaken : Turn::Own;
+        busy_ = turn == Turn::Own;
+        overtaken_ += turn == Turn::Overtaken ? 1 : 0;
+        handle(std::move(parsed), turn);
     }
 }
 
 /// A command that meets a defect ends here, and its responder with it, which answers.
-void QmpSession::handle(ParsedRequest parsed, bool out_of_band)
+void QmpSession::handle(ParsedRequest parsed, Turn turn)
 {
     defects::contain([&] {
-        handler_.handle(std::move(parsed.request),
-                        make_responder(std::move(parsed.id), out_of_band));
+        handler_.handle(std::move(parsed.request), make_responder(std::move(parsed.id), turn));
     });
 }
 
@@ -219,8 +220,8 @@ QmpResponse QmpSession::negotiate(const Json& arguments)
 /// gone, as after a defect on the way, that is the answer.
 class QmpSession::Unanswered {
 public:
-    Unanswered(std::weak_ptr<QmpSession> session, std::optional<Json> id, bool out_of_band)
-        : session_(std::move(session)), id_(std::move(id)), out_of_band_(out_of_band)
+    Unanswered(std::weak_ptr<QmpSession> session, std::optional<Json> id, Turn turn)
+        : session_(std::move(session)), id_(std::move(id)), turn_(turn)
     {
     }
     Unanswered(const Unanswered&) = delete;
@@ -229,39 +230,41 @@ public:
     {
         if (session_.expired())
             return;
-        loop::post([session = session_, id = std::move(id_), out_of_band = out_of_band_] {
+        loop::post([session = session_, id = std::move(id_), turn = turn_] {
             if (const auto self = session.lock())
                 self->answer_command(
                     id, QmpResponse::error("the command has come to no end; see Drover's log"),
-                    out_of_band);
+                    turn);
         });
     }
 
     void answer(QmpResponse response)
     {
         if (const auto self = std::exchange(session_, {}).lock())
-            self->answer_command(id_, std::move(response), out_of_band_);
+            self->answer_command(id_, std::move(response), turn_);
     }
 
 private:
     std::weak_ptr<QmpSession> session_;
     std::optional<Json> id_;
-    bool out_of_band_;
+    Turn turn_;
 };
 
-QmpResponder QmpSession::make_responder(std::optional<Json> id, bool out_of_band)
+QmpResponder QmpSession::make_responder(std::optional<Json> id, Turn turn)
 {
-    return [waiting = std::make_shared<Unanswered>(weak_from_this(), std::move(id), out_of_band)](
+    return [waiting = std::make_shared<Unanswered>(weak_from_this(), std::move(id), turn)](
                QmpResponse response) { waiting->answer(std::move(response)); };
 }
 
-void QmpSession::answer_command(const std::optional<Json>& id, QmpResponse response,
-                                bool out_of_band)
+void QmpSession::answer_command(const std::optional<Json>& id, QmpResponse response, Turn turn)
 {
     answer(id, std::move(response));
-    if (out_of_band)
+    if (turn == Turn::OutOfBand)
         return;
-    busy_ = false;
+    if (turn == Turn::Overtaken)
+        --overtaken_;
+    else
+        busy_ = false;
     pump();
 }
 

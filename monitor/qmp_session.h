@@ -12,7 +12,8 @@
 
 namespace drover {
 
-/// One connection of a QMP client to our server: greeting, negotiation, commands in order, answers.
+/// One connection of a QMP client to our server: greeting, negotiation, commands in order, answers
+/// in order, too, unless it is configured otherwise.
 /// Loop thread only.
 class QmpSession : public std::enable_shared_from_this<QmpSession> {
 public:
@@ -22,10 +23,15 @@ public:
         bool pretty = false;
         bool telnet = false;
         int log_fd = -1; ///< gets what is sent, too; stays the caller's
+        /// Commands with an id are answered as soon as they are done: none waits for one before it
+        /// that takes long. They are still begun in the order in which they come.
+        bool overtaking = false;
     };
 
     /// More commands than this that wait for their turn stop the reading of more.
     static constexpr size_t max_queued = 8;
+    /// So many commands that may be overtaken are under way at a time.
+    static constexpr size_t max_overtaken = 64;
 
     /// `gone` is called once, from the loop, when the client has gone; not after close().
     [[nodiscard]] static std::shared_ptr<QmpSession> start(UniqueFd in, UniqueFd out, Config config,
@@ -48,18 +54,19 @@ private:
     QmpSession(Config config, QmpHandler& handler, std::function<void()> gone);
     void receive(std::string_view bytes, std::vector<UniqueFd> fds);
     class Unanswered;
+    enum class Turn { Own, Overtaken, OutOfBand };
 
     void pump();
     bool read_one();
     void accept(ParsedRequest parsed);
     void dispatch(ParsedRequest parsed);
-    void handle(ParsedRequest parsed, bool out_of_band);
+    void handle(ParsedRequest parsed, Turn turn);
     QmpResponse negotiate(const Json& arguments);
     void answer(const std::optional<Json>& id, QmpResponse response);
-    void answer_command(const std::optional<Json>& id, QmpResponse response, bool out_of_band);
+    void answer_command(const std::optional<Json>& id, QmpResponse response, Turn turn);
     void send(const Json& message);
     std::vector<UniqueFd> take_fds(uint64_t end);
-    QmpResponder make_responder(std::optional<Json> id, bool out_of_band);
+    QmpResponder make_responder(std::optional<Json> id, Turn turn);
     void leave(const Error& why);
 
     Config config_;
@@ -73,7 +80,8 @@ private:
     std::deque<ParsedRequest> queue_;
     bool negotiated_ = false;
     bool oob_ = false;
-    bool busy_ = false;    // the handler has an in-band command
+    bool busy_ = false;    // the handler has an in-band command that is not to be overtaken
+    size_t overtaken_ = 0; // it has so many others
     bool pumping_ = false; // pump() is on the stack
     bool closed_ = false;
 };

@@ -6,8 +6,9 @@ import io
 import json
 import os
 import time
+from pathlib import Path
 
-from drover_e2e import demo, faults, net, swap
+from drover_e2e import demo, faults, net, paths, swap
 from drover_e2e.case import Skip
 from drover_e2e.fleet import Fleet, Guest, Slice
 from drover_e2e.qmp import QmpError
@@ -201,6 +202,63 @@ def test_an_operator_ends_what_the_balancer_does_not_know(case):
     wait_for(lambda: is_quiet(fleet))
     wait_for(lambda: not fleet.hosts["h2"].qmp.execute("query-vms"))
     runs_on(fleet, "web1", "h1")
+
+
+SLOW_START = """#!/bin/sh
+# Stands for huge pages that are allocated, or a slow NFS: an incoming guest's emulator waits for us.
+case "$*" in *-incoming*) cat {fifo} ;; esac
+exec {emulator} "$@"
+"""
+
+
+def slow_starter(case) -> tuple[Fleet, Path]:
+    """Two hosts on which an emulator that awaits a guest starts once a FIFO was opened and closed."""
+    need_namespaces()
+    fleet = case.keep(Fleet(2, Slice(cores=1.2, link=50_000_000), mode="off", faulty=True))
+    fifo, wrapper = fleet.directory / "go", fleet.directory / "slow-drover"
+    os.mkfifo(fifo)
+    wrapper.write_text(SLOW_START.format(fifo=fifo, emulator=paths.DROVER), encoding="ascii")
+    wrapper.chmod(0o755)
+    for host in fleet.hosts.values():
+        host.daemon.stop()
+        host.config.write_text(f'emulators = ["{wrapper}"]\n' + host.config.read_text())
+        host.start()
+    fleet.hosts["h1"].create(Guest("web1", "10.80.1.10", memory="96M"), emulator=str(wrapper))
+    fleet.hosts["h1"].control("web1").ready(120).close()
+    fleet.start_balancer()
+    up(fleet, 1)
+    return fleet, fifo
+
+
+def is_watched(fleet: Fleet, name: str) -> None:
+    """The balancer goes on hearing of this host."""
+    def host():
+        return next(h for h in fleet.qmp.execute("query-hosts") if h["name"] == name)
+    first = host()["load"]["time"]
+    wait_for(lambda: host()["state"] == "up" and host()["load"]["time"] > first + 2, 20)
+
+
+@test(timeout=240)
+def test_a_slow_start_does_not_hide_the_host(case):
+    fleet, fifo = slow_starter(case)
+    migrate(fleet, "web1", "h2")
+    with open(fifo, "wb"):  # as soon as the emulator waits for it
+        is_watched(fleet, "h2")
+        fleet.clocks["balancer"].pass_by(300)
+        is_watched(fleet, "h2")
+        assert [vm["host"] for vm in fleet.qmp.execute("query-vms")] == ["h1"]
+    runs_on(fleet, "web1", "h2", 90)
+
+
+@test(timeout=240)
+def test_a_slow_start_is_cancelled(case):
+    fleet, fifo = slow_starter(case)
+    move = migrate(fleet, "web1", "h2")
+    with open(fifo, "wb"):
+        fleet.drover("cancel", move)
+        wait_for(lambda: not fleet.hosts["h2"].qmp.execute("query-vms"))
+    wait_for(lambda: is_quiet(fleet))
+    assert fleet.where("web1") == ["h1"]
 
 
 @test(timeout=400)

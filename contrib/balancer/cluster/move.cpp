@@ -23,7 +23,7 @@ std::string why_silent(const HostDoor::Answer& answer)
 
 Move::Move(MoveRecord record, const Surroundings& around)
     : record_(std::move(record)), around_(around), due_(around.time.now()),
-      began_(around.time.now())
+      began_(around.time.now()), reached_(around.time.now())
 {
 }
 
@@ -85,7 +85,7 @@ void Move::act()
     case MoveState::Planned:
         if (record_.cancel)
             return finish(MoveEvent::GiveUp, {}, "it was cancelled");
-        if (around_.time.now() - began_ > around_.patience.prepare)
+        if (around_.time.now() - began_ > around_.patience.reach)
             return finish(MoveEvent::GiveUp, {}, "it could not be begun in time: " + waits_for_);
         if (step(MoveEvent::Begin, {}))
             prepare();
@@ -104,7 +104,10 @@ void Move::prepare()
 {
     if (record_.cancel)
         return finish(MoveEvent::GiveUp, {}, "it was cancelled");
-    if (around_.time.now() - began_ > around_.patience.prepare)
+    const double now = around_.time.now();
+    if (is_up(record_.to))
+        reached_ = now;
+    if (now - reached_ > around_.patience.reach || now - began_ > around_.patience.prepare)
         return finish(MoveEvent::GiveUp, {},
                       record_.to + " did not make ready in time: " +
                           (waits_for_.empty() ? "no answer" : waits_for_));
@@ -123,7 +126,7 @@ void Move::on_prepared(const HostDoor::Answer& answer)
     const std::string uri = answer && answer->is_object() ? json_string(*answer, "uri") : "";
     const auto address = MigrationAddress::parse(uri); // QEMU would take "exec:…", too
     if (!address || address->kind != MigrationAddress::Kind::Tcp)
-        return again(record_.to + ": " + why_silent(answer));
+        return again(record_.to + " makes ready: " + why_silent(answer));
     if (record_.cancel)
         return finish(MoveEvent::GiveUp, {}, "it was cancelled");
     record_.uri = uri;

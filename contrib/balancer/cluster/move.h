@@ -11,7 +11,9 @@ namespace drover::balancer::cluster {
 
 /// How patient one is, in seconds.
 struct MovePatience {
-    double prepare = 60;      ///< until the target has made ready; then it is given up
+    double reach = 60;        ///< until hosts that cannot be reached are; then it is given up
+    double prepare = 900;     ///< until the target, which can be, has made ready; longer than its
+                              ///< own waiting-limit: it says why
     double answer = 10;       ///< for one command
     double watch = 1;         ///< between two looks at one that runs
     double first_retry = 0.5; ///< doubles with each failure up to
@@ -96,6 +98,7 @@ private:
     double give_up_at_ = 0; // when the round's answers are too late
     double due_ = 0;        // of the next action
     double began_ = 0;      // when its preparation did
+    double reached_ = 0;    // when its target was up last
     double cancel_told_ = -1e9;
     int failures_ = 0; // in a row
     bool saved_ = true;

@@ -76,7 +76,8 @@ void DoorServer::Impl::arrived(Door& door, UniqueFd fd, Identity who)
     const uint64_t id = ++last_client_;
     ++door.clients;
     auto session =
-        QmpSession::start(std::move(fd), {}, {id, greeting_}, *this, [this, id] { gone(id); });
+        QmpSession::start(std::move(fd), {}, {.id = id, .greeting = greeting_, .overtaking = true},
+                          *this, [this, id] { gone(id); });
     visitors_.emplace(id, Visitor{{id, who.role, std::move(who.name)}, door, std::move(session)});
 }
 

@@ -106,6 +106,10 @@ void HostMoves::abandon(const Json& arguments, const Answer& answer)
     Vm* vm = vms_.find(move->record.vm);
     if (vm == nullptr)
         return answer(Json::object());
+    if (move->record.uri.empty()) { // no source was told where it is, and its monitor may be silent
+        finish(*move, MoveStatus::Failed, "abandoned");
+        return answer(Json::object());
+    }
     // Its word now, not what we heard last: the guest may just have come.
     const bool at_source = json_bool(arguments, "guest-at-source");
     vm->link().execute(

@@ -69,10 +69,10 @@ VmState Vm::state() const
 {
     if (away_)
         return VmState::Moved;
+    if (run_state_ == "inmigrate" || incoming_)
+        return VmState::Incoming; // even if it does not answer yet: whatever it does, it waits
     if (run_state_.empty())
         return link_.is_up() ? VmState::Starting : VmState::Unreachable;
-    if (run_state_ == "inmigrate" || incoming_)
-        return VmState::Incoming;
     if (!record_.migration.empty())
         return VmState::Moving;
     return run_state_ == "running" ? VmState::Running : VmState::Paused;

@@ -269,9 +269,9 @@ capacity = {self.slice.link}
             self._qmp = Qmp.connect(self.socket)
         return self._qmp
 
-    def create(self, guest: "Guest") -> None:
+    def create(self, guest: "Guest", emulator: str = "") -> None:
         path = self.directory / f"{guest.name}.toml"
-        path.write_text(guest.vm_file(), encoding="utf-8")
+        path.write_text(guest.vm_file(emulator), encoding="utf-8")
         self.qmp.execute("vm-create", timeout=60, file=str(path))
 
     def control(self, name: str) -> "Control":
@@ -323,7 +323,7 @@ class Guest:
             return f"virtio-net-device,netdev=net0,mac={mac}"
         return f"virtio-net-pci,netdev=net0,mac={mac},romfile="
 
-    def vm_file(self) -> str:
+    def vm_file(self, emulator: str = "") -> str:
         control = ["-serial", "unix:${run}/control.sock,server=on,wait=off"]
         append = f"quiet panic=-1 {GUEST_LOAD} drover.ip={self.address}/16"
         if self.accel == "kvm":  # a microvm has one serial port only
@@ -336,9 +336,9 @@ class Guest:
                  paths.guest_file("initrd"), "-append", append, "-netdev",
                  f"tap,id=net0,ifname={self.name},script=no,downscript=no", "-device", self._nic(),
                  *control]
-        emulator = paths.QEMU if self.kind == "qemu" else paths.DROVER
+        emulator = emulator or os.path.basename(paths.QEMU if self.kind == "qemu" else paths.DROVER)
         return (f'name = "{self.name}"\nkind = "{self.kind}"\n'
-                f'emulator = "{os.path.basename(emulator)}"\ncommand = {json.dumps(words)}\n{self.more}\n'
+                f'emulator = "{emulator}"\ncommand = {json.dumps(words)}\n{self.more}\n'
                 f'[[nic]]\nid = "net0"\nifname = "{self.name}"\nbridge = "br0"\n'
                 f"expected-bandwidth = {self.expected_bandwidth}\n")
 

@@ -45,6 +45,29 @@ TEST_F(UnixDoorTest, OurOwnUserAdministers)
     EXPECT_TRUE(client.ask(R"({"execute":"work"})").contains("return"));
 }
 
+TEST_F(UnixDoorTest, ACommandThatTakesLongHoldsUpNoOther)
+{
+    std::vector<QmpResponder> slow;
+    table.add("slow", Role::Operate, {}, [&slow](const Json&, const Client&, QmpResponder respond) {
+        slow.push_back(std::move(respond));
+    });
+    LineClient client = enter(open());
+    client.negotiate();
+    client.send(R"({"execute":"slow","id":1})");
+    EXPECT_EQ(client.ask(R"({"execute":"work","id":2})")["id"], 2);
+    ASSERT_EQ(slow.size(), 1U);
+    client.send(R"({"execute":"slow"})"); // nobody could tell whose answer is whose
+    client.send(R"({"execute":"work"})");
+    ASSERT_TRUE(run_until([&slow] { return slow.size() == 2; }));
+    slow[0](QmpResponse::ok(Json{{"late", true}}));
+    EXPECT_EQ(client.next(), (Json{{"id", 1}, {"return", {{"late", true}}}}));
+    EXPECT_EQ(worked, 1);
+    slow[1](QmpResponse::ok());
+    EXPECT_FALSE(client.next().contains("id"));
+    EXPECT_FALSE(client.next().contains("id"));
+    EXPECT_EQ(worked, 2);
+}
+
 TEST_F(UnixDoorTest, OthersObserve)
 {
     if (geteuid() != 0)
