@@ -44,6 +44,16 @@ public:
         }
     }
 
+    void boolean(const char* member, bool& into)
+    {
+        if (const Json* value = take(member); value != nullptr) {
+            if (value->is_boolean())
+                into = value->get<bool>();
+            else
+                wrong(member, "must be true or false");
+        }
+    }
+
     void number(const char* member, double low, double high, double& into)
     {
         const Json* value = take(member);
@@ -161,6 +171,18 @@ Status read_migration(const Json& table, DroverdConfig& config)
     return reader.end();
 }
 
+Status read_definitions(const Json& table, DefinitionRules& rules)
+{
+    TableReader reader(table, "[definitions]");
+    reader.boolean("check", rules.check);
+    reader.words("directories", rules.directories);
+    reader.words("allow", rules.allow);
+    for (const std::string& directory : rules.directories)
+        if (!directory.starts_with('/'))
+            reader.wrong("directories", "must be a list of absolute paths");
+    return reader.end();
+}
+
 Status read_metrics(const Json& table, DroverdConfig& config)
 {
     TableReader reader(table, "[metrics]");
@@ -198,6 +220,8 @@ Status read_tables(TableReader& top, DroverdConfig& config)
         good = read_migration(table_of(top.take("migration")), config);
     if (good)
         good = read_metrics(table_of(top.take("metrics")), config);
+    if (good)
+        good = read_definitions(table_of(top.take("definitions")), config.definitions);
     if (good)
         good = read_nics(top.take("nic"), config);
     return good;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include "contrib/balancer/host/definition_rules.h"
 #include "util/result.h"
 
 #include <string>
@@ -42,6 +43,7 @@ struct DroverdConfig {
     unsigned last_port = 49215;
     unsigned waiting_limit_s = 600; ///< for a source that does not come
     unsigned end_limit_s = 15;      ///< for an emulator that was told to end, before it is killed
+    DefinitionRules definitions;    ///< of VMs that come from other hosts
     SliceConfig slice;
 };
 

@@ -241,6 +241,14 @@ void HostVms::execute(const Json& arguments, const Answer& answer)
 
 Result<Vm*> HostVms::start_incoming(VmDefinition definition, const std::string& migration)
 {
+    // It is what its source says that it is.
+    const std::string directory = directory_of(definition.name);
+    std::vector<std::string> command;
+    for (const std::string& word : definition.command)
+        command.push_back(expand(word, config_.name, directory));
+    if (const Status harmless = check_foreign_command(command, config_.definitions, directory);
+        !harmless)
+        return std::unexpected(harmless.error());
     VmRecord record;
     record.definition = std::move(definition);
     record.migration = migration;

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from . import paths
 from .fleet import Daemon, Guest
 from .net import Namespace
 from .qmp import Qmp
@@ -61,6 +62,8 @@ certificate = "{CERTS}/h{number}.crt"
 key = "{CERTS}/h{number}.key"
 [migration]
 address = "10.81.0.1{number}"
+[definitions]
+directories = ["{Path(paths.guest_file('vmlinuz')).parent}"]
 [[nic]]
 name = "eth1"
 capacity = {UPLINK}

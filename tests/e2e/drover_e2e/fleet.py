@@ -249,6 +249,8 @@ memory = "{self.slice.memory}"
 cgroup = "{self.cgroup}"
 [migration]
 address = "10.81.0.{10 + number}"
+[definitions]
+directories = ["{Path(paths.guest_file('vmlinuz')).parent}", "{self.fleet.directory}"]
 [[nic]]
 name = "uplink"
 capacity = {self.slice.link}
