@@ -14,12 +14,12 @@ double megabytes(uint64_t bytes)
     return static_cast<double>(bytes) / 1e6;
 }
 
-std::string bar(double share, unsigned width)
+std::string bar(double share, unsigned cells)
 {
-    if (width == 0)
+    if (cells == 0)
         return {};
-    const auto filled = static_cast<unsigned>(share * width);
-    return "[" + std::string(filled, '#') + std::string(width - filled, '-') + "] ";
+    const auto filled = static_cast<unsigned>(share * cells);
+    return "[" + std::string(filled, '#') + std::string(cells - filled, '-') + "] ";
 }
 
 } // namespace
