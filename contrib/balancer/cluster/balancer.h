@@ -128,6 +128,7 @@ private:
     void note(const std::string& what, const std::string& id, const std::string& text,
               const std::string& vm = {}, const std::string& from = {}, const std::string& to = {});
     void remember_evacuations();
+    void add_shut_off(Json& list) const;
     [[nodiscard]] Json plan_json(const CurrentPlan& plan) const;
     [[nodiscard]] Json move_json(const MoveRecord& record, const Move* move) const;
     [[nodiscard]] Json hotspots_of(const std::string& host, const std::string& vm) const;

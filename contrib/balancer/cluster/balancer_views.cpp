@@ -146,7 +146,24 @@ Json Balancer::query_vms() const
             entry["migration"] = vm.migration;
         list.push_back(std::move(entry));
     }
+    add_shut_off(list);
     return list;
+}
+
+/// Those that run nowhere: their host keeps them.
+void Balancer::add_shut_off(Json& list) const
+{
+    const auto places = fleet_.places();
+    for (const auto& [host_name, host] : fleet_.hosts())
+        for (const auto& [name, vm] : host.vms)
+            if (vm.is_shut_off() && !places.contains(name))
+                list.push_back({{"name", name},
+                                {"host", host_name},
+                                {"state", vm.state},
+                                {"kind", vm.kind},
+                                {"policy", json_string(vm.definition, "policy")},
+                                {"pinned", json_bool(vm.definition, "pinned")},
+                                {"hotspots", Json::array()}});
 }
 
 Json Balancer::query_hotspots() const

@@ -27,7 +27,11 @@ struct FleetVm {
     double load_at = -1; ///< our clock, when it arrived; < 0: never
 
     /// The guest is here, as far as its host knows; not one that waits for it or has let it go.
-    [[nodiscard]] bool has_guest() const { return state != "incoming" && state != "moved"; }
+    [[nodiscard]] bool has_guest() const
+    {
+        return state != "incoming" && state != "moved" && !is_shut_off();
+    }
+    [[nodiscard]] bool is_shut_off() const { return state == "shut-off"; }
 };
 
 struct FleetHost {

@@ -247,6 +247,7 @@ DroverdConfig default_droverd_config()
     config.name = g_get_host_name();
     config.state_directory =
         geteuid() == 0 ? "/run/droverd" : std::string(g_get_user_runtime_dir()) + "/droverd";
+    config.definition_directory = geteuid() == 0 ? "/var/lib/droverd" : "";
     config.emulators = {"drover-system-x86_64", "qemu-system-x86_64"};
     config.migrate_address = g_get_host_name();
     return config;
@@ -260,7 +261,10 @@ Result<DroverdConfig> read_droverd_config(const std::string& path)
     DroverdConfig config = default_droverd_config();
     TableReader top(*json, path);
     top.text("name", config.name);
+    if (json->contains("state-directory")) // two droverds of a machine share neither
+        config.definition_directory.clear();
     top.text("state-directory", config.state_directory);
+    top.text("definition-directory", config.definition_directory);
     top.text("socket", config.socket);
     top.text("socket-group", config.socket_group);
     top.text("listen", config.listen);

@@ -27,7 +27,9 @@ struct NicConfig {
 struct DroverdConfig {
     std::string name; ///< default: the system's host name
     std::string
-        state_directory;      ///< default: /run/droverd, or $XDG_RUNTIME_DIR/droverd without root
+        state_directory; ///< default: /run/droverd, or $XDG_RUNTIME_DIR/droverd without root
+    std::string
+        definition_directory; ///< over reboots; default: /var/lib/droverd, or STATE/definitions
     std::string socket;       ///< default: STATE/droverd.sock
     std::string socket_group; ///< may open it too, as observers; empty: nobody
     std::string listen;       ///< "tls:HOST:PORT"; empty: no door to other hosts

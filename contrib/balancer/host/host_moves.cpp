@@ -160,9 +160,9 @@ void HostMoves::finish(Move& move, MoveStatus status, const std::string& error)
     for (const Answer& answer : std::exchange(move.waiting, {}))
         answer(fail(ErrorKind::Machine, error.empty() ? "the migration is over" : error));
     Vm* vm = vms_.find(move.record.vm);
-    if (vm == nullptr || vm->record().migration != move.record.id)
-        return;
     const bool guest_stays = (status == MoveStatus::Completed) == move.record.incoming;
+    if (vm == nullptr || vm->record().migration != move.record.id)
+        return vms_.migration_settled(move.record.vm, move.record.id, guest_stays);
     if (!guest_stays)
         return vms_.retire(*vm, !move.record.incoming);
     if (const Status saved = vms_.set_migration(*vm, "", false); !saved)

@@ -18,6 +18,7 @@ Status HostService::restore()
     if (const Status restored = vms_.restore(); !restored)
         return restored;
     moves_.restore();
+    vms_.start_at_boot();
     vms_.adopt_by_pattern();
     return {};
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "contrib/balancer/host/host_vms.h"
+#include "contrib/balancer/host/host_vms_state.h"
 
 #include "contrib/balancer/host/adopt.h"
 #include "contrib/balancer/host/state_file.h"
@@ -21,19 +21,6 @@ constexpr std::chrono::seconds start_limit{30};
 
 } // namespace
 
-struct HostVms::Entry {
-    explicit Entry(VmRecord record, Vm::Callbacks callbacks)
-        : vm(std::move(record), std::move(callbacks))
-    {
-    }
-    Vm vm;
-    std::string shown; ///< the state that was announced last
-    Answer waiting;    ///< of vm-create or vm-adopt, for its monitor
-    loop::Source limit;
-    loop::Source grace;  ///< it was told to end
-    bool ending = false; ///< gone, and about to be destroyed
-};
-
 Result<std::string> text_argument(const Json& arguments, const char* name)
 {
     const auto found = arguments.find(name);
@@ -43,7 +30,9 @@ Result<std::string> text_argument(const Json& arguments, const char* name)
 }
 
 HostVms::HostVms(const DroverdConfig& config, std::vector<std::string> cgroups, Callbacks callbacks)
-    : config_(config), cgroups_(std::move(cgroups)), callbacks_(std::move(callbacks))
+    : config_(config), cgroups_(std::move(cgroups)), callbacks_(std::move(callbacks)),
+      kept_(config.definition_directory.empty() ? config.state_directory + "/definitions"
+                                                : config.definition_directory)
 {
 }
 
@@ -64,6 +53,8 @@ Status HostVms::restore()
     for (const char* directory : {"/vms", "/run", "/migrations"})
         if (const Status made = make_directories(config_.state_directory + directory); !made)
             return made;
+    if (const Status loaded = kept_.load(); !loaded)
+        return loaded;
     for (const std::string& name : list_states(config_.state_directory + "/vms"))
         restore_one(name);
     return {};
@@ -82,6 +73,9 @@ void HostVms::restore_one(const std::string& name)
         record->process = find_started(record->directory).value_or(ProcessId{});
     if (process_id(record->process.pid) == record->process) {
         log::info("found again: " + name + ", process " + std::to_string(record->process.pid));
+        if (!record->adopted && kept_.find(name) == nullptr)
+            if (const Status kept = kept_.keep({record->definition, record->migration}); !kept)
+                log::warning(kept.error().text());
         add(std::move(*record));
         return;
     }
@@ -107,6 +101,8 @@ Result<Vm*> HostVms::start(VmRecord record, bool incoming)
     if (vms_.contains(name))
         return fail(ErrorKind::Refused, "there is a VM " + name + " on this host already",
                     "end it first, or choose another name");
+    if (closing_)
+        return fail(ErrorKind::Refused, "this host is being shut down: it starts no VM");
     record.directory = directory_of(name);
     record.socket = record.directory + "/qmp.sock";
     if (const Status made = make_directories(record.directory); !made)
@@ -123,24 +119,6 @@ Result<Vm*> HostVms::start(VmRecord record, bool incoming)
     if (const Status saved = save_state(state_of(name), vm_state_json(record)); !saved)
         log::warning(saved.error().text());
     return add(std::move(record));
-}
-
-void HostVms::create(const Json& arguments, const Answer& answer)
-{
-    Result<VmDefinition> definition = VmDefinition{};
-    if (const std::string file = json_string(arguments, "file"); !file.empty())
-        definition = read_vm_file(file);
-    else
-        definition = vm_definition_from_json(arguments.value("definition", Json()));
-    if (!definition)
-        return answer(pass(definition));
-    VmRecord record;
-    record.definition = std::move(*definition);
-    const std::string name = record.definition.name;
-    const auto vm = start(std::move(record), false);
-    if (!vm)
-        return answer(std::unexpected(vm.error()));
-    answer_when_up(name, answer);
 }
 
 void HostVms::answer_when_up(const std::string& name, const Answer& answer)
@@ -162,7 +140,7 @@ void HostVms::adopt(const Json& arguments, const Answer& answer)
     if (!record)
         return answer(pass(record));
     const std::string name = record->definition.name;
-    if (vms_.contains(name))
+    if (vms_.contains(name) || kept_.find(name) != nullptr)
         return answer(fail(ErrorKind::Refused, "there is a VM " + name + " on this host already"));
     record->directory = directory_of(name);
     Status kept = make_directories(record->directory);
@@ -249,12 +227,25 @@ Result<Vm*> HostVms::start_incoming(VmDefinition definition, const std::string& 
     if (const Status harmless = check_foreign_command(command, config_.definitions, directory);
         !harmless)
         return std::unexpected(harmless.error());
+    const std::string name = definition.name;
+    // One whose migration's end is not known here has gone on elsewhere: it comes from there.
+    if (const KeptVm* kept = kept_.find(name); kept != nullptr && kept->migration.empty())
+        return fail(ErrorKind::Refused,
+                    "there is a VM " + name + " on this host already" +
+                        (vms_.contains(name) ? "" : ", which is shut off"),
+                    "end it and forget it first (vm-forget)");
+    // From here on it may be that only we know of it: its source forgets what it has sent.
+    if (!vms_.contains(name))
+        if (const Status kept = kept_.keep({definition, migration}); !kept)
+            return std::unexpected(kept.error());
     VmRecord record;
     record.definition = std::move(definition);
     record.migration = migration;
     auto vm = start(std::move(record), true);
     if (vm)
         (*vm)->set_migration(migration, true, false);
+    else if (!vms_.contains(name))
+        kept_.forget(name);
     return vm;
 }
 
@@ -262,7 +253,9 @@ Status HostVms::set_migration(Vm& vm, const std::string& id, bool incoming)
 {
     VmRecord record = vm.record();
     record.migration = id;
-    const Status saved = save_state(state_of(vm.name()), vm_state_json(record));
+    Status saved = save_state(state_of(vm.name()), vm_state_json(record));
+    if (saved && !record.adopted)
+        saved = kept_.keep({record.definition, id});
     if (!saved && !id.empty())
         return saved;
     vm.set_migration(id, incoming, false); // what is over is over, whatever the disk says
@@ -272,6 +265,7 @@ Status HostVms::set_migration(Vm& vm, const std::string& id, bool incoming)
 
 void HostVms::retire(Vm& vm, bool guest_is_away)
 {
+    kept_.forget(vm.name());
     vm.set_migration(vm.record().migration, !guest_is_away, guest_is_away);
     changed(vm);
     stop(vm);
@@ -288,6 +282,9 @@ Json HostVms::list() const
     Json list = Json::array();
     for (const auto& [name, entry] : vms_)
         list.push_back(entry->vm.describe());
+    for (const auto& [name, kept] : kept_.all())
+        if (!vms_.contains(name))
+            list.push_back(to_json(kept));
     return list;
 }
 
@@ -319,17 +316,28 @@ void HostVms::ended(Vm& vm)
     const std::string name = vm.name();
     Entry& entry = *vms_.at(name);
     entry.ending = true;
-    if (auto waiting = std::exchange(entry.waiting, nullptr))
+    if (auto waiting = std::exchange(entry.waiting, nullptr)) {
+        if (entry.is_new)
+            kept_.forget(name); // a command line that does not work
         waiting(fail(ErrorKind::Machine, "the emulator of " + name + " ended: " +
                                              last_words(vm.record().directory + "/emulator.log")));
+    }
     callbacks_.ended(vm);
     remove_taps(vm.record().definition);
     unlink(vm.record().adopted ? "" : vm.record().socket.c_str());
     remove_state(state_of(name));
-    announce(name, "gone");
+    announce(name, kept_.find(name) != nullptr ? "shut-off" : "gone");
     // We were called by the Vm itself.
     loop::post([gone = std::shared_ptr<Entry>(std::move(vms_.at(name)))] {});
     vms_.erase(name);
+    closed_one();
+}
+
+void HostVms::migration_settled(const std::string& name, const std::string& id, bool guest_stays)
+{
+    const KeptVm* kept = kept_.find(name);
+    if (!guest_stays && kept != nullptr && kept->migration == id && find(name) == nullptr)
+        kept_.forget(name);
 }
 
 void HostVms::announce(const std::string& name, std::string_view state)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "contrib/balancer/host/droverd_config.h"
+#include "contrib/balancer/host/kept_vms.h"
 #include "contrib/balancer/host/vm.h"
 #include "contrib/balancer/host/vm_start.h"
 
@@ -13,9 +14,9 @@ namespace drover::balancer {
 /// Once, on the loop thread, from within the call or later.
 using Answer = std::function<void(Result<Json>)>;
 
-/// The VMs of a host: created, adopted, found again, ended. Each has a state file,
-/// STATE/vms/NAME.json, from before its process is started until after it is gone. Loop thread
-/// only.
+/// The VMs of a host: created, adopted, found again, ended. Each emulator has a state file,
+/// STATE/vms/NAME.json, from before its process is started until after it is gone; the VM's
+/// definition stays when its emulator ends (KeptVms). Loop thread only.
 class HostVms {
 public:
     struct Callbacks {
@@ -35,8 +36,19 @@ public:
 
     void create(const Json& arguments, const Answer& answer);
     void adopt(const Json& arguments, const Answer& answer);
+    /// One that is shut off.
+    void start_kept(const Json& arguments, const Answer& answer);
+    void forget(const Json& arguments, const Answer& answer);
+    /// The power button of all VMs of ours, and force after "limit" seconds; answers when they have
+    /// ended.
+    void shut_down(const Json& arguments, const Answer& answer);
     void end(const Json& arguments, const Answer& answer);
     void execute(const Json& arguments, const Answer& answer);
+
+    /// After a boot: what is to run. Migrations must have been restored.
+    void start_at_boot();
+    /// How a migration ended whose emulator here is gone already.
+    void migration_settled(const std::string& name, const std::string& id, bool guest_stays);
 
     /// Adopts what answers on sockets that match the configuration's patterns.
     void adopt_by_pattern();
@@ -63,6 +75,10 @@ private:
     Result<Vm*> start(VmRecord record, bool incoming);
     Vm* add(VmRecord record);
     void restore_one(const std::string& name);
+    [[nodiscard]] Status may_start(const std::string& name, bool force) const;
+    void shut_down_by_force();
+    void closed_one();
+    void closed();
     void changed(Vm& vm);
     void ended(Vm& vm);
     void announce(const std::string& name, std::string_view state);
@@ -71,6 +87,9 @@ private:
     const DroverdConfig& config_;
     std::vector<std::string> cgroups_;
     Callbacks callbacks_;
+    KeptVms kept_;
+    Answer closing_; ///< of shut_down(): no VM is started
+    loop::Source closing_limit_;
     std::map<std::string, std::unique_ptr<Entry>> vms_;
 };
 

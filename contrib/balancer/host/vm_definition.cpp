@@ -16,8 +16,9 @@ constexpr size_t max_labels = 256; // of one list
 constexpr size_t max_text = 65536; // of one word
 constexpr size_t max_ifname = 15;  // IFNAMSIZ less the final zero
 
-constexpr std::array known_members = {"name",   "kind",   "emulator", "command", "policy", "nic",
-                                      "pinned", "groups", "together", "apart",   "needs"};
+constexpr std::array known_members = {"name",     "kind",  "emulator", "command",
+                                      "policy",   "nic",   "pinned",   "groups",
+                                      "together", "apart", "needs",    "autostart"};
 constexpr std::array known_nic_members = {"id", "expected-bandwidth", "ifname", "bridge"};
 
 std::unexpected<Error> wrong(const std::string& member, const std::string& what)
@@ -210,9 +211,12 @@ Result<VmDefinition> vm_definition_from_json(const Json& json)
         good = take_lists(json, vm);
     if (!good)
         return std::unexpected(good.error());
-    if (json.contains("pinned") && !json["pinned"].is_boolean())
-        return wrong("pinned", "must be true or false");
-    vm.pinned = json_bool(json, "pinned");
+    for (const auto& [member, into] :
+         {std::pair{"pinned", &vm.pinned}, {"autostart", &vm.autostart}}) {
+        if (json.contains(member) && !json[member].is_boolean())
+            return wrong(member, "must be true or false");
+        *into = json_bool(json, member);
+    }
     return vm;
 }
 
@@ -232,7 +236,7 @@ Json to_json(const VmDefinition& definition)
             {"policy", definition.policy},     {"nic", std::move(nics)},
             {"pinned", definition.pinned},     {"groups", definition.groups},
             {"together", definition.together}, {"apart", definition.apart},
-            {"needs", definition.needs}};
+            {"needs", definition.needs},       {"autostart", definition.autostart}};
 }
 
 std::string expand(std::string text, const std::string& host, const std::string& run)

@@ -32,6 +32,7 @@ struct VmDefinition {
     std::string policy;               ///< empty: the balancer chooses
     std::vector<VmNic> nics;
     bool pinned = false;
+    bool autostart = false; ///< when its host is booted
     std::vector<std::string> groups;
     std::vector<std::string> together;
     std::vector<std::string> apart;

@@ -82,7 +82,10 @@ def end_guests() -> None:
     """All that this host's droverd has."""
     local = Qmp.connect(RUN / "droverd.sock")
     for vm in local.execute("query-vms"):
-        local.execute("vm-end", name=vm["name"], force=True)
+        if vm["state"] == "shut-off":
+            local.execute("vm-forget", name=vm["name"])
+        else:
+            local.execute("vm-end", name=vm["name"], force=True)
 
 
 def run_host(number: int, arguments: list[str]) -> None:

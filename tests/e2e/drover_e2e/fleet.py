@@ -284,7 +284,8 @@ capacity = {self.slice.link}
             if self.daemon.process.poll() is not None:
                 self.start()
             for vm in self.qmp.execute("query-vms"):
-                os.kill(vm["pid"], 9)
+                if vm.get("pid", 0) > 1:  # not one that is shut off
+                    os.kill(vm["pid"], 9)
         except Exception as error:  # the rest must go all the same
             print(f"closing {self.name}: {error}")
         self.daemon.stop()

@@ -14,11 +14,12 @@ class SystemdUnits : public ::testing::Test {
 protected:
     void SetUp() override
     {
-        for (const char* program : {"droverd", "drover-balancer"}) {
+        for (const char* program : {"droverd", "drover-balancer", "drover"}) {
             std::ofstream(directory / program) << "#!/bin/sh\n";
             std::filesystem::permissions(directory / program, std::filesystem::perms(0755));
         }
-        for (const char* unit : {"droverd.service", "drover-balancer.service"}) {
+        for (const char* unit :
+             {"droverd.service", "drover-guests.service", "drover-balancer.service"}) {
             auto text = read_file(std::string(DROVER_SOURCE_ROOT "/contrib/balancer/systemd/") +
                                   unit + ".in");
             ASSERT_TRUE(text);
@@ -42,7 +43,7 @@ TEST_F(SystemdUnits, AreFlawless)
         GTEST_SKIP() << "there is no systemd-analyze here";
     const RunResult result =
         run({"systemd-analyze", "verify", "--man=no", directory / "droverd.service",
-             directory / "drover-balancer.service"});
+             directory / "drover-guests.service", directory / "drover-balancer.service"});
     EXPECT_EQ(result.code, 0) << result.out;
     EXPECT_EQ(result.out.find(directory.path()), std::string::npos) << result.out;
 }
@@ -66,6 +67,16 @@ TEST_F(SystemdUnits, GuestsSurviveARestart)
     for (const char* word :
          {"\nPrivateDevices=", "\nProtectClock=", "\nDeviceAllow=", "\nPrivateTmp=", "\nDelegate="})
         EXPECT_EQ(text->find(word), std::string::npos) << word << " would break guests";
+}
+
+TEST_F(SystemdUnits, GuestsShutDownBeforeDroverdDoes)
+{
+    const auto text = read_file(directory / "drover-guests.service");
+    EXPECT_NE(text->find("After=droverd.service"), std::string::npos);
+    EXPECT_NE(text->find("host-shut-down"), std::string::npos);
+    for (const char* word : {"\nRequires=", "\nPartOf=", "\nBindsTo="})
+        EXPECT_EQ(text->find(word), std::string::npos)
+            << word << " would shut the guests down when droverd is restarted";
 }
 
 } // namespace

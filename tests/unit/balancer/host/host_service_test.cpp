@@ -81,6 +81,38 @@ protected:
         start(host);
     }
 
+    static void end_by_force(Host& host, const std::string& name)
+    {
+        Reply reply;
+        host.service->vms().end({{"name", name}, {"force", true}}, reply.take());
+        EXPECT_TRUE(settled(reply) && reply.good) << reply.error;
+        EXPECT_TRUE(run_until([&] { return host.service->vms().find(name) == nullptr; }));
+    }
+
+    /// Its processes are gone, and what was in /run; the next start is the next boot.
+    void cut_power(Host& host)
+    {
+        std::vector<ProcessId> processes;
+        for (const Vm* vm : host.service->vms().all())
+            processes.push_back(vm->record().process);
+        host.service.reset();
+        for (const ProcessId& process : processes) {
+            kill(process.pid, SIGKILL);
+            EXPECT_TRUE(run_until([&process] { return process_id(process.pid) != process; }));
+        }
+        const std::string state = host.config.state_directory;
+        for (const char* part : {"/vms", "/run", "/migrations", "/definitions/last-boot"})
+            std::filesystem::remove_all(state + part);
+    }
+
+    static std::string shown_state(Host& host, const std::string& name)
+    {
+        for (const Json& vm : host.service->vms().list())
+            if (json_string(vm, "name") == name)
+                return json_string(vm, "state");
+        return "gone";
+    }
+
     static Json definition(const std::string& name)
     {
         return {{"name", name},
@@ -95,10 +127,12 @@ protected:
         return run_until([&reply] { return reply.done; });
     }
 
-    void create(Host& host, const std::string& name)
+    static void create(Host& host, const std::string& name, const Json& more = Json::object())
     {
+        Json whole = definition(name);
+        whole.update(more);
         Reply reply;
-        host.service->vms().create({{"definition", definition(name)}}, reply.take());
+        host.service->vms().create({{"definition", whole}}, reply.take());
         ASSERT_TRUE(settled(reply) && reply.good) << reply.error;
         ASSERT_TRUE(run_until([&] {
             const Vm* vm = host.service->vms().find(name);
@@ -323,6 +357,97 @@ TEST_F(HostServiceTest, OnlyWhoBeganAMigrationEndsIt)
     two.service->moves().abandon({{"migration", "m-5"}, {"force", true}}, operator_says.take());
     ASSERT_TRUE(settled(operator_says) && operator_says.good) << operator_says.error;
     EXPECT_EQ(status(two, "m-5"), "failed");
+}
+
+TEST_F(HostServiceTest, KeepsAVmThatIsShutOff)
+{
+    create(one, "web1");
+    end_by_force(one, "web1");
+    EXPECT_EQ(shown_state(one, "web1"), "shut-off");
+    restart(one);
+    EXPECT_EQ(shown_state(one, "web1"), "shut-off");
+    Reply moved_here;
+    one.service->moves().prepare({{"migration", "m-6"}, {"definition", definition("web1")}},
+                                 moved_here.take());
+    EXPECT_NE(moved_here.error.find("shut off"), std::string::npos) << moved_here.error;
+    Reply started;
+    one.service->vms().start_kept({{"name", "web1"}}, started.take());
+    ASSERT_TRUE(settled(started) && started.good) << started.error;
+    EXPECT_TRUE(run_until([this] { return runs(one, "web1"); }));
+    Reply busy;
+    one.service->vms().forget({{"name", "web1"}}, busy.take());
+    EXPECT_FALSE(busy.good);
+    end_by_force(one, "web1");
+    Reply forgotten;
+    one.service->vms().forget({{"name", "web1"}}, forgotten.take());
+    EXPECT_TRUE(forgotten.good);
+    EXPECT_TRUE(one.service->vms().list().empty());
+}
+
+TEST_F(HostServiceTest, StartsAtBootWhatIsToRun)
+{
+    create(one, "web1");
+    create(one, "web2", {{"autostart", true}});
+    cut_power(one);
+    start(one);
+    EXPECT_EQ(shown_state(one, "web1"), "shut-off");
+    EXPECT_TRUE(run_until([this] { return runs(one, "web2"); }));
+    end_by_force(one, "web2");
+    restart(one); // of droverd alone: whoever ended it wants it to be off
+    EXPECT_EQ(shown_state(one, "web2"), "shut-off");
+}
+
+TEST_F(HostServiceTest, NeverStartsByItselfWhatMayRunElsewhere)
+{
+    create(one, "web1", {{"autostart", true}});
+    migrate(one, "m-1", "web1", prepare(two, "m-1", "web1"));
+    cut_power(one); // its emulator may or may not have handed over
+    ASSERT_TRUE(run_until([this] {
+        const std::string now = status(two, "m-1");
+        return now == "completed" || now == "failed";
+    }));
+    start(one);
+    const bool came = status(two, "m-1") == "completed";
+    EXPECT_EQ(shown_state(one, "web1"), "shut-off");
+    Reply refused;
+    one.service->vms().start_kept({{"name", "web1"}}, refused.take());
+    EXPECT_NE(refused.error.find("m-1, and may run at its destination"), std::string::npos)
+        << refused.error;
+    Reply again;
+    one.service->vms().create({{"definition", definition("web1")}}, again.take());
+    EXPECT_FALSE(again.good);
+    if (came)
+        return;
+    Reply forced;
+    one.service->vms().start_kept({{"name", "web1"}, {"force", true}}, forced.take());
+    EXPECT_TRUE(settled(forced) && forced.good) << forced.error;
+}
+
+TEST_F(HostServiceTest, AMovedVmBelongsToItsDestination)
+{
+    create(one, "web1");
+    migrate(one, "m-1", "web1", prepare(two, "m-1", "web1"));
+    ASSERT_TRUE(becomes(two, "m-1", "completed"));
+    ASSERT_TRUE(run_until([this] { return one.service->vms().list().empty(); }));
+    cut_power(two);
+    start(two);
+    EXPECT_EQ(shown_state(two, "web1"), "shut-off");
+    Reply started;
+    two.service->vms().start_kept({{"name", "web1"}}, started.take());
+    EXPECT_TRUE(settled(started) && started.good) << started.error;
+}
+
+TEST_F(HostServiceTest, ShutsDownWithinALimit)
+{
+    create(one, "web1"); // it has no operating system that would hear the power button
+    Reply down;
+    one.service->vms().shut_down({{"limit", 1}}, down.take());
+    Reply late;
+    one.service->vms().create({{"definition", definition("web2")}}, late.take());
+    EXPECT_NE(late.error.find("shut down"), std::string::npos) << late.error;
+    ASSERT_TRUE(settled(down) && down.good) << down.error;
+    EXPECT_TRUE(down.value["left"].empty());
+    EXPECT_EQ(shown_state(one, "web1"), "shut-off");
 }
 
 TEST_F(HostServiceTest, RefusesWhatItCannotKnow)
