@@ -85,7 +85,10 @@ std::string show_moves(const Json& answer, const FleetView&)
     std::string text;
     for (const Json& id : list_in(answer, "moves"))
         text += (text.empty() ? "" : ", ") + (id.is_string() ? clean(id.get<std::string>()) : "?");
-    return text.empty() ? "no guest has to move\n" : "ordered: " + text + "\n";
+    text = text.empty() ? "" : "ordered: " + text + "\n";
+    for (const Json& guest : list_in(answer, "remaining"))
+        text += clean(json_string(guest, "vm")) + ": " + clean(json_string(guest, "why")) + "\n";
+    return text.empty() ? "no guest has to move\n" : text;
 }
 
 std::string show_explanation(const Json& answer, const FleetView&)

@@ -128,12 +128,15 @@ private:
     void note(const std::string& what, const std::string& id, const std::string& text,
               const std::string& vm = {}, const std::string& from = {}, const std::string& to = {});
     void remember_evacuations();
+    [[nodiscard]] Json remaining_on(const std::string& host);
+    [[nodiscard]] std::string why_it_stays(const std::string& vm, const Fleet::Place& place);
+    [[nodiscard]] bool is_pinned(const Fleet::Place& place) const;
     void add_shut_off(Json& list) const;
     [[nodiscard]] Json plan_json(const CurrentPlan& plan) const;
     [[nodiscard]] Json move_json(const MoveRecord& record, const Move* move) const;
     [[nodiscard]] Json hotspots_of(const std::string& host, const std::string& vm) const;
     [[nodiscard]] std::string explain_vm(const std::string& vm) const;
-    [[nodiscard]] std::string explain_host(const std::string& host) const;
+    [[nodiscard]] std::string explain_host(const std::string& host);
     [[nodiscard]] std::string explain_hotspot(const std::string& id) const;
     [[nodiscard]] Result<std::string> explain_migration(const MoveRecord& record);
 

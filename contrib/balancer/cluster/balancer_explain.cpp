@@ -136,7 +136,9 @@ std::string Balancer::explain_vm(const std::string& vm) const
     if (const Move* move = mover_.of_vm(vm))
         add_line(text, "it is being moved to " + move->record().to + " (" + move->record().id +
                            "): " + move->record().why);
-    if (json_bool(place.vm->definition, "pinned"))
+    if (const std::string why = place.vm->standstill(); !why.empty() && place.vm->state != "moving")
+        add_line(text, "it cannot be moved: " + why);
+    if (is_pinned(place))
         add_line(text, "it is pinned: only a user moves it");
     if (const double pause = mover_.vm_pauses().left(vm, parts_.time.now()); pause > 0)
         add_line(text, "its last migration failed: it is left alone for " + figure(pause, "s"));
@@ -152,7 +154,7 @@ std::string Balancer::explain_vm(const std::string& vm) const
     return text;
 }
 
-std::string Balancer::explain_host(const std::string& name) const
+std::string Balancer::explain_host(const std::string& name)
 {
     const FleetHost& host = *fleet_.host(name);
     std::string text = name + " is " + (host.up ? "up" : "unreachable");
@@ -160,6 +162,10 @@ std::string Balancer::explain_host(const std::string& name) const
         add_line(text, "in maintenance: nothing is moved to it");
     if (evacuating_.contains(name))
         add_line(text, "being evacuated: nothing is moved to it, and all its VMs are to leave");
+    if (evacuating_.contains(name))
+        for (const Json& guest : remaining_on(name))
+            add_line(text,
+                     json_string(guest, "vm") + " is still there: " + json_string(guest, "why"));
     if (const double pause = mover_.host_pauses().left(name, parts_.time.now()); pause > 0)
         add_line(text, "it failed to make ready for a VM: nothing is moved to it for " +
                            figure(pause, "s"));

@@ -56,7 +56,42 @@ Result<Json> Balancer::evacuate(const std::string& host, bool cancel, const std:
     for (const Move* move : mover_.moves())
         if (move->record().from == host && holds_vm(move->record().state))
             moves.push_back(move->record().id);
-    return Json{{"moves", std::move(moves)}};
+    return Json{{"moves", std::move(moves)}, {"remaining", remaining_on(host)}};
+}
+
+/// The guests that are not on their way from a host that is evacuated, and why.
+Json Balancer::remaining_on(const std::string& host)
+{
+    Json list = Json::array();
+    for (const auto& [name, place] : fleet_.places())
+        if (place.host->config.name == host && mover_.of_vm(name) == nullptr)
+            list.push_back({{"vm", name}, {"why", why_it_stays(name, place)}});
+    return list;
+}
+
+std::string Balancer::why_it_stays(const std::string& vm, const Fleet::Place& place)
+{
+    if (place.twice)
+        return "two hosts say that they have it";
+    if (!place.host->up)
+        return place.host->config.name + " cannot be reached";
+    if (const std::string why = place.vm->standstill(); !why.empty())
+        return why;
+    for (const PlannedMove& planned : plan_.moves) {
+        if (planned.move.vm != vm)
+            continue;
+        const std::string to = "it is to go to " + planned.move.to;
+        if (planned.state == "forecasting")
+            return to + ", and is asked first what that will cost";
+        return to + (planned.note.empty() ? " in its turn" : ": " + planned.note);
+    }
+    if (is_pinned(place))
+        return "it is pinned: only drover migrate moves it";
+    if (const double pause = mover_.vm_pauses().left(vm, parts_.time.now()); pause > 0)
+        return "its last migration failed: it is tried again in " +
+               std::to_string(static_cast<int>(pause) + 1) + " s";
+    const auto choice = parts_.judgement.choose(vm, "");
+    return choice ? "it waits for its turn" : choice.error().text();
 }
 
 /// They outlive a restart: a host that is being emptied is not filled again.

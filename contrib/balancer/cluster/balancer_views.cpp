@@ -118,17 +118,24 @@ Json Balancer::query_hosts() const
     return list;
 }
 
+bool Balancer::is_pinned(const Fleet::Place& place) const
+{
+    return json_bool(place.vm->definition, "pinned") ||
+           std::any_of(config_.rules.begin(), config_.rules.end(), [&place](const VmRule& rule) {
+               return rule.pinned &&
+                      std::find(rule.vms.begin(), rule.vms.end(), place.vm->name) != rule.vms.end();
+           });
+}
+
 Json Balancer::query_vms() const
 {
     Json list = Json::array();
     for (const auto& [name, place] : fleet_.places()) {
         const FleetVm& vm = *place.vm;
-        bool pinned = json_bool(vm.definition, "pinned");
         std::string policy = json_string(vm.definition, "policy");
         for (const VmRule& rule : config_.rules) {
             if (std::find(rule.vms.begin(), rule.vms.end(), name) == rule.vms.end())
                 continue;
-            pinned |= rule.pinned;
             policy = rule.policy.empty() ? policy : rule.policy;
         }
         Json entry = {{"name", name},
@@ -136,7 +143,7 @@ Json Balancer::query_vms() const
                       {"state", vm.state},
                       {"kind", vm.kind},
                       {"policy", policy},
-                      {"pinned", pinned},
+                      {"pinned", is_pinned(place)},
                       {"hotspots", hotspots_of("", name)}};
         if (vm.load_at >= 0)
             entry["load"] = balancer::to_json(vm.load);

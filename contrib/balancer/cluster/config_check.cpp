@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "contrib/balancer/cluster/config.h"
 
+#include "util/fd.h"
+
 #include <cstdio>
 
 namespace drover::balancer::cluster {
@@ -27,9 +29,30 @@ Json to_json(const std::string& file, const ConfigReading& reading)
     return {{"file", file}, {"good", reading.faults.empty()}, {"faults", std::move(faults)}};
 }
 
+namespace {
+
+/// What the file names, and the daemon will open when it is started or calls a host.
+void check_files(ConfigReading& reading)
+{
+    const auto& tls = reading.config.tls;
+    if (!tls)
+        return;
+    for (const auto& [key, path] :
+         {std::pair{"ca", tls->ca}, {"cert", tls->cert}, {"key", tls->key}})
+        if (const auto text = read_file(path); !text)
+            reading.faults.push_back({0, 0,
+                                      std::string("tls: ") + key + ": " + text.error().message,
+                                      "drover-certs makes these files; who runs drover-balancer "
+                                      "must be able to read them"});
+}
+
+} // namespace
+
 int check_config(const std::string& path, bool json)
 {
-    const ConfigReading reading = read_config_file(path);
+    ConfigReading reading = read_config_file(path);
+    if (reading.faults.empty())
+        check_files(reading);
     if (json) {
         puts(dump_json(to_json(path, reading), true).c_str());
     } else if (reading.faults.empty()) {

@@ -16,6 +16,20 @@ constexpr size_t most_vms = 10'000; // of one host
 
 } // namespace
 
+std::string FleetVm::standstill() const
+{
+    if (state != "running" && state != "paused")
+        return "it is " + state;
+    for (const char* dead :
+         {"internal-error", "guest-panicked", "shutdown", "crash", "postmigrate"})
+        if (run_state == dead)
+            return "its guest does not run any more (" + run_state + "): reset or end it";
+    for (const char* busy : {"save-vm", "restore-vm", "finish-migrate", "colo", "debug"})
+        if (run_state == busy)
+            return "its emulator is busy with something else (" + run_state + ")";
+    return {};
+}
+
 Fleet::Fleet(LinkMaker make_link, const TimeSource& time, Callbacks callbacks)
     : make_link_(std::move(make_link)), time_(time), callbacks_(std::move(callbacks))
 {
@@ -144,6 +158,7 @@ void Fleet::take_vms(FleetHost& host, const Json& answer)
         vm.uuid = json_string(entry, "uuid");
         vm.kind = json_string(entry, "kind", "drover");
         vm.state = json_string(entry, "state", "unreachable");
+        vm.run_state = json_string(entry, "run-state");
         vm.migration = json_string(entry, "migration");
         if (const auto definition = entry.find("definition");
             definition != entry.end() && definition->is_object())

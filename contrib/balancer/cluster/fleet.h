@@ -19,8 +19,9 @@ namespace drover::balancer::cluster {
 struct FleetVm {
     std::string name;
     std::string uuid;
-    std::string kind;  ///< "drover" or "qemu"
-    std::string state; ///< of query-vms
+    std::string kind;      ///< "drover" or "qemu"
+    std::string state;     ///< of query-vms
+    std::string run_state; ///< QEMU's; empty: not known
     std::string migration;
     Json definition = Json::object();
     VmLoad load;
@@ -32,6 +33,8 @@ struct FleetVm {
         return state != "incoming" && state != "moved" && !is_shut_off();
     }
     [[nodiscard]] bool is_shut_off() const { return state == "shut-off"; }
+    /// Why its guest cannot be moved as it is, in words; empty: it can.
+    [[nodiscard]] std::string standstill() const;
 };
 
 struct FleetHost {

@@ -133,7 +133,8 @@ VmSpec Judging::spec_of(const Surroundings& around, const Fleet::Place& place)
     spec.pinned = json_bool(vm.definition, "pinned");
     // Somebody else moves it, or two hosts claim it: then it is left alone.
     const bool strange = vm.state == "moving" && around.mover.of_vm(vm.name) == nullptr;
-    spec.reachable = vm.state != "unreachable" && !place.twice && !strange;
+    const bool stands = vm.state != "moving" && !vm.standstill().empty();
+    spec.reachable = !stands && !place.twice && !strange;
     spec.policy = policy_words(around.config, json_string(vm.definition, "policy"));
     std::vector<std::string> groups = list_of(vm.definition, "groups");
     SentWords sent(words);

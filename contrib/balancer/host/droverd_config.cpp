@@ -3,6 +3,7 @@
 
 #include "contrib/balancer/host/toml_json.h"
 #include "migration/policy/wish.h"
+#include "util/fd.h"
 
 #include <cmath>
 #include <functional>
@@ -251,6 +252,20 @@ DroverdConfig default_droverd_config()
     config.emulators = {"drover-system-x86_64", "qemu-system-x86_64"};
     config.migrate_address = g_get_host_name();
     return config;
+}
+
+Status check_droverd_files(const DroverdConfig& config)
+{
+    for (const auto& [member, path] :
+         {std::pair{"ca", config.ca}, {"certificate", config.certificate}, {"key", config.key}}) {
+        if (path.empty())
+            continue;
+        if (const auto text = read_file(path); !text)
+            return fail(ErrorKind::Invalid,
+                        std::string("[tls] ") + member + ": " + text.error().message,
+                        "drover-certs makes these files");
+    }
+    return {};
 }
 
 Result<DroverdConfig> read_droverd_config(const std::string& path)

@@ -55,4 +55,7 @@ struct DroverdConfig {
 /// All or nothing; an error names the member, what is wrong and what it may be.
 [[nodiscard]] Result<DroverdConfig> read_droverd_config(const std::string& path);
 
+/// Whether the files that it names can be read.
+[[nodiscard]] Status check_droverd_files(const DroverdConfig& config);
+
 } // namespace drover::balancer

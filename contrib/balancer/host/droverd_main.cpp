@@ -91,7 +91,12 @@ int main(int argc, char** argv)
     if (!config)
         return fail_with(config.error());
     if (options.check) {
-        printf("%s: all right\n", options.config.empty() ? default_file : options.config.c_str());
+        if (const Status readable = check_droverd_files(*config); !readable)
+            return fail_with(readable.error());
+        const bool defaults =
+            options.config.empty() && g_file_test(default_file, G_FILE_TEST_EXISTS) == 0;
+        printf("%s: %s\n", options.config.empty() ? default_file : options.config.c_str(),
+               defaults ? "it is not there, and need not be: all is as by default" : "all right");
         return 0;
     }
     return run(std::move(*config));

@@ -18,6 +18,12 @@ Result<Vm*> HostMoves::vm_for_migration(const Json& arguments, const std::string
     if (!vm->record().migration.empty() && vm->record().migration != id)
         return fail(ErrorKind::Refused,
                     *name + " is in the migration " + vm->record().migration + " already");
+    for (const char* dead :
+         {"internal-error", "guest-panicked", "shutdown", "crash", "postmigrate"})
+        if (vm->run_state() == dead)
+            return fail(ErrorKind::Refused,
+                        *name + " cannot be moved: its guest does not run any more (" + dead + ")",
+                        "reset or end it");
     if (!vm->link().is_up() || !vm->knows_state())
         return fail(ErrorKind::Refused, "the monitor of " + *name + " does not answer",
                     "try again when it does");

@@ -41,6 +41,8 @@ public:
     [[nodiscard]] const std::string& uuid() const { return uuid_; }
     /// Thread ids of its vCPUs; empty until QEMU has said them.
     [[nodiscard]] const std::vector<pid_t>& vcpu_threads() const { return vcpu_threads_; }
+    /// QEMU's RunState; empty: not known.
+    [[nodiscard]] const std::string& run_state() const { return run_state_; }
     [[nodiscard]] bool knows_state() const { return !run_state_.empty(); }
     /// Its emulator was started to take a guest, and has none yet.
     [[nodiscard]] bool waits_for_guest() const { return run_state_ == "inmigrate"; }

@@ -272,6 +272,41 @@ TEST_F(BalancerTest, an_evacuation_needs_no_approval_and_outlives_a_restart)
     EXPECT_EQ(balancer_->query_hosts()[0]["state"], "up");
 }
 
+TEST_F(BalancerTest, says_what_an_evacuation_waits_for)
+{
+    fleet_.run_states["db"] = "guest-panicked";
+    live(2);
+    judge_.choice = move("other", "a", "b"); // for web there is no room
+    const auto ordered = balancer_->evacuate("a", false, "me");
+    ASSERT_TRUE(ordered);
+    EXPECT_TRUE((*ordered)["moves"].empty());
+    const Json& remaining = (*ordered)["remaining"];
+    ASSERT_EQ(remaining.size(), 2U);
+    EXPECT_NE(json_string(remaining[0], "why").find("guest-panicked"), std::string::npos);
+    EXPECT_NE(json_string(remaining[1], "why").find("there is no room for it"), std::string::npos);
+    judge_.choice = move("db", "a", "b");
+    const auto refused = balancer_->migrate("db", "b", "me");
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text().find("does not run any more"), std::string::npos);
+    const auto text = balancer_->explain("a");
+    EXPECT_NE(json_string(*text, "text").find("web is still there: there is no room"),
+              std::string::npos)
+        << json_string(*text, "text");
+}
+
+TEST_F(BalancerTest, shows_what_is_shut_off)
+{
+    fleet_.run_states["db"] = "shut-off";
+    live(2);
+    const Json vms = balancer_->query_vms();
+    ASSERT_EQ(vms.size(), 2U);
+    EXPECT_EQ(vms[1]["name"], "db");
+    EXPECT_EQ(vms[1]["state"], "shut-off");
+    EXPECT_EQ(balancer_->query_hosts()[0]["vms"], 1);
+    judge_.choice = move("db", "a", "b");
+    EXPECT_FALSE(balancer_->migrate("db", "b", "me"));
+}
+
 TEST_F(BalancerTest, goes_on_with_a_migration_after_a_restart)
 {
     judge_.choice = move("web", "a", "b");

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "contrib/balancer/cluster/config.h"
 
+#include <cstdlib>
+#include <fstream>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 namespace drover::balancer::cluster {
 namespace {
@@ -29,7 +32,9 @@ void expect_fault(const std::string& text, const std::string& begin, const std::
 TEST(Config, the_sample_is_good_and_says_what_the_defaults_are)
 {
     const std::string path = std::string(DROVER_SOURCE_ROOT) + "/docs/examples/fleet.toml";
-    EXPECT_EQ(check_config(path, false), 0);
+    const ConfigReading reading = read_config_file(path);
+    for (const ConfigFault& one : reading.faults)
+        ADD_FAILURE() << describe(path, one);
     const Config sample = read_config_file(path).config;
     const Config bare = read_config(host).config;
     EXPECT_EQ(sample.mode, bare.mode);
@@ -67,6 +72,22 @@ TEST(Config, the_policies_of_moves_are_defined)
                             .config;
     EXPECT_EQ(good.urgent_policy, "quick");
     EXPECT_EQ(good.policy, "");
+}
+
+TEST(Config, a_check_looks_for_the_files_that_are_named)
+{
+    char path[] = "/tmp/drover-check-XXXXXX";
+    close(mkstemp(path));
+    const std::string file = path;
+    const auto check = [&file](const std::string& key) {
+        std::ofstream(file) << "[balancer]\ntls = { ca = \"" << file << "\", cert = \"" << file
+                            << "\", key = \"" << key << "\" }\n"
+                            << host;
+        return check_config(file, false);
+    };
+    EXPECT_EQ(check(file), 0);
+    EXPECT_EQ(check("/nonexistent/balancer.key"), 1);
+    unlink(path);
 }
 
 TEST(Config, units_are_read)

@@ -359,6 +359,10 @@ Json FakeFleet::query_vms(const std::string& name) const
         Json entry = {{"name", vm}, {"state", state}, {"definition", {{"name", vm}}}};
         if (!emulator.migration.empty())
             entry["migration"] = emulator.migration;
+        if (const auto run_state = run_states.find(vm); run_state != run_states.end()) {
+            entry["state"] = run_state->second == "shut-off" ? "shut-off" : "paused";
+            entry["run-state"] = run_state->second;
+        }
         list.push_back(std::move(entry));
     }
     return list;

@@ -67,7 +67,8 @@ public:
     Json forecast_question; ///< the last one
     bool foretells = true;  ///< else all are refused
     bool forecasts_hang = false;
-    std::string policy_asked;       ///< by the last vm-migrate
+    std::map<std::string, std::string> run_states; ///< of VMs that are not "running"
+    std::string policy_asked;                      ///< by the last vm-migrate
     double shortest_transfer = 0.2; ///< seconds; the longest is 8, or a second more than this
     /// Cores that each guest uses; each host has 4.
     void set_vm_cpu(double cores) { vm_cpu_ = cores; }
