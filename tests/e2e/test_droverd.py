@@ -127,6 +127,23 @@ def test_a_cancelled_move_stays(case):
 
 
 @test()
+def test_a_vm_outlives_a_power_cut(case):
+    fleet = hosts(case)
+    home = fleet.hosts["h1"]
+    boot(fleet, Guest("web1", "10.80.1.10", more="autostart = true")).close()
+    boot(fleet, Guest("web2", "10.80.1.11", memory="96M")).close()
+    home.cut_power()
+    home.start()
+    assert {vm["name"]: vm["state"] == "shut-off" for vm in home.qmp.execute("query-vms")} == {
+        "web1": False, "web2": True}
+    home.control("web1").ready(120).close()
+    home.qmp.execute("vm-start", timeout=60, name="web2")
+    home.control("web2").ready(120).close()
+    home.qmp.execute("host-shut-down", timeout=60, limit=1)
+    assert {vm["state"] for vm in home.qmp.execute("query-vms")} == {"shut-off"}
+
+
+@test()
 def test_no_second_copy(case):
     fleet = hosts(case)
     boot(fleet, Guest("web1", "10.80.1.10"))

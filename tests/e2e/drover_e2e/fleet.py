@@ -265,6 +265,16 @@ capacity = {self.slice.link}
     def kill(self) -> None:
         self.daemon.kill()
 
+    def cut_power(self) -> None:
+        """Nothing runs any more, and what is kept until a boot only is gone."""
+        pids = [vm["pid"] for vm in self.qmp.execute("query-vms") if vm.get("pid", 0) > 1]
+        self.kill()
+        for pid in pids:
+            os.kill(pid, 9)
+        for part in ("vms", "run", "migrations"):
+            shutil.rmtree(self.directory / part, ignore_errors=True)
+        (self.directory / "definitions" / "last-boot").unlink()
+
     @property
     def qmp(self) -> Qmp:
         if self._qmp is None:
