@@ -239,8 +239,8 @@ Result<std::string> Balancer::begin(const ChosenMove& move, const std::string& w
                     "nothing is moved until the journal can be read: " + parts_.journal.trouble());
     if (place.host == nullptr || place.host->config.name != move.from || place.twice)
         return fail(ErrorKind::Refused, move.vm + " is not, or not only, on " + move.from);
-    if (const std::string why = place.vm->standstill(); !why.empty())
-        return fail(ErrorKind::Refused, move.vm + " cannot be moved: " + why);
+    if (const std::string standing = place.vm->standstill(); !standing.empty())
+        return fail(ErrorKind::Refused, move.vm + " cannot be moved: " + standing);
     if (const std::string other = foreign_move_of(move.vm); !other.empty())
         return fail(ErrorKind::Refused,
                     move.vm + " is in the migration " + other + ", which is not this balancer's",
