@@ -147,13 +147,13 @@ std::optional<std::string> CommandChecker::check_port(const std::string& text) c
 std::optional<std::string> CommandChecker::visit_json(const Json& value, std::string_view key,
                                                       const Visitor& visitor)
 {
-    if (value.is_structured())
-        if (auto complaint = visitor(key, "")) // a list is not for guests if its members are not
-            return complaint;
     if (value.is_object()) {
-        for (const auto& [name, member] : value.items())
+        for (const auto& [name, member] : value.items()) {
+            if (member.is_structured() && is_forbidden(name))
+                return name + " is not for guests"; // whatever its members are called
             if (auto complaint = visit_json(member, name, visitor))
                 return complaint;
+        }
         return {};
     }
     if (value.is_array()) {

@@ -19,6 +19,7 @@ Json whole_definition()
                                   {"ifname", "web1-0"},
                                   {"bridge", "br0"}}})},
             {"pinned", true},
+            {"autostart", true},
             {"groups", {"rack1"}},
             {"together", {"shop"}},
             {"apart", {"web"}},
