@@ -117,6 +117,41 @@ def test_a_move_by_hand_and_its_history(case):
         json.loads(fleet.drover(*words, "--json"))
 
 
+@test(timeout=240, kind=["drover", "qemu"])
+def test_our_own_migration_is_no_load(case, kind):
+    """It fills the links of both hosts for much longer than a hotspot takes, and nobody moves for that."""
+    need_namespaces()
+    fleet = case.keep(Fleet(3, Slice(cores=2, link=3_000_000, shared_link=True),
+                            more='[thresholds]\nbandwidth = "60%"\npersistence = "3s"'))
+    fleet.hosts["h1"].create(Guest("web1", "10.80.1.10", memory="96M", kind=kind))
+    fleet.hosts["h1"].create(Guest("web2", "10.80.1.11", memory="96M", kind=kind))
+    for name in ("web1", "web2"):
+        control = fleet.hosts["h1"].control(name).ready(120)
+        control.tell("net 10.80.0.1:9 300000")
+        control.close()
+    fleet.start_balancer()
+    up(fleet, 2)
+    migrate(fleet, "web1", "h2")
+    shares: dict[str, dict[float, float]] = {"h1": {}, "h2": {}}  # by host and time
+
+    def is_over():
+        for host in fleet.qmp.execute("query-hosts"):
+            load = host.get("load", {})
+            if host["name"] in shares and load.get("nics"):
+                nic = load["nics"][0]
+                shares[host["name"]][load["time"]] = max(nic["rx"], nic["tx"]) / nic["capacity"]
+        spots = [spot["cause"] for spot in fleet.qmp.execute("query-hotspots")
+                 if spot["kind"] == "host-bandwidth"]
+        assert not spots, spots
+        return is_quiet(fleet)
+
+    wait_for(is_over, 120)
+    for host, seen in shares.items():
+        full = [share for share in seen.values() if share > 0.6]
+        assert len(full) >= 6, f"the link of {host} was never full, this proves nothing: {sorted(seen.values())}"
+    assert fleet.where("web1") == ["h2"] and fleet.where("web2") == ["h1"]
+
+
 @test(timeout=180)
 def test_a_move_is_cancelled(case):
     fleet = fleet_with(case, [("web1", "h1")], mode="off")

@@ -16,6 +16,23 @@ bool same(const ObserverRules& a, const ObserverRules& b)
     return a.persist_k == b.persist_k && a.persist_n == b.persist_n;
 }
 
+/// The part of what is used that our migrations use: it passes, and is nobody's demand.
+Amount migrating_part(const HostLoad& load, const Amount& used, const Traffic& traffic)
+{
+    return Amount::of(std::min(used[Resource::Cpu], load.cpu_migrating), 0,
+                      std::min(used[Resource::Rx], traffic.rx),
+                      std::min(used[Resource::Tx], traffic.tx));
+}
+
+/// What the guests miss of the processor time that is taken from the host. Our migrations miss the
+/// part of it that they are of the work.
+double guests_steal(const HostLoad& load)
+{
+    if (load.cpu_busy <= 0)
+        return load.cpu_steal;
+    return load.cpu_steal * std::max(0.0, 1 - load.cpu_migrating / load.cpu_busy);
+}
+
 } // namespace
 
 Judging::Judging(const TimeSource& time, int run)
@@ -83,11 +100,10 @@ void Judging::see_host(const FleetHost& host, HostId id)
     }
     sample.used =
         Amount::of(load.cpu_busy, std::max(0.0, load.memory_total - load.memory_available), rx, tx);
-    const auto migrating = migrating_.find(host.config.name);
-    if (migrating != migrating_.end())
-        sample.migrating = Amount::of(0, 0, std::min(rx, migrating->second.first),
-                                      std::min(tx, migrating->second.second));
-    sample.steal = load.cpu_steal;
+    const auto traffic = migrating_.find(host.config.name);
+    sample.migrating = migrating_part(load, sample.used,
+                                      traffic == migrating_.end() ? Traffic() : traffic->second);
+    sample.steal = guests_steal(load);
     sample.swap_in = load.swap_in;
     sample.swap_out = load.swap_out;
     observer_->see_host(id, sample);
@@ -134,34 +150,23 @@ void Judging::see_vm(const FleetVm& vm, VmId id)
         sample.wants_more |= nic.wants_more;
     }
     const double held = load.resident + load.swapped;
-    sample.used = Amount::of(load.cpu, held > 0 ? held : load.memory, rx, tx);
+    const double cpu = std::max(0.0, load.cpu - load.cpu_migrating);
+    sample.used = Amount::of(cpu, held > 0 ? held : load.memory, rx, tx);
     sample.cpu_wait = load.cpu_wait;
     sample.dirty_rate = load.dirty_rate;
     observer_->see_vm(id, sample);
 }
 
-/// What our migrations put on the links, by how much less there is left to send each time.
+/// Adds up what our migrations put on the links. The source alone knows what it sends; what it
+/// sends its target receives.
 void Judging::measure_migrations(const Surroundings& around)
 {
-    std::map<std::string, Sent> sent;
     migrating_.clear();
-    const double now = time_.now();
     for (const cluster::Move* move : around.mover.moves()) {
         const MoveRecord& record = move->record();
-        const double remaining = move->latest().remaining;
-        Sent entry = {remaining, now, 0};
-        if (const auto before = sent_.find(record.id); before != sent_.end()) {
-            entry.rate = before->second.rate;
-            if (before->second.remaining == remaining)
-                entry.at = before->second.at; // nothing new was told
-            else if (now > before->second.at && before->second.remaining > remaining)
-                entry.rate = (before->second.remaining - remaining) / (now - before->second.at);
-        }
-        migrating_[record.from].second += entry.rate;
-        migrating_[record.to].first += entry.rate;
-        sent.emplace(record.id, entry);
+        migrating_[record.from].tx += move->latest().rate;
+        migrating_[record.to].rx += move->latest().rate;
     }
-    sent_ = std::move(sent);
 }
 
 void Judging::add_flight(const std::string& vm, const std::string& from, const std::string& to)

@@ -10,6 +10,12 @@
 
 namespace drover::balancer::cluster {
 
+/// Bytes/s of a host.
+struct Traffic {
+    double rx = 0;
+    double tx = 0;
+};
+
 /// contrib/balancer/judge, told of the fleet in its own terms. It knows no clock but ours: the
 /// time at which each answer arrived, which is never set back.
 class Judging : public Judgement {
@@ -28,12 +34,6 @@ public:
     void ended(const MoveRecord& record) override;
 
 private:
-    struct Sent {
-        double remaining = 0;
-        double at = 0;
-        double rate = 0; ///< bytes/s
-    };
-
     void take_hosts(const Surroundings& around);
     void take_vms(const Surroundings& around);
     void take_flights(const Surroundings& around);
@@ -59,8 +59,7 @@ private:
     std::map<std::string, VmId> vms_;
     std::map<std::string, double> host_seen_; ///< arrival of the latest sample that was passed on
     std::map<std::string, double> vm_seen_;
-    std::map<std::string, Sent> sent_;                           ///< by migration
-    std::map<std::string, std::pair<double, double>> migrating_; ///< by host: rx, tx; bytes/s
+    std::map<std::string, Traffic> migrating_; ///< by host: our migrations
     Snapshot snapshot_;
     std::map<std::string, MigrationForecast> forecasts_; ///< by VM
     struct Past {

@@ -11,9 +11,9 @@ namespace {
 
 constexpr float level_s = 30; ///< time constants: a sample's weight falls to 1/e after so long
 constexpr float error_s = 300;
-constexpr float far = 3;       ///< standard deviations
-constexpr int8_t believed = 3; ///< far samples in a row
-constexpr uint8_t settled = 5; ///< samples before any is called far
+constexpr float far = 3;             ///< standard deviations
+constexpr int8_t believed = 3;       ///< far samples in a row
+constexpr uint8_t settled_after = 5; ///< samples before any is called far
 
 /// Median of an array that may be reordered.
 template <typename It> double median(It begin, It end)
@@ -34,7 +34,7 @@ void Series::add(float value, float seconds)
     }
     const float residual = value - level_;
     const float limit = far * error_;
-    const bool is_far = count_ >= settled && std::abs(residual) > limit;
+    const bool is_far = count_ >= settled_after && std::abs(residual) > limit;
     const auto side = static_cast<int8_t>(residual > 0 ? 1 : -1);
     run_ = static_cast<int8_t>(!is_far ? 0 : run_ * side > 0 ? run_ + side : side);
     if (std::abs(run_) >= believed) {

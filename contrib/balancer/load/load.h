@@ -41,7 +41,8 @@ struct HostLoad {
     bool slice = false; ///< of a slice of the machine: what our own guests use of it
     double cores = 0;   ///< capacity
     double cpu_busy = 0;
-    double cpu_steal = 0; ///< taken by the hypervisor below us, or by the slice's quota
+    double cpu_steal = 0;     ///< taken by the hypervisor below us, or by the slice's quota
+    double cpu_migrating = 0; ///< of cpu_busy: of migrations, in either direction
     std::vector<double> cpu_by_core;
     double memory_total = 0;
     double memory_available = 0;
@@ -72,10 +73,11 @@ struct VmLoad {
     std::string name;
     double time = 0;
     unsigned vcpus = 0;
-    double cpu = 0;      ///< of the vCPUs and of the emulator
-    double cpu_wait = 0; ///< cores that its threads waited for and did not get
-    double memory = 0;   ///< the guest's RAM as it is now: its size less the balloon
-    double resident = 0; ///< of the emulator
+    double cpu = 0;           ///< of the vCPUs and of the emulator
+    double cpu_wait = 0;      ///< cores that its threads waited for and did not get
+    double cpu_migrating = 0; ///< of cpu: of its migration, which is not the guest's demand
+    double memory = 0;        ///< the guest's RAM as it is now: its size less the balloon
+    double resident = 0;      ///< of the emulator
     double swapped = 0;
     double dirty_rate = 0; ///< bytes/s of pages written; 0 until it was measured
     double disk_read = 0;

@@ -33,6 +33,7 @@ class Slice:
     cores: float = 0.9
     memory: str = "1GiB"
     link: int = 5_000_000  # bytes/s, each direction
+    shared_link: bool = False  # migrations take it too; else they have a network of their own
 
 
 class Fleet:
@@ -209,10 +210,15 @@ class Host:
             run("ip", "link", "set", device, "up")
         run("ip", "link", "set", "uplink", "master", "br0")
         run("ip", "addr", "add", f"10.81.0.{10 + number}/24", "dev", "moves")
+        if self.slice.shared_link:
+            run("ip", "addr", "add", f"{self._migration_address(number)}/16", "dev", "br0")
         rate = f"{self.slice.link * 8}bit"
         for namespace, device in ((self.namespace, "uplink"), (core, f"uplink{number}")):
             namespace.run("tc", "qdisc", "add", "dev", device, "root", "tbf", "rate", rate, "burst",
                           "64kb", "latency", "50ms")
+
+    def _migration_address(self, number: int) -> str:
+        return f"10.80.255.{10 + number}" if self.slice.shared_link else f"10.81.0.{10 + number}"
 
     def _write_config(self, number: int) -> None:
         self.config = self.directory / "droverd.toml"
@@ -224,7 +230,7 @@ cores = {self.slice.cores}
 memory = "{self.slice.memory}"
 cgroup = "{self.cgroup}"
 [migration]
-address = "10.81.0.{10 + number}"
+address = "{self._migration_address(number)}"
 [[nic]]
 name = "uplink"
 capacity = {self.slice.link}

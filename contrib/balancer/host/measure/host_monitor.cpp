@@ -38,6 +38,8 @@ void HostMonitor::begin(const Moment& now, Surroundings& around)
 HostLoad HostMonitor::finish(const std::vector<VmLoad>& vms, Surroundings& around)
 {
     read_nics(around);
+    for (const VmLoad& vm : vms)
+        load_.cpu_migrating += vm.cpu_migrating;
     if (!config_.slice) {
         read_pressure(around);
         return load_;

@@ -78,8 +78,18 @@ void ProcessMeter::look_for_threads()
         if (threads_.contains(id))
             continue;
         const std::string name = "task/" + std::to_string(id) + "/schedstat";
-        threads_.emplace(id, Thread{ProcFile(dir_.get(), name.c_str()), {}, {}});
+        threads_.emplace(id,
+                         Thread{ProcFile(dir_.get(), name.c_str()), {}, {}, looked_ && marks_new_});
     }
+    looked_ = true;
+}
+
+void ProcessMeter::mark_new_threads(bool on)
+{
+    if (marks_new_ && !on)
+        for (auto& [id, thread] : threads_)
+            thread.is_new = false;
+    marks_new_ = on;
 }
 
 void ProcessMeter::sample_threads(Usage& usage, double elapsed, ReadBuffer& buffer)
@@ -94,8 +104,13 @@ void ProcessMeter::sample_threads(Usage& usage, double elapsed, ReadBuffer& buff
             continue;
         }
         usage.has_wait = true;
-        usage.wait += unmet_share(thread.run_ns.rate(times->run_ns, elapsed) / 1e9,
-                                  thread.wait_ns.rate(times->wait_ns, elapsed) / 1e9);
+        const double run = thread.run_ns.rate(times->run_ns, elapsed) / 1e9;
+        const double wait = unmet_share(run, thread.wait_ns.rate(times->wait_ns, elapsed) / 1e9);
+        usage.wait += wait;
+        if (thread.is_new) {
+            usage.new_cpu += run;
+            usage.new_wait += wait;
+        }
         ++it;
     }
     has_schedstat_ = usage.has_wait; // else the kernel has none, or the process is ending

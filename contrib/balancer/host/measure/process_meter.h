@@ -29,6 +29,9 @@ public:
     struct Usage {
         double cpu = 0;  ///< cores
         double wait = 0; ///< cores that its threads missed, see unmet_share()
+        /// Of `cpu` and `wait`: of threads that came after mark_new_threads().
+        double new_cpu = 0;
+        double new_wait = 0;
         bool has_wait = false;
         ProcessMemory memory;
         uint64_t memfds = 0; ///< bytes of its memfds, in memory or in swap
@@ -36,6 +39,10 @@ public:
 
     /// Since the call before, `elapsed` seconds ago. Nothing once the process has ended.
     [[nodiscard]] std::optional<Usage> sample(double elapsed, ReadBuffer& buffer);
+
+    /// From now on, tells threads that are new apart: a migration's, if it has just begun. Those
+    /// of a process that was not looked at before are not new.
+    void mark_new_threads(bool on);
 
     /// Finds its memfds and its sockets. To be called now and then: a call for each descriptor.
     void look_for_descriptors();
@@ -49,6 +56,7 @@ private:
         ProcFile file;
         Counter wait_ns;
         Counter run_ns;
+        bool is_new = false;
     };
 
     void look_for_threads();
@@ -63,6 +71,8 @@ private:
     std::map<int, Thread> threads_;
     uint64_t threads_seen_ = 0; // as stat said when they were last looked for
     bool has_schedstat_ = true;
+    bool looked_ = false;
+    bool marks_new_ = false;
     std::vector<std::string> memfds_; // "fd/N"
     std::vector<uint64_t> sockets_;
 };

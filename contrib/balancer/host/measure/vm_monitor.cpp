@@ -62,6 +62,26 @@ void VmMonitor::look_for_processes(Surroundings& around)
         process.look_for_descriptors();
 }
 
+void VmMonitor::set_migration(MigrationWork work)
+{
+    migration_ = work;
+    for (ProcessMeter& process : processes_)
+        process.mark_new_threads(work == MigrationWork::Threads);
+}
+
+/// Adds a process's work, and what of it is a migration's. What a migration waits for no guest
+/// misses.
+void VmMonitor::add_work(VmLoad& load, const ProcessMeter& process,
+                         const ProcessMeter::Usage& usage) const
+{
+    const bool is_emulator = process.pid() == config_.pid;
+    const bool whole =
+        migration_ == MigrationWork::All || (migration_ == MigrationWork::Process && is_emulator);
+    load.cpu += usage.cpu;
+    load.cpu_migrating += whole ? usage.cpu : usage.new_cpu;
+    load.cpu_wait += whole ? 0 : usage.wait - usage.new_wait;
+}
+
 void VmMonitor::sample_processes(VmLoad& load, double elapsed, Surroundings& around)
 {
     double shared = 0;
@@ -74,8 +94,7 @@ void VmMonitor::sample_processes(VmLoad& load, double elapsed, Surroundings& aro
             gone_ = gone_ || process.pid() == config_.pid;
             return true;
         }
-        load.cpu += usage->cpu;
-        load.cpu_wait += usage->wait;
+        add_work(load, process, *usage);
         has_wait = has_wait || usage->has_wait;
         load.resident += static_cast<double>(usage->memory.own);
         load.swapped += static_cast<double>(usage->memory.swapped);

@@ -34,6 +34,14 @@ struct VmNicConfig {
                            ///< 0: not known, the emulator's only TCP connection is taken
 };
 
+/// Which part of an emulator's work is a migration's.
+enum class MigrationWork : uint8_t {
+    None,
+    Threads, ///< the emulator's threads that came since: stock QEMU's source
+    Process, ///< the emulator's own process, not its children: Drover's, where the guest runs
+    All,     ///< a destination, where no guest runs yet
+};
+
 struct VmConfig {
     std::string name;
     pid_t pid = 0; ///< the emulator; its children belong to it
@@ -60,6 +68,8 @@ public:
     /// Bytes since the guest began, summed over its disks (query-blockstats). The rate is that
     /// between two calls, and holds until the next.
     void set_disk_counters(uint64_t read, uint64_t written, TimePoint now);
+    /// What of its work the samples from now on tell as cpu_migrating.
+    void set_migration(MigrationWork work);
     void set_nics(std::vector<VmNicConfig> nics);
 
 private:
@@ -72,6 +82,8 @@ private:
     };
 
     void look_for_processes(Surroundings& around);
+    void add_work(VmLoad& load, const measure::ProcessMeter& process,
+                  const measure::ProcessMeter::Usage& usage) const;
     void sample_processes(VmLoad& load, double elapsed, Surroundings& around);
     [[nodiscard]] VmNicLoad sample_nic(Nic& nic, double elapsed, Surroundings& around,
                                        std::vector<std::string>& gaps);
@@ -86,6 +98,7 @@ private:
     std::vector<measure::ProcessMeter> processes_; // the emulator's first
     measure::Elapsed elapsed_;
     bool gone_ = false;
+    MigrationWork migration_ = MigrationWork::None;
 
     unsigned vcpus_ = 0;
     double memory_ = 0;

@@ -211,6 +211,45 @@ TEST(VmMonitor, ThreadsAndChildrenComeAndGo)
     EXPECT_TRUE(monitor.vm_history("web", 10).empty());
 }
 
+/// Of a guest's emulator (100), whose migration's thread (107) comes later, and of its child (300).
+TEST(VmMonitor, TellsAMigrationsWorkApart)
+{
+    const struct {
+        MigrationWork work;
+        double migrating;
+        double wait;
+    } cases[] = {{MigrationWork::None, 0, 1.2},
+                 {MigrationWork::Threads, 0.3, 0.5},
+                 {MigrationWork::Process, 40 * tick(), 0.25},
+                 {MigrationWork::All, 60 * tick(), 0}};
+    for (const auto& expected : cases) {
+        const FixtureTree tree;
+        put_host(tree, 0, 0, 0, 0);
+        put_process(tree, 100, 1, 0, 1);
+        put_wait(tree, 100, 100, 0);
+        put_process(tree, 300, 100, 0, 1);
+        put_wait(tree, 300, 300, 0);
+        LoadMonitor monitor({.root = tree.root()});
+        VmMonitor& vm = monitor.add({.name = "web", .pid = 100});
+        monitor.sample(moment(0));
+        vm.set_migration(expected.work);
+        put_process(tree, 100, 1, 0, 2);
+        put_wait(tree, 100, 107, 0);
+        monitor.sample(moment(1));
+        put_process(tree, 100, 1, 40, 2);
+        put_process(tree, 300, 100, 20, 1);
+        put_wait(tree, 100, 100, 250000000, 5 + 750000000);
+        put_wait(tree, 100, 107, 700000000, 5 + 300000000);
+        put_wait(tree, 300, 300, 250000000, 5 + 750000000);
+        monitor.sample(moment(2));
+        const VmLoad& load = monitor.vms()[0];
+        EXPECT_DOUBLE_EQ(load.cpu, 60 * tick());
+        EXPECT_DOUBLE_EQ(load.cpu_migrating, expected.migrating);
+        EXPECT_DOUBLE_EQ(monitor.host().cpu_migrating, expected.migrating);
+        EXPECT_NEAR(load.cpu_wait, expected.wait, 1e-6);
+    }
+}
+
 TEST(VmMonitor, SaysThatItIsGone)
 {
     const FixtureTree tree;
