@@ -20,7 +20,7 @@ void set_option(int fd, int level, int option, int value)
 /// What the library found wrong with the peer's certificate.
 std::string describe(GTlsCertificateFlags flags)
 {
-    static constexpr std::pair<GTlsCertificateFlags, const char*> words[] = {
+    static constexpr std::pair<GTlsCertificateFlags, const char*> meanings[] = {
         {G_TLS_CERTIFICATE_UNKNOWN_CA, "it is not of our fleet's authority"},
         {G_TLS_CERTIFICATE_BAD_IDENTITY, "it is not for this host name"},
         {G_TLS_CERTIFICATE_NOT_ACTIVATED, "it is not valid yet"},
@@ -29,7 +29,7 @@ std::string describe(GTlsCertificateFlags flags)
         {G_TLS_CERTIFICATE_INSECURE, "its algorithm is too weak"},
         {G_TLS_CERTIFICATE_GENERIC_ERROR, "it cannot be verified"}};
     std::string text;
-    for (const auto& [flag, meaning] : words) {
+    for (const auto& [flag, meaning] : meanings) {
         if ((flags & flag) != 0)
             text += (text.empty() ? "" : ", ") + std::string(meaning);
     }
