@@ -7,7 +7,7 @@ import json
 import os
 import time
 
-from drover_e2e import demo, faults, net, swap
+from drover_e2e import demo, faults, net, paths, swap
 from drover_e2e.case import Skip
 from drover_e2e.fleet import Fleet, Guest, Slice
 from drover_e2e.runner import test
@@ -115,6 +115,47 @@ def test_a_move_by_hand_and_its_history(case):
     for words in (["hosts"], ["vms"], ["plan"], ["top", "--once"], ["history"]):
         assert fleet.drover(*words).strip(), words
         json.loads(fleet.drover(*words, "--json"))
+
+
+def as_delivered() -> str:
+    """The configuration that is shipped, without what names a machine: its doors and its hosts."""
+    text = (paths.ROOT / "docs/examples/fleet.toml").read_text(encoding="utf-8")
+    return text[text.index("[thresholds]"):text.index("[[host]]")]
+
+
+def watch(fleet: Fleet, host: str, seconds: float) -> list[float]:
+    """How full the host's processors are, sample by sample, while its own clock goes on so far."""
+    samples = {}
+
+    def is_over():
+        load = next(h for h in fleet.qmp.execute("query-hosts") if h["name"] == host)["load"]
+        samples[load["time"]] = (load["cpu-busy"] + load["cpu-steal"]) / load["cores"]
+        return max(samples) - min(samples) >= seconds
+    wait_for(is_over, 60 + 2 * seconds)
+    return list(samples.values())
+
+
+@test(timeout=400, alone=True)
+def test_as_delivered(case):
+    """With the thresholds and limits that are shipped a burst moves nobody, and a load that lasts does."""
+    fleet = fleet_with(case, [("web1", "h1"), ("web2", "h1")], cores=0.8, more=as_delivered())
+    up(fleet, 2)
+    fleet.drover("mode", "automatic")
+    controls = [fleet.hosts["h1"].control(name) for name in ("web1", "web2")]
+    watch(fleet, "h1", 10)
+    for control in controls:
+        control.tell("cpu 60")
+    burst = watch(fleet, "h1", 4)
+    for control in controls:
+        control.tell("cpu 0")
+    assert max(burst) > 0.85, burst
+    watch(fleet, "h1", 20)
+    assert not any(entry["what"] == "migration" for entry in fleet.qmp.execute("query-history"))
+    assert fleet.where("web1") == ["h1"] and fleet.where("web2") == ["h1"]
+    for control in controls:
+        control.tell("cpu 60")
+    wait_for(lambda: len(fleet.qmp.execute("query-vms")) == 2
+             and sorted(fleet.where("web1") + fleet.where("web2")) == ["h1", "h2"], 150)
 
 
 @test(timeout=240, kind=["drover", "qemu"])

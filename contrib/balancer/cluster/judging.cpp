@@ -13,7 +13,7 @@ constexpr double remember_moves_s = 3600;
 
 bool same(const ObserverRules& a, const ObserverRules& b)
 {
-    return a.persist_k == b.persist_k && a.persist_n == b.persist_n;
+    return a.persistence == b.persistence && a.swap_persistence == b.swap_persistence;
 }
 
 /// The part of what is used that our migrations use: it passes, and is nobody's demand.
@@ -45,8 +45,9 @@ Judging::~Judging() = default;
 void Judging::observe(const Surroundings& around)
 {
     ObserverRules rules;
-    rules.persist_k = around.config.thresholds.k;
-    rules.persist_n = around.config.thresholds.n;
+    rules.persistence = around.config.thresholds.persistence;
+    rules.swap_persistence = around.config.thresholds.swap_persistence;
+    rules.calm = rules.persistence;
     if (!observer_ || !same(rules, rules_)) {
         rules_ = rules;
         observer_.emplace(fleet_, rules);

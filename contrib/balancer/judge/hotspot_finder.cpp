@@ -3,7 +3,6 @@
 #include "contrib/balancer/judge/text.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
 namespace drover::balancer {
@@ -17,9 +16,20 @@ constexpr double material_memory = 0.005; ///< memory is not noisy, and grows sl
 constexpr double creep_reach = 0.5;       ///< standard deviations: three samples of ten are above
 constexpr double least_sigma = 0.01;      ///< of the capacity
 
-uint16_t last_bits(unsigned n)
+constexpr uint8_t least_samples = 3; ///< bad ones, however much time each stands for
+constexpr float forgiving = 1.5F;    ///< bad seconds that a good one makes up for
+
+/// Adds up how long it was bad.
+void count(Watch& watch, float past, bool bad, float persistence)
 {
-    return static_cast<uint16_t>((1U << std::min(n, 16U)) - 1);
+    if (bad) {
+        watch.bad_s = std::min(watch.bad_s + past, persistence);
+        watch.samples = static_cast<uint8_t>(std::min(watch.samples + 1, 100));
+        return;
+    }
+    watch.bad_s = std::max(0.0F, watch.bad_s - forgiving * past);
+    if (watch.bad_s <= 0)
+        watch.samples = 0;
 }
 
 } // namespace
@@ -40,25 +50,30 @@ std::string_view to_string(HotspotKind kind)
     return "";
 }
 
-void Observer::State::step(Watch& watch, double time, bool bad, bool climbs)
+void Observer::State::step(Watch& watch, const Look& look, double persistence)
 {
-    watch.bits = static_cast<uint16_t>(watch.bits << 1 | (bad ? 1 : 0));
-    const auto window = static_cast<uint16_t>(watch.bits & last_bits(rules.persist_n));
-    const auto seen = static_cast<unsigned>(std::popcount(window));
-    if (window == 0 && watch.hotspot == 0)
+    const auto enough = static_cast<float>(persistence);
+    const auto past = static_cast<float>(look.past);
+    count(watch, past, look.bad, enough);
+    if (watch.samples == 0 && watch.hotspot == 0)
         watch.since = 0;
-    else if (bad && watch.since == 0)
-        watch.since = time;
-    watch.climbs_since = !climbs ? 0 : watch.climbs_since == 0 ? time : watch.climbs_since;
-    const bool climbed = climbs && time - watch.climbs_since >= climb_holds;
-    watch.calm = bad || climbed ? 0 : static_cast<uint8_t>(std::min(watch.calm + 1, 100));
-    watch.measured = seen >= rules.persist_k || (watch.measured && watch.calm < rules.calm);
-    watch.sure = static_cast<float>(seen) / static_cast<float>(std::max(1U, rules.persist_n));
+    else if (look.bad && watch.since == 0)
+        watch.since = look.time;
+    if (!look.climbs)
+        watch.climbs_since = 0;
+    else if (watch.climbs_since == 0)
+        watch.climbs_since = look.time;
+    const bool climbed = look.climbs && look.time - watch.climbs_since >= climb_holds;
+    watch.calm_s = look.bad || climbed ? 0 : watch.calm_s + past;
+    const bool calm = watch.calm_s >= static_cast<float>(rules.calm);
+    const bool lasts = watch.bad_s >= enough && watch.samples >= least_samples;
+    watch.measured = lasts || (watch.measured && !calm);
+    watch.sure = watch.bad_s / enough;
     if (watch.hotspot == 0 && (watch.measured || climbed)) {
         watch.hotspot = ++last_id;
         if (watch.since == 0)
-            watch.since = time;
-    } else if (watch.hotspot != 0 && watch.calm >= rules.calm) {
+            watch.since = look.time;
+    } else if (watch.hotspot != 0 && calm) {
         watch.hotspot = 0;
         watch.since = 0;
         watch.measured = false;
@@ -86,7 +101,7 @@ bool Observer::State::creeps(const HostMemory& host, const HostSpec& spec, Resou
                spec.threshold[r] * capacity;
 }
 
-void Observer::State::watch_host(HostId id)
+void Observer::State::watch_host(HostId id, double past)
 {
     HostMemory& host = hosts[id];
     const HostSpec& spec = fleet.host(id);
@@ -96,14 +111,16 @@ void Observer::State::watch_host(HostId id)
         const bool bad = r == Resource::Memory
                              ? host.sample.swap_out > spec.swap_out_threshold
                              : host.demand[r] > spec.threshold[r] * spec.capacity[r];
-        step(host.watch[static_cast<size_t>(r)], host.sample.time, bad,
-             climbs(host, spec, r) || creeps(host, spec, r));
+        const bool nears = climbs(host, spec, r) || creeps(host, spec, r);
+        step(host.watch[static_cast<size_t>(r)], {host.sample.time, past, bad, nears},
+             persistence_of(r));
     }
 }
 
-void Observer::State::watch_vm(VmMemory& vm)
+void Observer::State::watch_vm(VmMemory& vm, double past)
 {
-    step(vm.watch, vm.time, vm.expected > 0 && vm.got < rules.vm_shortfall * vm.expected, false);
+    const bool bad = vm.expected > 0 && vm.got < rules.vm_shortfall * vm.expected;
+    step(vm.watch, {vm.time, past, bad, false}, rules.persistence);
 }
 
 void Observer::State::collect(double now)

@@ -84,8 +84,9 @@ void Observer::see_vm(VmId id, const VmSample& sample)
     VmMemory& vm = state.vms[id];
     if (sample.time <= vm.time)
         return;
-    const double past = sample.time - vm.time;
+    double past = sample.time - vm.time;
     if (past > state.rules.stale) {
+        past = 0; // what it did in a hole is not known
         const HostId counted_on = vm.counted_on;
         vm = {};
         vm.counted_on = counted_on;
@@ -100,10 +101,11 @@ void Observer::see_vm(VmId id, const VmSample& sample)
     if (vm.expected > 0)
         vm.demand[vm.direction] = std::max<double>(vm.demand[vm.direction], vm.expected);
     for (size_t r = 0; r < resource_count; ++r)
-        vm.series[r].add(static_cast<float>(vm.demand.part[r]), static_cast<float>(past));
+        vm.series[r].add(static_cast<float>(vm.demand.part[r]), static_cast<float>(past),
+                         state.belief_of(r));
     if (state.rules.seasons)
         state.seasons[id].add(sample.time, vm.demand);
-    state.watch_vm(vm);
+    state.watch_vm(vm, past);
 }
 
 void Observer::judge(double now)
@@ -208,16 +210,17 @@ void Observer::State::take_in(HostId id)
     if (!host.fresh)
         return;
     host.demand = demand_on(id);
-    const double past = host.sample.time - host.taken_in;
+    const double past =
+        host.taken_in > 0 ? std::min(host.sample.time - host.taken_in, rules.stale) : 0;
     host.taken_in = host.sample.time;
     for (size_t r = 0; r < resource_count; ++r) {
         const auto value = static_cast<float>(host.demand.part[r]);
-        host.series[r].add(value, static_cast<float>(past));
+        host.series[r].add(value, static_cast<float>(past), belief_of(r));
         host.fast[r].add(host.sample.time, value);
         host.slow[r].add(host.sample.time, value);
     }
     look_ahead(id);
-    watch_host(id);
+    watch_host(id, past);
 }
 
 void Observer::State::look_ahead(HostId id)

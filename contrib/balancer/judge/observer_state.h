@@ -7,13 +7,15 @@
 
 namespace drover::balancer {
 
-/// Whether one thing has been bad for k of the last n samples.
+/// Whether one thing has been bad for long. Bad time adds up; good time takes away half as much
+/// again, so that what is bad for less than three fifths of the time never gets there.
 struct Watch {
     uint64_t hotspot = 0;    ///< ID of the one that it makes, 0: none
     double since = 0;        ///< first of the bad samples
     double climbs_since = 0; ///< 0: it does not
-    uint16_t bits = 0;       ///< of the last samples, the newest lowest
-    uint8_t calm = 0;        ///< good samples in a row
+    float bad_s = 0;         ///< at most the persistence
+    float calm_s = 0;        ///< good without a break
+    uint8_t samples = 0;     ///< bad ones since bad_s was 0; saturates
     bool measured = false;   ///< bad by what was measured; else by forecast only
     float sure = 0;
 };
@@ -69,17 +71,33 @@ struct Observer::State {
     void look_ahead(HostId host);
 
     // hotspot_finder.cpp
-    void watch_host(HostId host);
-    void watch_vm(VmMemory& vm);
+    void watch_host(HostId host, double past);
+    void watch_vm(VmMemory& vm, double past);
+    /// For how long a resource must be short; of memory: for how long its host must swap.
+    [[nodiscard]] double persistence_of(Resource resource) const
+    {
+        return resource == Resource::Memory ? rules.swap_persistence : rules.persistence;
+    }
     void collect(double now);
     void report_host(HostId host, Resource resource);
     void report_vm(VmId vm);
-    /// One more sample: bad by measure, or by forecast.
-    void step(Watch& watch, double time, bool bad, bool climbs);
+    /// One more sample, of the `past` seconds: bad by measure, or by forecast.
+    struct Look {
+        double time = 0;
+        double past = 0;
+        bool bad = false;
+        bool climbs = false;
+    };
+    void step(Watch& watch, const Look& look, double persistence);
     [[nodiscard]] bool climbs(const HostMemory& host, const HostSpec& spec,
                               Resource resource) const;
     [[nodiscard]] bool creeps(const HostMemory& host, const HostSpec& spec,
                               Resource resource) const;
+    /// A level that jumped is believed when the hotspot that it makes is: then the plan knows it.
+    [[nodiscard]] float belief_of(size_t resource) const
+    {
+        return static_cast<float>(persistence_of(all_resources[resource]));
+    }
 
     [[nodiscard]] bool is_fresh(double time, double now) const
     {

@@ -18,9 +18,11 @@ struct Watched {
     Observer observer{fleet};
     double time = 1e9;
 
+    double period = 10;
+
     void see(double cores, double swap_out = 0)
     {
-        time += 10;
+        time += period;
         observer.see_host(
             host, {.time = time, .used = Amount::of(cores, 1e9, 0, 0), .swap_out = swap_out});
         observer.judge(time);
@@ -62,6 +64,50 @@ TEST(Observer, WhatLastsIsOneAndEnds)
     EXPECT_EQ(watched.observer.hotspots()[0].id, spot.id);
     watched.see_often(5, 3);
     EXPECT_EQ(watched.spots(), 0U);
+}
+
+/// As the product samples: what is over in seconds is nobody's affair, whatever its height.
+TEST(Observer, PersistenceIsInSecondsAndNotInSamples)
+{
+    Watched watched;
+    watched.period = 1;
+    watched.see_often(5, 100);
+    for (int burst = 0; burst < 5; ++burst) {
+        for (int i = 0; i < 4; ++i) {
+            watched.see(10);
+            ASSERT_EQ(watched.spots(), 0U);
+        }
+        const Snapshot snapshot = watched.observer.snapshot(watched.time);
+        EXPECT_LT(snapshot.hosts[0].predicted[Resource::Cpu], 6) << "the level jumped on a burst";
+        watched.see_often(5, 30);
+        ASSERT_EQ(watched.spots(), 0U);
+    }
+    watched.see_often(9.5, 29);
+    ASSERT_EQ(watched.spots(), 0U);
+    watched.see(9.5);
+    ASSERT_EQ(watched.spots(), 1U);
+    EXPECT_GT(watched.observer.snapshot(watched.time).hosts[0].predicted[Resource::Cpu], 9);
+    watched.see_often(5, 29);
+    EXPECT_EQ(watched.spots(), 1U);
+    watched.see(5);
+    EXPECT_EQ(watched.spots(), 0U);
+}
+
+/// A load that is bad for half of the time is none that a move would mend; for three quarters it
+/// is.
+TEST(Observer, WhatFlickersIsJudgedByItsPart)
+{
+    for (const int bad : {2, 3}) {
+        Watched watched;
+        watched.period = 1;
+        watched.see_often(5, 100);
+        size_t found = 0;
+        for (int i = 0; i < 120; ++i) {
+            watched.see(i % 4 < bad ? 10 : 7);
+            found += watched.spots();
+        }
+        EXPECT_EQ(found > 0, bad == 3) << bad << " of 4";
+    }
 }
 
 /// As after a host's boot: its own level follows slowly, as if what came were what fluctuates.
@@ -128,10 +174,22 @@ TEST(Observer, SwappingOutIsOne)
     EXPECT_EQ(watched.observer.hotspots()[0].kind, HotspotKind::HostSwap);
 }
 
+TEST(Observer, SwappingIsFoundInSeconds)
+{
+    Watched watched;
+    watched.period = 1;
+    watched.see_often(1, 10);
+    for (int i = 0; i < 5; ++i) {
+        ASSERT_EQ(watched.spots(), 0U);
+        watched.see(1, 5e6);
+    }
+    EXPECT_EQ(watched.spots(), 1U);
+}
+
 TEST(Observer, AGuestWithoutItsBandwidthIsOne)
 {
     Watched watched;
-    for (int i = 0; i < 3; ++i) {
+    for (int i = 0; i < 4; ++i) { // of the first nobody knows how long it was so
         watched.observer.see_vm(
             watched.vm,
             {.time = watched.time + 10, .used = Amount::of(1, 1e9, 0, 50e6), .wants_more = true});
