@@ -2,6 +2,7 @@
 #pragma once
 
 #include "contrib/balancer/host/measure/counter.h"
+#include "contrib/balancer/host/measure/cpu_quota.h"
 #include "contrib/balancer/host/measure/proc_file.h"
 #include "contrib/balancer/host/measure/process_files.h"
 
@@ -11,11 +12,6 @@
 #include <vector>
 
 namespace drover::balancer::measure {
-
-/// What a thread that ran for the part `run` of the time, and waited for a processor for the part
-/// `wait`, missed by that. A thread that works and then sleeps would have done its rounds faster
-/// alone: it would have run for run / (1 - wait). One that never slept missed all that it waited.
-[[nodiscard]] double unmet_share(double run, double wait);
 
 /// One process and its threads, each second. The files stay open and belong to this process: if its
 /// number is given to another, nothing is read of that one.
@@ -27,12 +23,8 @@ public:
     ProcessMeter(const std::string& root, pid_t pid);
 
     struct Usage {
-        double cpu = 0;  ///< cores
-        double wait = 0; ///< cores that its threads missed, see unmet_share()
-        /// Of `cpu` and `wait`: of threads that came after mark_new_threads().
-        double new_cpu = 0;
-        double new_wait = 0;
-        bool has_wait = false;
+        double cpu = 0;                 ///< cores
+        std::vector<ThreadUse> threads; ///< empty: this kernel has no schedstat
         ProcessMemory memory;
         uint64_t memfds = 0; ///< bytes of its memfds, in memory or in swap
     };
@@ -44,8 +36,9 @@ public:
     /// of a process that was not looked at before are not new.
     void mark_new_threads(bool on);
 
-    /// Finds its memfds and its sockets. To be called now and then: a call for each descriptor.
-    void look_for_descriptors();
+    /// Finds its memfds, its sockets and its threads' groups. To be called now and then: a call for
+    /// each descriptor.
+    void look_around(ReadBuffer& buffer);
 
     /// Inodes of the sockets, as of the last look.
     [[nodiscard]] const std::vector<uint64_t>& sockets() const { return sockets_; }
@@ -57,9 +50,11 @@ private:
         Counter wait_ns;
         Counter run_ns;
         bool is_new = false;
+        std::string group; // see ThreadUse
     };
 
-    void look_for_threads();
+    void look_for_threads(ReadBuffer& buffer);
+    void look_for_descriptors();
     [[nodiscard]] uint64_t memfd_bytes() const;
     void sample_threads(Usage& usage, double elapsed, ReadBuffer& buffer);
 

@@ -15,7 +15,13 @@ namespace drover::balancer {
 
 /// What all VMs of a host are measured with. Loop thread only.
 struct Surroundings {
-    explicit Surroundings(const std::string& root) : processes(root) {}
+    /// `group`: the control group that stands for the host; empty: none does.
+    explicit Surroundings(const std::string& root, std::string group = {})
+        : host_group(std::move(group)), processes(root)
+    {
+    }
+
+    std::string host_group;
 
     measure::ReadBuffer buffer;
     measure::Network network;
@@ -82,8 +88,10 @@ private:
     };
 
     void look_for_processes(Surroundings& around);
-    void add_work(VmLoad& load, const measure::ProcessMeter& process,
-                  const measure::ProcessMeter::Usage& usage) const;
+    /// Whether all that this process does is a migration's.
+    [[nodiscard]] bool migrates_only(const measure::ProcessMeter& process) const;
+    void sample_threads(VmLoad& load, std::vector<measure::ThreadUse>& threads, double elapsed,
+                        Surroundings& around);
     void sample_processes(VmLoad& load, double elapsed, Surroundings& around);
     [[nodiscard]] VmNicLoad sample_nic(Nic& nic, double elapsed, Surroundings& around,
                                        std::vector<std::string>& gaps);
@@ -96,6 +104,7 @@ private:
     VmConfig config_;
     std::vector<Nic> nics_;
     std::vector<measure::ProcessMeter> processes_; // the emulator's first
+    std::optional<measure::CpuQuotas> quotas_;     // since the first look
     measure::Elapsed elapsed_;
     bool gone_ = false;
     MigrationWork migration_ = MigrationWork::None;

@@ -171,7 +171,7 @@ TEST(VmMonitor, SumsTheEmulatorAndItsChildren)
     EXPECT_TRUE(load.gaps.empty());
 }
 
-TEST(ProcessMeter, CountsOfAWaitWhatIsMissedByIt)
+TEST(CpuQuotas, CountsOfAWaitWhatIsMissedByIt)
 {
     EXPECT_DOUBLE_EQ(measure::unmet_share(0.25, 0.75), 0.75) << "it always wanted to run";
     EXPECT_DOUBLE_EQ(measure::unmet_share(0, 1), 1) << "it starved";
@@ -248,6 +248,79 @@ TEST(VmMonitor, TellsAMigrationsWorkApart)
         EXPECT_DOUBLE_EQ(monitor.host().cpu_migrating, expected.migrating);
         EXPECT_NEAR(load.cpu_wait, expected.wait, 1e-6);
     }
+}
+
+/// A guest with two threads in the group `group` (a line of /proc/PID/task/TID/cgroup); each runs
+/// 0.15 of a second and could have run the rest of it.
+VmLoad load_of_a_guest_in(const FixtureTree& tree, const char* group, const char* host_group = "")
+{
+    const auto put = [&](uint64_t seconds) {
+        for (const int thread : {100, 101})
+            put_wait(tree, 100, thread, seconds * 850000000, 5 + seconds * 150000000);
+    };
+    put_host(tree, 0, 0, 0, 0);
+    put_process(tree, 100, 1, 0, 2);
+    for (const char* thread : {"100", "101"})
+        tree.put(std::string("proc/100/task/") + thread + "/cgroup", group);
+    put(0);
+    LoadMonitor monitor({.root = tree.root(), .cgroup = host_group});
+    monitor.add({.name = "web", .pid = 100});
+    monitor.sample(moment(0));
+    put(1);
+    for (const char* stat :
+         {"sys/fs/cgroup/vms/web/cpu.stat", "sys/fs/cgroup/cpu/vms/web/cpu.stat"})
+        if (std::filesystem::exists(tree.root() + "/" + stat))
+            tree.put(stat,
+                     "usage_usec 300000\nthrottled_usec 1500000\nthrottled_time 1500000000\n");
+    monitor.sample(moment(1));
+    return monitor.vms()[0];
+}
+
+TEST(VmMonitor, AQuotaIsNoWantOfProcessors)
+{
+    const struct {
+        const char* max;
+        double wait;
+    } cases[] = {{"max 100000\n", 1.7},
+                 {"30000 100000\n", 0},      // it has used all of it
+                 {"40000 100000\n", 0.033}, // 0.2 of what it waited was no throttling
+                 {"400000 100000\n", 0.033}};
+    for (const auto& expected : cases) {
+        const FixtureTree tree;
+        tree.put("sys/fs/cgroup/cgroup.controllers", "cpu memory\n");
+        tree.put("sys/fs/cgroup/vms/web/cpu.max", expected.max);
+        tree.put("sys/fs/cgroup/vms/web/cpu.stat", "throttled_usec 0\n");
+        EXPECT_NEAR(load_of_a_guest_in(tree, "0::/vms/web\n").cpu_wait, expected.wait, 0.02)
+            << expected.max;
+    }
+}
+
+TEST(VmMonitor, QuotasOfVersion1AndOfGroupsAboveCount)
+{
+    const FixtureTree tree;
+    tree.put("sys/fs/cgroup/cpu/vms/cpu.cfs_quota_us", "50000\n");
+    tree.put("sys/fs/cgroup/cpu/vms/cpu.cfs_period_us", "100000\n");
+    tree.put("sys/fs/cgroup/cpu/vms/web/cpu.cfs_quota_us", "-1\n");
+    tree.put("sys/fs/cgroup/cpu/vms/web/cpu.cfs_period_us", "100000\n");
+    const char* group = "5:memory:/\n4:cpuset:/\n3:cpu,cpuacct:/vms/web\n0::/elsewhere\n";
+    EXPECT_NEAR(load_of_a_guest_in(tree, group).cpu_wait, 0.2, 1e-6);
+    // What stands for the host is bounded by the host's capacity: the guest does lack it.
+    EXPECT_NEAR(load_of_a_guest_in(tree, group, "vms").cpu_wait, 1.7, 1e-6);
+}
+
+TEST(CpuQuotas, FilesAreRead)
+{
+    using namespace measure;
+    EXPECT_EQ(parse_cpu_group("3:cpu,cpuacct:/a/b\n0::/c\n"), "a/b");
+    EXPECT_EQ(parse_cpu_group("4:cpuset:/x\n3:cpuacct:/y\n0::/c/d\n"), "c/d");
+    EXPECT_EQ(parse_cpu_group("0::/\n"), "");
+    EXPECT_EQ(parse_cpu_group("0::/../other\n"), "");
+    EXPECT_EQ(parse_cpu_group("nonsense"), "");
+    EXPECT_EQ(parse_cpu_max("max 100000\n"), std::nullopt);
+    EXPECT_EQ(parse_cpu_max("150000 100000\n"), 1.5);
+    EXPECT_EQ(parse_cpu_max("1 0\n"), std::nullopt);
+    EXPECT_EQ(parse_cfs_quota("-1\n", "100000\n"), std::nullopt);
+    EXPECT_EQ(parse_cfs_quota("25000\n", "50000\n"), 0.5);
 }
 
 TEST(VmMonitor, SaysThatItIsGone)
