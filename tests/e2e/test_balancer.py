@@ -194,6 +194,25 @@ def test_our_own_migration_is_no_load(case, kind):
 
 
 @test(timeout=180)
+def test_a_full_network_beside_an_idle_one(case):
+    """Each network is judged by itself: the sum of both would be far from full."""
+    need_namespaces()
+    fleet = case.keep(Fleet(2, Slice(cores=2, link=2_000_000, idle_link=125_000_000), mode="recommend"))
+    fleet.hosts["h1"].create(Guest("web1", "10.80.1.10", memory="96M"))
+    control = fleet.hosts["h1"].control("web1").ready(120)
+    fleet.start_balancer()
+    up(fleet, 1)
+    control.tell("net 10.80.0.1:9 4000000")
+    spot = wait_for(lambda: [spot for spot in fleet.qmp.execute("query-hotspots")
+                             if spot["kind"] == "host-bandwidth"], 60)[0]
+    assert spot["host"] == "h1" and spot["threshold"] < 2_000_000, spot
+    load = fleet.hosts["h1"].qmp.execute("query-load")
+    assert load["host"]["migration-nic"] == "moves", load["host"]
+    assert load["vms"][0]["nics"][0]["uplink"] == "uplink", load["vms"]
+    control.close()
+
+
+@test(timeout=180)
 def test_a_move_is_cancelled(case):
     fleet = fleet_with(case, [("web1", "h1")], mode="off")
     up(fleet, 1)

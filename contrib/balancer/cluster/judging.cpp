@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "contrib/balancer/cluster/judging.h"
 
+#include "contrib/balancer/cluster/uplinks.h"
 #include "contrib/balancer/judge/explain.h"
 
 #include <algorithm>
@@ -71,7 +72,9 @@ void Judging::take_hosts(const Surroundings& around)
         known = gone ? hosts_.erase(known) : std::next(known);
     }
     for (const auto& [name, host] : around.fleet.hosts()) {
-        HostSpec spec = host_spec(host, fleet_.words());
+        const NicLoad* uplink = fullest_uplink(host.load, uplinks_[name]);
+        uplinks_[name] = uplink != nullptr ? uplink->name : std::string();
+        HostSpec spec = host_spec(host, uplink, fleet_.words());
         spec.evacuating = around.evacuating.contains(name);
         spec.receives &=
             !spec.evacuating && around.mover.host_pauses().left(name, time_.now()) <= 0;
@@ -81,11 +84,11 @@ void Judging::take_hosts(const Surroundings& around)
         else
             fleet_.set_host(known->second, std::move(spec));
         if (host.up)
-            see_host(host, hosts_[name]);
+            see_host(host, uplink, hosts_[name]);
     }
 }
 
-void Judging::see_host(const FleetHost& host, HostId id)
+void Judging::see_host(const FleetHost& host, const NicLoad* uplink, HostId id)
 {
     if (host.load_at < 0 ||
         std::exchange(host_seen_[host.config.name], host.load_at) == host.load_at)
@@ -93,17 +96,13 @@ void Judging::see_host(const FleetHost& host, HostId id)
     const HostLoad& load = host.load;
     HostSample sample;
     sample.time = time_of(host.load_at);
-    double rx = 0;
-    double tx = 0;
-    for (const NicLoad& nic : load.nics) {
-        rx += nic.rx;
-        tx += nic.tx;
-    }
-    sample.used =
-        Amount::of(load.cpu_busy, std::max(0.0, load.memory_total - load.memory_available), rx, tx);
+    const double memory = std::max(0.0, load.memory_total - load.memory_available);
+    sample.used = Amount::of(load.cpu_busy, memory, uplink != nullptr ? uplink->rx : 0,
+                             uplink != nullptr ? uplink->tx : 0);
     const auto traffic = migrating_.find(host.config.name);
-    sample.migrating = migrating_part(load, sample.used,
-                                      traffic == migrating_.end() ? Traffic() : traffic->second);
+    const bool here =
+        traffic != migrating_.end() && uplink != nullptr && carries_migrations(load, *uplink);
+    sample.migrating = migrating_part(load, sample.used, here ? traffic->second : Traffic());
     sample.steal = guests_steal(load);
     sample.swap_in = load.swap_in;
     sample.swap_out = load.swap_out;
@@ -130,11 +129,11 @@ void Judging::take_vms(const Surroundings& around)
             if (fleet_.host_of(known->second) != where)
                 fleet_.place(known->second, where);
         }
-        see_vm(*place.vm, vms_[name]);
+        see_vm(*place.vm, *place.host, vms_[name]);
     }
 }
 
-void Judging::see_vm(const FleetVm& vm, VmId id)
+void Judging::see_vm(const FleetVm& vm, const FleetHost& host, VmId id)
 {
     if (vm.load_at < 0 || std::exchange(vm_seen_[vm.name], vm.load_at) == vm.load_at)
         return;
@@ -143,7 +142,10 @@ void Judging::see_vm(const FleetVm& vm, VmId id)
     sample.time = time_of(vm.load_at);
     double rx = 0;
     double tx = 0;
+    const std::string& uplink = uplinks_[host.config.name];
     for (const VmNicLoad& nic : load.nics) {
+        if (!counts_on(nic, host.load, uplink))
+            continue;
         rx += nic.rx;
         tx += nic.tx;
         sample.expected_rx += nic.expected;

@@ -18,6 +18,7 @@ HostMonitorConfig monitor_config(const DroverdConfig& config, const SliceGroup& 
     if (config.slice.given)
         monitor.slice = Slice{config.slice.cores, config.slice.memory, config.slice.link};
     monitor.cgroup = slice.cgroup;
+    monitor.migration_address = config.migrate_address;
     for (const NicConfig& nic : config.nics)
         monitor.nics[nic.name] = nic.capacity;
     return monitor;

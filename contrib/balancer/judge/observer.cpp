@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace drover::balancer {
 
@@ -203,12 +204,31 @@ Amount Observer::State::demand_on(HostId id) const
     return demand;
 }
 
+/// Another of the host's networks may be the one that is judged: what is known of how full it is
+/// stays, in the other one's unit.
+void Observer::State::follow_capacity(HostId id)
+{
+    HostMemory& host = hosts[id];
+    const Amount now = fleet.host(id).capacity;
+    for (const Resource r : {Resource::Rx, Resource::Tx}) {
+        const auto i = static_cast<size_t>(r);
+        const double before = std::exchange(host.capacity[r], now[r]);
+        if (before <= 0 || now[r] <= 0 || before == now[r])
+            continue;
+        const auto factor = static_cast<float>(now[r] / before);
+        host.series[i].scale(factor);
+        host.fast[i].scale(factor);
+        host.slow[i].scale(factor);
+    }
+}
+
 void Observer::State::take_in(HostId id)
 {
     HostMemory& host = hosts[id];
     host.news = false;
     if (!host.fresh)
         return;
+    follow_capacity(id);
     host.demand = demand_on(id);
     const double past =
         host.taken_in > 0 ? std::min(host.sample.time - host.taken_in, rules.stale) : 0;

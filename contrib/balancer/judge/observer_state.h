@@ -32,6 +32,7 @@ struct HostMemory {
     std::array<Watch, resource_count> watch;      ///< that of memory is for swapping
     Amount later;
     double later_at = 0;
+    Amount capacity;     ///< as the series know it
     double taken_in = 0; ///< time of the sample that the series end with
     bool news = false;
     bool fresh = false;
@@ -68,6 +69,7 @@ struct Observer::State {
     void forget_if_stale(double now);
     void take_in(HostId host);
     [[nodiscard]] Amount demand_on(HostId host) const;
+    void follow_capacity(HostId host);
     void look_ahead(HostId host);
 
     // hotspot_finder.cpp

@@ -92,6 +92,12 @@ void Recent::add(double time, float value)
     start_ = bucket;
 }
 
+void Recent::scale(float by)
+{
+    for (float& value : value_)
+        value *= by;
+}
+
 void Recent::shift(float by)
 {
     for (float& value : value_)

@@ -17,6 +17,13 @@ public:
     void add(float value, float seconds_since_last, float belief);
     /// A known step: a VM came or went.
     void shift(float by) { level_ += by; }
+    /// It is measured in another unit from now on.
+    void scale(float by)
+    {
+        level_ *= by;
+        error_ *= by;
+        run_mean_ *= by;
+    }
 
     [[nodiscard]] bool known() const { return count_ > 0; }
     [[nodiscard]] float level() const { return level_; }
@@ -53,6 +60,7 @@ public:
     explicit Recent(float bucket_s) : bucket_s_(bucket_s) {}
     void add(double time, float value);
     void shift(float by);
+    void scale(float by);
     [[nodiscard]] size_t size() const { return size_; }
     /// Of at least `enough` points; else all 0.
     [[nodiscard]] Climb climb(double seconds) const;

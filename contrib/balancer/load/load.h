@@ -54,6 +54,8 @@ struct HostLoad {
     Pressure memory_pressure;
     Pressure io_pressure;
     std::vector<NicLoad> nics;
+    std::string migration_nic; ///< by which migrations leave, one of `nics` or not; empty: unknown
+    double migration_capacity = 0; ///< that one's; 0: unknown
     std::vector<DiskLoad> disks;
     std::vector<std::string> gaps; ///< in words
 };
@@ -66,6 +68,7 @@ struct VmNicLoad {
     double tx = 0;
     double backlog = 0;      ///< bytes that wait on the host for it, or because of it
     double drops = 0;        ///< packets/s, both directions
+    std::string uplink;      ///< of the host, by which it leaves; empty: unknown
     bool wants_more = false; ///< it would use more if it got more (demand, not supply, is higher)
 };
 

@@ -48,6 +48,8 @@ inline constexpr Field<HostLoad> host_fields[] = {
     {"swap-used", &HostLoad::swap_used, "bytes", "swap space in use"},
     {"swap-in", &HostLoad::swap_in, "bytes_per_second", "read back from swap"},
     {"swap-out", &HostLoad::swap_out, "bytes_per_second", "written to swap"},
+    {"migration-capacity", &HostLoad::migration_capacity, "bytes_per_second",
+     "what the interface carries by which migrations leave"},
 };
 
 struct PressureField {

@@ -33,6 +33,7 @@ class Slice:
     cores: float = 0.9
     memory: str = "1GiB"
     link: int = 5_000_000  # bytes/s, each direction
+    idle_link: int = 0  # the capacity of a second network that nobody uses, if there is one
     shared_link: bool = False  # migrations take it too; else they have a network of their own
 
 
@@ -224,6 +225,9 @@ class Host:
     def _migration_address(self, number: int) -> str:
         return f"10.80.255.{10 + number}" if self.slice.shared_link else f"10.81.0.{10 + number}"
 
+    def _idle_nic(self) -> str:
+        return f'[[nic]]\nname = "moves"\ncapacity = {self.slice.idle_link}\n' if self.slice.idle_link else ""
+
     def _write_config(self, number: int) -> None:
         self.config = self.directory / "droverd.toml"
         self.config.write_text(f"""name = "{self.name}"
@@ -238,7 +242,7 @@ address = "{self._migration_address(number)}"
 [[nic]]
 name = "uplink"
 capacity = {self.slice.link}
-""", encoding="utf-8")
+{self._idle_nic()}""", encoding="utf-8")
 
     def start(self) -> None:
         self.daemon = Daemon("droverd", ["--config", str(self.config)],

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "contrib/balancer/host/measure/host_monitor.h"
 
+#include "contrib/balancer/host/measure/addresses.h"
+
 #include <algorithm>
 #include <unistd.h>
 
@@ -111,16 +113,41 @@ void HostMonitor::read_pressure(Surroundings& around)
 
 void HostMonitor::add_nic(const Surroundings& around, const Interface& interface)
 {
-    load_.nics.push_back({.name = interface.link.name,
-                          .capacity = around.network.capacity(interface),
+    const double capacity = around.network.capacity(interface);
+    const std::string& name = interface.link.name;
+    if (!interface.link.carrier)
+        gap(name + " has no carrier: it carries nothing");
+    else if (capacity <= 0)
+        gap(name +
+            "'s speed is not known, so how full it is cannot be judged: give its capacity as "
+            "[[nic]] in droverd.toml");
+    load_.nics.push_back({.name = name,
+                          .capacity = capacity,
                           .rx = interface.rx,
                           .tx = interface.tx,
                           .backlog = interface.backlog,
                           .drops = interface.tx_drops});
 }
 
+/// The interface by which migrations leave: the one that carries our own address for them.
+void HostMonitor::read_migration_link(const Surroundings& around)
+{
+    constexpr unsigned look_period = 30; // an address hardly moves
+    if (look_in_-- == 0) {
+        look_in_ = look_period;
+        migration_interface_ = interface_with(config_.migration_address);
+    }
+    const Interface* interface = around.network.find(migration_interface_);
+    const Interface* carrier = interface ? around.network.carrier_of(*interface) : nullptr;
+    if (!carrier)
+        return;
+    load_.migration_nic = carrier->link.name;
+    load_.migration_capacity = around.network.capacity(*carrier);
+}
+
 void HostMonitor::read_nics(const Surroundings& around)
 {
+    read_migration_link(around);
     // The machine's links are no part of a slice, unless the configuration says which are.
     if (has_nominal_link())
         return;

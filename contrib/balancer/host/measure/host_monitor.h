@@ -27,6 +27,7 @@ struct HostMonitorConfig {
     /// Network interfaces that count, with their capacity in bytes/s each way (0: found out).
     /// Empty: all that reach other hosts (measure::Network::outward).
     std::map<std::string, double> nics;
+    std::string migration_address; ///< numeric, of this host; other texts find no interface
 };
 
 /// Measures the machine, or what our own guests use of a slice of it. Loop thread only.
@@ -59,6 +60,7 @@ private:
     void read_memory(Surroundings& around);
     void read_pressure(Surroundings& around);
     void read_nics(const Surroundings& around);
+    void read_migration_link(const Surroundings& around);
     void add_nic(const Surroundings& around, const measure::Interface& interface);
     void slice_cpu(const std::vector<VmLoad>& vms, const measure::CgroupUsage& group);
     void slice_memory(const std::vector<VmLoad>& vms, const measure::CgroupUsage& group);
@@ -78,6 +80,8 @@ private:
     measure::ProcFile memory_pressure_;
     measure::ProcFile io_pressure_;
     std::unique_ptr<measure::Cgroup> cgroup_;
+    std::string migration_interface_; // that has the address; empty: none
+    unsigned look_in_ = 0;            // samples until it is looked for again
 
     measure::Elapsed elapsed_clock_;
     double elapsed_ = 0;

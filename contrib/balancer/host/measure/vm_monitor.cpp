@@ -158,6 +158,7 @@ void VmMonitor::sample_tap(const Interface& tap, const Nic& nic, const Surroundi
     const Interface* uplink = nic.config.uplink.empty() ? around.network.uplink_of(tap)
                                                         : around.network.find(nic.config.uplink);
     if (uplink) {
+        load.uplink = uplink->link.name;
         const double capacity = around.network.capacity(*uplink);
         link_in = {.rate = uplink->rx, .capacity = capacity};
         link_out = {.rate = uplink->tx,

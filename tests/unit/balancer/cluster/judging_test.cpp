@@ -45,14 +45,14 @@ TEST(Judging, takes_a_hosts_specification_from_the_file_and_from_what_it_tells)
     host.facts = {{"cores", 8}, {"memory", 16e9}, {"offers", {"kvm", 7}}};
     host.load.nics = {{.name = "eth0", .capacity = 125e6}};
     Words words;
-    HostSpec spec = host_spec(host, words);
+    HostSpec spec = host_spec(host, &host.load.nics[0], words);
     EXPECT_EQ(spec.capacity, Amount::of(8, 16e9, 125e6, 125e6));
     EXPECT_EQ(spec.threshold[Resource::Cpu], 0.7);
     EXPECT_TRUE(spec.offers.has(words.id("ssd")));
     EXPECT_TRUE(spec.offers.has(words.id("kvm")));
     EXPECT_TRUE(spec.receives);
     host.config.maintenance = true;
-    EXPECT_FALSE(host_spec(host, words).receives);
+    EXPECT_FALSE(host_spec(host, nullptr, words).receives);
 }
 
 /// The whole engine with the real judge, over hosts "a" and "b".

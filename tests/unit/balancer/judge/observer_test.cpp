@@ -110,6 +110,31 @@ TEST(Observer, WhatFlickersIsJudgedByItsPart)
     }
 }
 
+/// The network that is judged may be another one: a tenth of it stays a tenth.
+TEST(Observer, AnotherNetworkIsNoJump)
+{
+    Watched watched;
+    HostSpec spec = watched.fleet.host(watched.host);
+    const auto see = [&](double share) {
+        watched.time += 1;
+        const double tx = share * spec.capacity[Resource::Tx];
+        watched.observer.see_host(watched.host,
+                                  {.time = watched.time, .used = Amount::of(1, 1e9, 0, tx)});
+        watched.observer.judge(watched.time);
+    };
+    for (const double capacity : {3e9, 1e6, 3e9}) {
+        spec.capacity[Resource::Tx] = capacity;
+        watched.fleet.set_host(watched.host, spec);
+        for (int i = 0; i < 60; ++i) {
+            see(0.2);
+            ASSERT_EQ(watched.spots(), 0U);
+            const double predicted =
+                watched.observer.snapshot(watched.time).hosts[0].predicted[Resource::Tx];
+            ASSERT_NEAR(predicted / capacity, 0.2, 0.01) << capacity << ' ' << i;
+        }
+    }
+}
+
 /// As after a host's boot: its own level follows slowly, as if what came were what fluctuates.
 TEST(Observer, AHostNeedsWhatItsGuestsDo)
 {

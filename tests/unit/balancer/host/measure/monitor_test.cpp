@@ -77,7 +77,8 @@ TEST(HostMonitor, MeasuresTheMachine)
     const FixtureTree tree;
     put_host(tree, 1000, 100, 10, 20);
     tree.put("proc/pressure/cpu", "some avg10=25.00 avg60=0 avg300=0 total=0\n");
-    LoadMonitor monitor({.root = tree.root()});
+    // Its network is that of the machine where the test runs, of which nothing is known.
+    LoadMonitor monitor({.root = tree.root(), .nics = {{"lo", 1e6}}});
     monitor.sample(moment(0));
     EXPECT_EQ(monitor.host().cpu_busy, 0); // no rates yet
     EXPECT_EQ(monitor.host().memory_total, 8000 * 1024);
