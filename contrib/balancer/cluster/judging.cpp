@@ -106,6 +106,8 @@ void Judging::see_host(const FleetHost& host, const NicLoad* uplink, HostId id)
     sample.steal = guests_steal(load);
     sample.swap_in = load.swap_in;
     sample.swap_out = load.swap_out;
+    sample.swapped = load.slice ? 0 : load.swap_used; // of a slice, it counts as used
+    sample.memory_pressure = load.memory_pressure.some;
     observer_->see_host(id, sample);
 }
 

@@ -111,6 +111,7 @@ HostSpec host_spec(const FleetHost& host, const NicLoad* uplink, Words& words)
         spec.link = config.limits.bandwidth;
     else if (const double link = migration_link(host.load); link > 0)
         spec.link = link;
+    spec.huge_free = host.load.huge_free;
     spec.receives = host.up && !config.maintenance;
     return spec;
 }
@@ -123,6 +124,8 @@ VmSpec Judging::spec_of(const Surroundings& around, const Fleet::Place& place)
     spec.name = vm.name;
     spec.vcpus = vm.load.vcpus > 0 ? vm.load.vcpus : 1;
     spec.memory = vm.load.memory;
+    // Its emulator reserves all of its RAM, touched or not.
+    spec.huge = vm.load.huge > 0 ? std::max(vm.load.huge, vm.load.memory) : 0;
     spec.pinned = json_bool(vm.definition, "pinned");
     // Somebody else moves it, or two hosts claim it: then it is left alone.
     const bool strange = vm.state == "moving" && around.mover.of_vm(vm.name) == nullptr;

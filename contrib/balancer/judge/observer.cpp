@@ -63,7 +63,8 @@ void Observer::see_host(HostId host, const HostSample& sample)
 {
     state_->grow();
     if (!state_->fleet.has_host(host) || !is_sound(sample.used) || !is_sound(sample.migrating) ||
-        !is_sound({sample.time, sample.steal, sample.swap_in, sample.swap_out}))
+        !is_sound({sample.time, sample.steal, sample.swap_in, sample.swap_out, sample.swapped,
+                   sample.memory_pressure}))
         return;
     HostMemory& known = state_->hosts[host];
     if (sample.time <= known.sample.time)

@@ -20,6 +20,15 @@ struct Watch {
     float sure = 0;
 };
 
+/// What one more sample says of such a thing.
+struct Look {
+    double time = 0;
+    double past = 0;     ///< s since the sample before
+    bool bad = false;    ///< by measure
+    bool climbs = false; ///< bad by forecast
+    bool stays = false;  ///< if it is not bad: it is not good either
+};
+
 struct HostMemory {
     HostSample sample; ///< latest
     Amount demand;
@@ -32,8 +41,9 @@ struct HostMemory {
     std::array<Watch, resource_count> watch;      ///< that of memory is for swapping
     Amount later;
     double later_at = 0;
-    Amount capacity;     ///< as the series know it
-    double taken_in = 0; ///< time of the sample that the series end with
+    Amount capacity;       ///< as the series know it
+    double taken_in = 0;   ///< time of the sample that the series end with
+    double swapped_at = 0; ///< time of the last sample that was bad by swapping
     bool news = false;
     bool fresh = false;
 };
@@ -74,6 +84,7 @@ struct Observer::State {
 
     // hotspot_finder.cpp
     void watch_host(HostId host, double past);
+    void watch_memory(HostMemory& host, const HostSpec& spec, double past, bool nears);
     void watch_vm(VmMemory& vm, double past);
     /// For how long a resource must be short; of memory: for how long its host must swap.
     [[nodiscard]] double persistence_of(Resource resource) const
@@ -83,13 +94,6 @@ struct Observer::State {
     void collect(double now);
     void report_host(HostId host, Resource resource);
     void report_vm(VmId vm);
-    /// One more sample, of the `past` seconds: bad by measure, or by forecast.
-    struct Look {
-        double time = 0;
-        double past = 0;
-        bool bad = false;
-        bool climbs = false;
-    };
     void step(Watch& watch, const Look& look, double persistence);
     [[nodiscard]] bool climbs(const HostMemory& host, const HostSpec& spec,
                               Resource resource) const;

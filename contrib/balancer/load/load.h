@@ -46,6 +46,8 @@ struct HostLoad {
     std::vector<double> cpu_by_core;
     double memory_total = 0;
     double memory_available = 0;
+    double huge_total = 0; ///< pools of huge pages, which are no part of memory_total
+    double huge_free = 0;
     double swap_total = 0;
     double swap_used = 0;
     double swap_in = 0;
@@ -80,7 +82,8 @@ struct VmLoad {
     double cpu_wait = 0;      ///< cores that its threads waited for and did not get
     double cpu_migrating = 0; ///< of cpu: of its migration, which is not the guest's demand
     double memory = 0;        ///< the guest's RAM as it is now: its size less the balloon
-    double resident = 0;      ///< of the emulator
+    double resident = 0;      ///< of the emulator, without huge pages
+    double huge = 0;          ///< huge pages of hugetlbfs
     double swapped = 0;
     double dirty_rate = 0; ///< bytes/s of pages written; 0 until it was measured
     double disk_read = 0;

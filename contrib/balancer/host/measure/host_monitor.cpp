@@ -14,7 +14,7 @@ HostMonitor::HostMonitor(HostMonitorConfig config)
     : config_(std::move(config)), ticks_(static_cast<double>(sysconf(_SC_CLK_TCK))),
       page_(static_cast<double>(sysconf(_SC_PAGESIZE))), stat_(config_.root + "/proc/stat"),
       meminfo_(config_.root + "/proc/meminfo"), vmstat_(config_.root + "/proc/vmstat"),
-      diskstats_(config_.root + "/proc/diskstats"),
+      huge_pages_(config_.root), diskstats_(config_.root + "/proc/diskstats"),
       cpu_pressure_(config_.root + "/proc/pressure/cpu"),
       memory_pressure_(config_.root + "/proc/pressure/memory"),
       io_pressure_(config_.root + "/proc/pressure/io"), disks_(config_.root)
@@ -75,7 +75,11 @@ void HostMonitor::read_memory(Surroundings& around)
 {
     auto text = meminfo_.read(around.buffer);
     if (const auto memory = text ? parse_meminfo(*text) : std::nullopt) {
-        load_.memory_total = static_cast<double>(memory->total);
+        // What was set apart as huge pages is not there for others, used or not.
+        const HugePages::Bytes huge = huge_pages_.read(around.buffer);
+        load_.huge_total = huge.total;
+        load_.huge_free = huge.free;
+        load_.memory_total = std::max(0.0, static_cast<double>(memory->total) - huge.total);
         load_.memory_available = static_cast<double>(memory->available);
         load_.swap_total = static_cast<double>(memory->swap_total);
         load_.swap_used = std::max(0.0, load_.swap_total - static_cast<double>(memory->swap_free));

@@ -4,6 +4,7 @@
 #include "contrib/balancer/host/measure/cgroup.h"
 #include "contrib/balancer/host/measure/cpu_times.h"
 #include "contrib/balancer/host/measure/disk_stats.h"
+#include "contrib/balancer/host/measure/huge_pages.h"
 #include "contrib/balancer/host/measure/memory_files.h"
 #include "contrib/balancer/host/measure/vm_monitor.h"
 
@@ -75,6 +76,7 @@ private:
     measure::ProcFile stat_;
     measure::ProcFile meminfo_;
     measure::ProcFile vmstat_;
+    measure::HugePages huge_pages_;
     measure::ProcFile diskstats_;
     measure::ProcFile cpu_pressure_;
     measure::ProcFile memory_pressure_;

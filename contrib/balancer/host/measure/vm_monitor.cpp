@@ -116,7 +116,8 @@ void VmMonitor::sample_processes(VmLoad& load, double elapsed, Surroundings& aro
         return false;
     });
     sample_threads(load, threads, elapsed, around);
-    load.resident += shared + huge;
+    load.resident += shared;
+    load.huge = huge; // of a pool that is apart
     // Of shared memory no file tells what is in swap; what was allocated and is mapped by none of
     // its processes must be, but for little, and never more than the machine has there.
     load.swapped += std::clamp(memfds - shared, 0.0, around.swap_used);

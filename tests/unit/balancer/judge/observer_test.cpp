@@ -20,11 +20,15 @@ struct Watched {
 
     double period = 10;
 
-    void see(double cores, double swap_out = 0)
+    void see(double cores, double swap_out = 0, double gib = 63)
     {
-        time += period;
-        observer.see_host(
-            host, {.time = time, .used = Amount::of(cores, 1e9, 0, 0), .swap_out = swap_out});
+        see({.used = Amount::of(cores, (swap_out > 0 ? gib : 1) * test_gib, 0, 0),
+             .swap_out = swap_out});
+    }
+    void see(HostSample sample)
+    {
+        sample.time = time += period;
+        observer.see_host(host, sample);
         observer.judge(time);
     }
     void see_often(double cores, int samples)
@@ -196,6 +200,7 @@ TEST(Observer, SwappingOutIsOne)
     for (int i = 0; i < 3; ++i)
         watched.see(1, 5e6);
     ASSERT_EQ(watched.spots(), 1U);
+    EXPECT_TRUE(watched.observer.hotspots()[0].swapping);
     EXPECT_EQ(watched.observer.hotspots()[0].kind, HotspotKind::HostSwap);
 }
 
@@ -209,6 +214,75 @@ TEST(Observer, SwappingIsFoundInSeconds)
         watched.see(1, 5e6);
     }
     EXPECT_EQ(watched.spots(), 1U);
+}
+
+/// 64 GiB of memory, of which 60.8 are the threshold.
+HostSample memory(double used_gib, double swap_out = 0, double swapped_gib = 0)
+{
+    return {.used = Amount::of(1, used_gib * test_gib, 0, 0),
+            .swap_out = swap_out,
+            .swapped = swapped_gib * test_gib};
+}
+
+TEST(Observer, PuttingOutWhatNobodyNeedsIsNone)
+{
+    Watched watched;
+    watched.period = 1;
+    for (int i = 0; i < 60; ++i) {
+        watched.see(memory(10, 20e6, 4));
+        ASSERT_EQ(watched.spots(), 0U) << "zram, with memory enough";
+    }
+    HostSample waiting = memory(10, 20e6, 4);
+    waiting.memory_pressure = 0.3;
+    HostSample reading_back = memory(10, 20e6, 4);
+    reading_back.swap_in = 15e6;
+    for (const HostSample& hurts : {waiting, reading_back, memory(58, 20e6, 4)}) {
+        Watched other;
+        other.period = 1;
+        for (int i = 0; i < 7; ++i)
+            other.see(hurts);
+        EXPECT_EQ(other.spots(), 1U);
+    }
+}
+
+/// A host swaps by fits and starts.
+TEST(Observer, SwappingIsNotOverWhileMemoryIsShort)
+{
+    Watched watched;
+    watched.period = 1;
+    watched.see(memory(58));
+    for (int i = 0; i < 9; ++i)
+        watched.see(memory(58, i % 3 == 2 ? 0 : 8e6, 4));
+    ASSERT_EQ(watched.spots(), 1U);
+    const uint64_t id = watched.observer.hotspots()[0].id;
+    for (int i = 0; i < 60; ++i) {
+        watched.see(memory(58, 0, 4));
+        ASSERT_EQ(watched.spots(), 1U) << i;
+    }
+    EXPECT_EQ(watched.observer.hotspots()[0].id, id);
+    for (int i = 0; i < 30; ++i)
+        watched.see(memory(40, 0, 1)); // a guest has left
+    EXPECT_EQ(watched.spots(), 0U);
+}
+
+TEST(Observer, AHostWithoutMemoryLeftIsHotWithoutSwap)
+{
+    Watched watched;
+    watched.period = 1;
+    for (int i = 0; i < 30; ++i) {
+        watched.see(memory(62));
+        ASSERT_EQ(watched.spots(), 0U) << i;
+    }
+    watched.see(memory(62));
+    watched.see(memory(62));
+    ASSERT_EQ(watched.spots(), 1U);
+    const Hotspot spot = watched.observer.hotspots()[0];
+    EXPECT_EQ(spot.kind, HotspotKind::HostSwap);
+    EXPECT_FALSE(spot.swapping);
+    EXPECT_NE(spot.cause.find("62 GiB of 64 GiB"), std::string::npos) << spot.cause;
+    for (int i = 0; i < 31; ++i)
+        watched.see(memory(50));
+    EXPECT_EQ(watched.spots(), 0U);
 }
 
 TEST(Observer, AGuestWithoutItsBandwidthIsOne)

@@ -122,6 +122,32 @@ TEST(HostMonitor, CountersThatShrinkAndClocksThatJump)
     EXPECT_EQ(monitor.host().cpu_busy, 0);
 }
 
+/// A pool that was set apart is no memory that others could have, used or not.
+TEST(HostMonitor, HugePagesAreApart)
+{
+    const FixtureTree tree;
+    put_host(tree, 0, 0, 0, 0);
+    const std::string pools = "sys/kernel/mm/hugepages/";
+    tree.put(pools + "hugepages-1024kB/nr_hugepages", "3\n");
+    tree.put(pools + "hugepages-1024kB/free_hugepages", "2\n");
+    tree.put(pools + "hugepages-1024kB/resv_hugepages", "1\n");
+    tree.put(pools + "hugepages-64kB/nr_hugepages", "10\n");
+    tree.put(pools + "hugepages-64kB/free_hugepages", "10\n");
+    tree.put(pools + "hugepages-64kB/resv_hugepages", "0\n");
+    put_process(tree, 100, 1, 0);
+    tree.put("proc/100/status", "RssAnon: 60 kB\nRssFile: 0 kB\nRssShmem: 40 kB\nVmSwap: 0 kB\n"
+                                "HugetlbPages: 1024 kB\n");
+    LoadMonitor monitor({.root = tree.root()});
+    monitor.add({.name = "web", .pid = 100});
+    monitor.sample(moment(0));
+    const HostLoad& host = monitor.host();
+    EXPECT_EQ(host.huge_total, (3 * 1024 + 640) * 1024);
+    EXPECT_EQ(host.huge_free, (1024 + 640) * 1024);
+    EXPECT_EQ(host.memory_total, (8000 - 3 * 1024 - 640) * 1024);
+    EXPECT_EQ(monitor.vms()[0].resident, 100 * 1024);
+    EXPECT_EQ(monitor.vms()[0].huge, 1024 * 1024);
+}
+
 TEST(HostMonitor, SaysWhatItCannotSee)
 {
     const FixtureTree tree;
@@ -283,7 +309,7 @@ TEST(VmMonitor, AQuotaIsNoWantOfProcessors)
         const char* max;
         double wait;
     } cases[] = {{"max 100000\n", 1.7},
-                 {"30000 100000\n", 0},      // it has used all of it
+                 {"30000 100000\n", 0},     // it has used all of it
                  {"40000 100000\n", 0.033}, // 0.2 of what it waited was no throttling
                  {"400000 100000\n", 0.033}};
     for (const auto& expected : cases) {
