@@ -14,12 +14,12 @@ double megabytes(uint64_t bytes)
     return static_cast<double>(bytes) / 1e6;
 }
 
-std::string bar(double share, unsigned cells)
+std::string bar(double share, unsigned columns)
 {
-    if (cells == 0)
+    if (columns == 0)
         return {};
-    const auto filled = static_cast<unsigned>(share * cells);
-    return "[" + std::string(filled, '#') + std::string(cells - filled, '-') + "] ";
+    const auto filled = static_cast<unsigned>(share * columns);
+    return "[" + std::string(filled, '#') + std::string(columns - filled, '-') + "] ";
 }
 
 } // namespace
@@ -46,7 +46,7 @@ bool MigrationStats::over() const
     return status == "completed" || status == "failed" || status == "cancelled";
 }
 
-std::string progress_line(const MigrationStats& stats, uint64_t at_start, unsigned width)
+std::string progress_line(const MigrationStats& stats, uint64_t at_start, unsigned columns)
 {
     if (stats.total == 0)
         return stats.status;
@@ -59,7 +59,7 @@ std::string progress_line(const MigrationStats& stats, uint64_t at_start, unsign
              stats.status.c_str(), stats.round, share * 100, megabytes(stats.transferred),
              megabytes(stats.remaining), stats.mbit_per_s, stats.dirty_pages_per_s,
              static_cast<double>(stats.total_ms) / 1e3);
-    return bar(share, width) + text;
+    return bar(share, columns) + text;
 }
 
 std::string summary(const MigrationStats& stats)

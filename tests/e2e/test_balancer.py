@@ -119,6 +119,101 @@ def test_a_move_by_hand_and_its_history(case):
         json.loads(fleet.drover(*words, "--json"))
 
 
+def as_delivered() -> str:
+    """The configuration that is shipped, without what names a machine: its doors and its hosts."""
+    text = (paths.ROOT / "docs/examples/fleet.toml").read_text(encoding="utf-8")
+    return text[text.index("[thresholds]"):text.index("[[host]]")]
+
+
+def watch(fleet: Fleet, host: str, seconds: float) -> list[float]:
+    """How full the host's processors are, sample by sample, while its own clock goes on so far."""
+    samples = {}
+
+    def is_over():
+        load = next(h for h in fleet.qmp.execute("query-hosts") if h["name"] == host)["load"]
+        samples[load["time"]] = (load["cpu-busy"] + load["cpu-steal"]) / load["cores"]
+        return max(samples) - min(samples) >= seconds
+    wait_for(is_over, 60 + 2 * seconds)
+    return list(samples.values())
+
+
+@test(timeout=400, alone=True)
+def test_as_delivered(case):
+    """With the thresholds and limits that are shipped a burst moves nobody, and a load that lasts does."""
+    fleet = fleet_with(case, [("web1", "h1"), ("web2", "h1")], cores=0.8, more=as_delivered())
+    up(fleet, 2)
+    fleet.drover("mode", "automatic")
+    controls = [fleet.hosts["h1"].control(name) for name in ("web1", "web2")]
+    watch(fleet, "h1", 10)
+    for control in controls:
+        control.tell("cpu 60")
+    burst = watch(fleet, "h1", 4)
+    for control in controls:
+        control.tell("cpu 0")
+    assert max(burst) > 0.85, burst
+    watch(fleet, "h1", 20)
+    assert not any(entry["what"] == "migration" for entry in fleet.qmp.execute("query-history"))
+    assert fleet.where("web1") == ["h1"] and fleet.where("web2") == ["h1"]
+    for control in controls:
+        control.tell("cpu 60")
+    wait_for(lambda: len(fleet.qmp.execute("query-vms")) == 2
+             and sorted(fleet.where("web1") + fleet.where("web2")) == ["h1", "h2"], 150)
+
+
+@test(timeout=240, kind=["drover", "qemu"])
+def test_our_own_migration_is_no_load(case, kind):
+    """It fills the links of both hosts for much longer than a hotspot takes, and nobody moves for that."""
+    need_namespaces()
+    fleet = case.keep(Fleet(3, Slice(cores=2, link=3_000_000, shared_link=True),
+                            more='[thresholds]\nbandwidth = "60%"\npersistence = "3s"'))
+    fleet.hosts["h1"].create(Guest("web1", "10.80.1.10", memory="96M", kind=kind))
+    fleet.hosts["h1"].create(Guest("web2", "10.80.1.11", memory="96M", kind=kind))
+    for name in ("web1", "web2"):
+        control = fleet.hosts["h1"].control(name).ready(120)
+        control.tell("net 10.80.0.1:9 300000")
+        control.close()
+    fleet.start_balancer()
+    up(fleet, 2)
+    migrate(fleet, "web1", "h2")
+    shares: dict[str, dict[float, float]] = {"h1": {}, "h2": {}}  # by host and time
+
+    def is_over():
+        for host in fleet.qmp.execute("query-hosts"):
+            load = host.get("load", {})
+            if host["name"] in shares and load.get("nics"):
+                nic = load["nics"][0]
+                shares[host["name"]][load["time"]] = max(nic["rx"], nic["tx"]) / nic["capacity"]
+        spots = [spot["cause"] for spot in fleet.qmp.execute("query-hotspots")
+                 if spot["kind"] == "host-bandwidth"]
+        assert not spots, spots
+        return is_quiet(fleet)
+
+    wait_for(is_over, 120)
+    for host, seen in shares.items():
+        full = [share for share in seen.values() if share > 0.6]
+        assert len(full) >= 6, f"the link of {host} was never full, this proves nothing: {sorted(seen.values())}"
+    assert fleet.where("web1") == ["h2"] and fleet.where("web2") == ["h1"]
+
+
+@test(timeout=180)
+def test_a_full_network_beside_an_idle_one(case):
+    """Each network is judged by itself: the sum of both would be far from full."""
+    need_namespaces()
+    fleet = case.keep(Fleet(2, Slice(cores=2, link=2_000_000, idle_link=125_000_000), mode="recommend"))
+    fleet.hosts["h1"].create(Guest("web1", "10.80.1.10", memory="96M"))
+    control = fleet.hosts["h1"].control("web1").ready(120)
+    fleet.start_balancer()
+    up(fleet, 1)
+    control.tell("net 10.80.0.1:9 4000000")
+    spot = wait_for(lambda: [spot for spot in fleet.qmp.execute("query-hotspots")
+                             if spot["kind"] == "host-bandwidth"], 60)[0]
+    assert spot["host"] == "h1" and spot["threshold"] < 2_000_000, spot
+    load = fleet.hosts["h1"].qmp.execute("query-load")
+    assert load["host"]["migration-nic"] == "moves", load["host"]
+    assert load["vms"][0]["nics"][0]["uplink"] == "uplink", load["vms"]
+    control.close()
+
+
 @test(timeout=180)
 def test_a_move_is_cancelled(case):
     fleet = fleet_with(case, [("web1", "h1")], mode="off")

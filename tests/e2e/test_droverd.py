@@ -8,7 +8,7 @@ import time
 
 from drover_e2e import net, paths
 from drover_e2e.case import Skip
-from drover_e2e.fleet import SINK, SINK_PORT, Control, Fleet, Guest, Slice
+from drover_e2e.fleet import CGROUPS, SINK, SINK_PORT, Control, Fleet, Guest, Slice
 from drover_e2e.qmp import QmpError
 from drover_e2e.runner import test
 
@@ -174,6 +174,35 @@ def test_the_load_is_what_the_guest_does(case):
     assert host["slice"] and host["cores"] == 1.5 and host["cpu-busy"] > 0.6, host
     control.tell("cpu 0")
     wait_for(lambda: qmp.execute("query-vm-load", name="web1")[-1]["cpu"] < 0.4, 20)
+
+
+@test()
+def test_a_quota_is_no_want_of_processors(case):
+    """A guest that computes all the time, and may use three tenths of a processor, wants no more than these."""
+    fleet = hosts(case)
+    control = boot(fleet, Guest("web1", "10.80.1.10"))
+    group = CGROUPS / "cpu" / fleet.hosts["h1"].cgroup
+    if not group.is_dir():
+        raise Skip("no control groups of version 1 here: of version 2 only unit tests tell")
+    capped = group / "drover-capped"  # a name that the harness removes
+    capped.mkdir()
+    (capped / "cpu.cfs_quota_us").write_text("30000", encoding="ascii")
+    for pid in (group / "cgroup.procs").read_text(encoding="ascii").split():
+        (capped / "cgroup.procs").write_text(pid, encoding="ascii")
+    control.tell("cpu 100")
+    qmp = fleet.hosts["h1"].qmp
+
+    def throttled() -> int:
+        words = (capped / "cpu.stat").read_text(encoding="ascii").split()
+        return int(words[words.index("nr_throttled") + 1])
+
+    def wants_its_quota():
+        """The groups of its threads are looked at each ten seconds. (On a busy machine it gets less than its
+        quota, and waits for the rest.)"""
+        loads = qmp.execute("query-vm-load", name="web1", seconds=3)[-2:]
+        return all(0.05 < load["cpu"] and load["cpu"] + load["cpu-wait"] < 0.45 for load in loads) and loads
+    wait_for(lambda: throttled() > 20)
+    wait_for(wants_its_quota, 40)
 
 
 @test()

@@ -4,6 +4,7 @@
 // have.
 #include "contrib/balancer/cluster/balancer.h"
 
+#include "contrib/balancer/cluster/uplinks.h"
 #include "migration/policy/wish.h"
 
 #include <algorithm>
@@ -18,9 +19,7 @@ constexpr double usual_link = 125e6;
 /// What migrations have between a host and others, in bytes/s.
 double link_of(const FleetHost& host)
 {
-    double link = 0;
-    for (const NicLoad& nic : host.load.nics)
-        link = std::max(link, nic.capacity);
+    const double link = migration_link(host.load);
     return link > 0 ? link : usual_link;
 }
 

@@ -17,6 +17,7 @@ constexpr std::array<std::string_view, 3> mode_names = {"off", "recommend", "aut
 constexpr unsigned most_migrations = 64;
 constexpr double day_s = 24 * 3600;
 constexpr double fastest = 1e12; // bytes/s
+constexpr double hour_s = 3600;
 
 /// Some are the whole fleet's: a host cannot have its own.
 void read_thresholds(TomlSection section, Thresholds& thresholds, bool of_fleet)
@@ -25,8 +26,10 @@ void read_thresholds(TomlSection section, Thresholds& thresholds, bool of_fleet)
     section.fraction("bandwidth", thresholds.bandwidth, 0.05, 1);
     section.fraction("memory", thresholds.memory, 0.05, 1);
     section.rate("swap-out", thresholds.swap_out, 1, fastest);
-    if (of_fleet)
-        section.persistence("persistence", thresholds.k, thresholds.n);
+    if (of_fleet) {
+        section.seconds("persistence", thresholds.persistence, 1, hour_s);
+        section.seconds("swap-persistence", thresholds.swap_persistence, 1, hour_s);
+    }
     section.reject_others();
 }
 

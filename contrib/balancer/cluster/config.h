@@ -23,12 +23,12 @@ enum class Mode {
 
 /// From where on a host is hot.
 struct Thresholds {
-    double cpu = 0.85;       ///< parts of one of its capacity
-    double bandwidth = 0.85; ///< of a network interface's, either direction
-    double memory = 0.95;    ///< used; beyond it the host is taken to be about to swap
-    double swap_out = 1e6;   ///< bytes/s
-    unsigned k = 3;          ///< so many of the last n samples, one a second
-    unsigned n = 5;          ///< at most 16
+    double cpu = 0.85;           ///< parts of one of its capacity
+    double bandwidth = 0.85;     ///< of a network interface's, either direction
+    double memory = 0.95;        ///< used; beyond it the host is taken to be about to swap
+    double swap_out = 1e6;       ///< bytes/s
+    double persistence = 30;     ///< s for which a host or guest is above before it is hot
+    double swap_persistence = 5; ///< s for which a host swaps before it is hot
 };
 
 struct Limits {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "contrib/balancer/cluster/judging.h"
 
+#include "contrib/balancer/cluster/uplinks.h"
 #include "contrib/balancer/judge/explain.h"
 
 #include <algorithm>
@@ -13,7 +14,24 @@ constexpr double remember_moves_s = 3600;
 
 bool same(const ObserverRules& a, const ObserverRules& b)
 {
-    return a.persist_k == b.persist_k && a.persist_n == b.persist_n;
+    return a.persistence == b.persistence && a.swap_persistence == b.swap_persistence;
+}
+
+/// The part of what is used that our migrations use: it passes, and is nobody's demand.
+Amount migrating_part(const HostLoad& load, const Amount& used, const Traffic& traffic)
+{
+    return Amount::of(std::min(used[Resource::Cpu], load.cpu_migrating), 0,
+                      std::min(used[Resource::Rx], traffic.rx),
+                      std::min(used[Resource::Tx], traffic.tx));
+}
+
+/// What the guests miss of the processor time that is taken from the host. Our migrations miss the
+/// part of it that they are of the work.
+double guests_steal(const HostLoad& load)
+{
+    if (load.cpu_busy <= 0)
+        return load.cpu_steal;
+    return load.cpu_steal * std::max(0.0, 1 - load.cpu_migrating / load.cpu_busy);
 }
 
 } // namespace
@@ -28,8 +46,9 @@ Judging::~Judging() = default;
 void Judging::observe(const Surroundings& around)
 {
     ObserverRules rules;
-    rules.persist_k = around.config.thresholds.k;
-    rules.persist_n = around.config.thresholds.n;
+    rules.persistence = around.config.thresholds.persistence;
+    rules.swap_persistence = around.config.thresholds.swap_persistence;
+    rules.calm = rules.persistence;
     if (!observer_ || !same(rules, rules_)) {
         rules_ = rules;
         observer_.emplace(fleet_, rules);
@@ -55,7 +74,9 @@ void Judging::take_hosts(const Surroundings& around)
         known = gone ? hosts_.erase(known) : std::next(known);
     }
     for (const auto& [name, host] : around.fleet.hosts()) {
-        HostSpec spec = host_spec(host, fleet_.words());
+        const NicLoad* uplink = fullest_uplink(host.load, uplinks_[name]);
+        uplinks_[name] = uplink != nullptr ? uplink->name : std::string();
+        HostSpec spec = host_spec(host, uplink, fleet_.words());
         spec.evacuating = around.evacuating.contains(name);
         spec.receives &=
             !spec.evacuating && around.mover.host_pauses().left(name, time_.now()) <= 0;
@@ -65,11 +86,11 @@ void Judging::take_hosts(const Surroundings& around)
         else
             fleet_.set_host(known->second, std::move(spec));
         if (host.up)
-            see_host(host, hosts_[name]);
+            see_host(host, uplink, hosts_[name]);
     }
 }
 
-void Judging::see_host(const FleetHost& host, HostId id)
+void Judging::see_host(const FleetHost& host, const NicLoad* uplink, HostId id)
 {
     if (host.load_at < 0 ||
         std::exchange(host_seen_[host.config.name], host.load_at) == host.load_at)
@@ -77,21 +98,18 @@ void Judging::see_host(const FleetHost& host, HostId id)
     const HostLoad& load = host.load;
     HostSample sample;
     sample.time = time_of(host.load_at);
-    double rx = 0;
-    double tx = 0;
-    for (const NicLoad& nic : load.nics) {
-        rx += nic.rx;
-        tx += nic.tx;
-    }
-    sample.used =
-        Amount::of(load.cpu_busy, std::max(0.0, load.memory_total - load.memory_available), rx, tx);
-    const auto migrating = migrating_.find(host.config.name);
-    if (migrating != migrating_.end())
-        sample.migrating = Amount::of(0, 0, std::min(rx, migrating->second.first),
-                                      std::min(tx, migrating->second.second));
-    sample.steal = load.cpu_steal;
+    const double memory = std::max(0.0, load.memory_total - load.memory_available);
+    sample.used = Amount::of(load.cpu_busy, memory, uplink != nullptr ? uplink->rx : 0,
+                             uplink != nullptr ? uplink->tx : 0);
+    const auto traffic = migrating_.find(host.config.name);
+    const bool here =
+        traffic != migrating_.end() && uplink != nullptr && carries_migrations(load, *uplink);
+    sample.migrating = migrating_part(load, sample.used, here ? traffic->second : Traffic());
+    sample.steal = guests_steal(load);
     sample.swap_in = load.swap_in;
     sample.swap_out = load.swap_out;
+    sample.swapped = load.slice ? 0 : load.swap_used; // of a slice, it counts as used
+    sample.memory_pressure = load.memory_pressure.some;
     observer_->see_host(id, sample);
 }
 
@@ -115,11 +133,11 @@ void Judging::take_vms(const Surroundings& around)
             if (fleet_.host_of(known->second) != where)
                 fleet_.place(known->second, where);
         }
-        see_vm(*place.vm, vms_[name]);
+        see_vm(*place.vm, *place.host, vms_[name]);
     }
 }
 
-void Judging::see_vm(const FleetVm& vm, VmId id)
+void Judging::see_vm(const FleetVm& vm, const FleetHost& host, VmId id)
 {
     if (vm.load_at < 0 || std::exchange(vm_seen_[vm.name], vm.load_at) == vm.load_at)
         return;
@@ -128,7 +146,10 @@ void Judging::see_vm(const FleetVm& vm, VmId id)
     sample.time = time_of(vm.load_at);
     double rx = 0;
     double tx = 0;
+    const std::string& uplink = uplinks_[host.config.name];
     for (const VmNicLoad& nic : load.nics) {
+        if (!counts_on(nic, host.load, uplink))
+            continue;
         rx += nic.rx;
         tx += nic.tx;
         sample.expected_rx += nic.expected;
@@ -136,34 +157,23 @@ void Judging::see_vm(const FleetVm& vm, VmId id)
         sample.wants_more |= nic.wants_more;
     }
     const double held = load.resident + load.swapped;
-    sample.used = Amount::of(load.cpu, held > 0 ? held : load.memory, rx, tx);
+    const double cpu = std::max(0.0, load.cpu - load.cpu_migrating);
+    sample.used = Amount::of(cpu, held > 0 ? held : load.memory, rx, tx);
     sample.cpu_wait = load.cpu_wait;
     sample.dirty_rate = load.dirty_rate;
     observer_->see_vm(id, sample);
 }
 
-/// What our migrations put on the links, by how much less there is left to send each time.
+/// Adds up what our migrations put on the links. The source alone knows what it sends; what it
+/// sends its target receives.
 void Judging::measure_migrations(const Surroundings& around)
 {
-    std::map<std::string, Sent> sent;
     migrating_.clear();
-    const double now = time_.now();
     for (const cluster::Move* move : around.mover.moves()) {
         const MoveRecord& record = move->record();
-        const double remaining = move->latest().remaining;
-        Sent entry = {remaining, now, 0};
-        if (const auto before = sent_.find(record.id); before != sent_.end()) {
-            entry.rate = before->second.rate;
-            if (before->second.remaining == remaining)
-                entry.at = before->second.at; // nothing new was told
-            else if (now > before->second.at && before->second.remaining > remaining)
-                entry.rate = (before->second.remaining - remaining) / (now - before->second.at);
-        }
-        migrating_[record.from].second += entry.rate;
-        migrating_[record.to].first += entry.rate;
-        sent.emplace(record.id, entry);
+        migrating_[record.from].tx += move->latest().rate;
+        migrating_[record.to].rx += move->latest().rate;
     }
-    sent_ = std::move(sent);
 }
 
 void Judging::add_flight(const std::string& vm, const std::string& from, const std::string& to)

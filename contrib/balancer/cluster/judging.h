@@ -10,6 +10,12 @@
 
 namespace drover::balancer::cluster {
 
+/// Bytes/s of a host.
+struct Traffic {
+    double rx = 0;
+    double tx = 0;
+};
+
 /// contrib/balancer/judge, told of the fleet in its own terms. It knows no clock but ours: the
 /// time at which each answer arrived, which is never set back.
 class Judging : public Judgement {
@@ -28,19 +34,13 @@ public:
     void ended(const MoveRecord& record) override;
 
 private:
-    struct Sent {
-        double remaining = 0;
-        double at = 0;
-        double rate = 0; ///< bytes/s
-    };
-
     void take_hosts(const Surroundings& around);
     void take_vms(const Surroundings& around);
     void take_flights(const Surroundings& around);
     void add_flight(const std::string& vm, const std::string& from, const std::string& to);
     void measure_migrations(const Surroundings& around);
-    void see_host(const FleetHost& host, HostId id);
-    void see_vm(const FleetVm& vm, VmId id);
+    void see_host(const FleetHost& host, const NicLoad* uplink, HostId id);
+    void see_vm(const FleetVm& vm, const FleetHost& host, VmId id);
     [[nodiscard]] VmSpec spec_of(const Surroundings& around, const Fleet::Place& place);
     [[nodiscard]] double time_of(double own_clock) const { return own_clock + offset_; }
     [[nodiscard]] std::string hotspot_id(uint64_t id) const;
@@ -59,8 +59,8 @@ private:
     std::map<std::string, VmId> vms_;
     std::map<std::string, double> host_seen_; ///< arrival of the latest sample that was passed on
     std::map<std::string, double> vm_seen_;
-    std::map<std::string, Sent> sent_;                           ///< by migration
-    std::map<std::string, std::pair<double, double>> migrating_; ///< by host: rx, tx; bytes/s
+    std::map<std::string, std::string> uplinks_; ///< by host: the one that is judged
+    std::map<std::string, Traffic> migrating_;   ///< by host: our migrations
     Snapshot snapshot_;
     std::map<std::string, MigrationForecast> forecasts_; ///< by VM
     struct Past {
@@ -74,7 +74,8 @@ private:
 };
 
 /// A host as the judge wants it, from what is configured and what it told of itself.
-[[nodiscard]] HostSpec host_spec(const FleetHost& host, Words& words);
+/// `uplink`: the one that is judged; null: none is known.
+[[nodiscard]] HostSpec host_spec(const FleetHost& host, const NicLoad* uplink, Words& words);
 /// The way that query-vm-forecast's answer recommends; nothing if it says nothing of use.
 [[nodiscard]] std::optional<MigrationForecast> forecast_of(const Json& answer);
 /// Words for -migrate-policy of what a definition or rule names: a policy of the configuration, or

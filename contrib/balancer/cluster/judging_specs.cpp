@@ -2,6 +2,7 @@
 //
 // Hosts and VMs in the judge's terms.
 #include "contrib/balancer/cluster/judging.h"
+#include "contrib/balancer/cluster/uplinks.h"
 
 #include <algorithm>
 
@@ -52,14 +53,6 @@ private:
     bool all_ = true;
 };
 
-double nic_capacity(const FleetHost& host)
-{
-    double sum = 0;
-    for (const NicLoad& nic : host.load.nics)
-        sum += nic.capacity;
-    return sum;
-}
-
 /// "total": {"expected": …} and the like.
 double expected(const Json& way, const char* key)
 {
@@ -91,7 +84,7 @@ std::string policy_words(const Config& config, const std::string& policy)
     return known == config.policies.end() ? policy : known->second;
 }
 
-HostSpec host_spec(const FleetHost& host, Words& words)
+HostSpec host_spec(const FleetHost& host, const NicLoad* uplink, Words& words)
 {
     const HostConfig& config = host.config;
     HostSpec spec;
@@ -101,7 +94,7 @@ HostSpec host_spec(const FleetHost& host, Words& words)
     const double cores = host.load.cores > 0 ? host.load.cores : json_quantity(host.facts, "cores");
     const double memory =
         host.load.memory_total > 0 ? host.load.memory_total : json_quantity(host.facts, "memory");
-    const double network = nic_capacity(host);
+    const double network = uplink != nullptr ? uplink->capacity : 0;
     spec.capacity = Amount::of(cores, memory, network, network);
     const Thresholds& t = config.thresholds;
     spec.threshold = Amount::of(t.cpu, t.memory, t.bandwidth, t.bandwidth);
@@ -116,8 +109,9 @@ HostSpec host_spec(const FleetHost& host, Words& words)
     spec.max_out = config.limits.migrations_out;
     if (config.limits.bandwidth > 0)
         spec.link = config.limits.bandwidth;
-    else if (network > 0)
-        spec.link = network;
+    else if (const double link = migration_link(host.load); link > 0)
+        spec.link = link;
+    spec.huge_free = host.load.huge_free;
     spec.receives = host.up && !config.maintenance;
     return spec;
 }
@@ -130,6 +124,8 @@ VmSpec Judging::spec_of(const Surroundings& around, const Fleet::Place& place)
     spec.name = vm.name;
     spec.vcpus = vm.load.vcpus > 0 ? vm.load.vcpus : 1;
     spec.memory = vm.load.memory;
+    // Its emulator reserves all of its RAM, touched or not.
+    spec.huge = vm.load.huge > 0 ? std::max(vm.load.huge, vm.load.memory) : 0;
     spec.pinned = json_bool(vm.definition, "pinned");
     // Somebody else moves it, or two hosts claim it: then it is left alone.
     const bool strange = vm.state == "moving" && around.mover.of_vm(vm.name) == nullptr;

@@ -77,6 +77,7 @@ struct Word {
     std::string error;
     double total = 0;                 ///< bytes
     double remaining = 0;             ///< bytes
+    double rate = 0;                  ///< bytes/s on the link, as the source tells
     std::optional<double> downtime;   ///< seconds
     std::optional<double> total_time; ///< seconds
     std::string complaint;            ///< why the answer makes no sense

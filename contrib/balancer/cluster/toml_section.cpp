@@ -251,23 +251,6 @@ void TomlSection::words(const char* key, std::vector<std::string>& target)
     target = std::move(words);
 }
 
-void TomlSection::persistence(const char* key, unsigned& k, unsigned& n)
-{
-    const toml::node* value = node(key);
-    if (value == nullptr)
-        return;
-    const std::string text = value->value_exact<std::string>().value_or("");
-    unsigned some = 0;
-    unsigned all = 0;
-    char rest = 0;
-    if (sscanf(text.c_str(), "%u of %u%c", &some, &all, &rest) != 2 || some < 1 || some > all ||
-        all > 16)
-        return fault(key, std::string(key) + " cannot be read, or is out of its range",
-                     "give \"K of N\" samples, such as \"3 of 5\", K from 1 to N, N up to 16");
-    k = some;
-    n = all;
-}
-
 const toml::table* TomlSection::table(const char* key)
 {
     const toml::node* value = node(key);

@@ -43,8 +43,6 @@ public:
     void rate(const char* key, double& target, double low, double high);
     void seconds(const char* key, double& target, double low, double high);
     void words(const char* key, std::vector<std::string>& target);
-    /// "4 of 6".
-    void persistence(const char* key, unsigned& k, unsigned& n);
 
     /// Null if it is not there, or no table (which is a fault).
     [[nodiscard]] const toml::table* table(const char* key);

@@ -8,7 +8,7 @@ namespace drover::balancer {
 
 namespace {
 
-constexpr std::array<std::string_view, 4> words = {"none", "observe", "operate", "administer"};
+constexpr std::array<std::string_view, 4> role_words = {"none", "observe", "operate", "administer"};
 
 std::unexpected<Error> no_name(const char* why)
 {
@@ -119,7 +119,7 @@ bool is_type(const NameAttribute& attribute, std::string_view type)
 
 std::string_view to_string(Role role)
 {
-    return words.at(static_cast<size_t>(role));
+    return role_words.at(static_cast<size_t>(role));
 }
 
 std::optional<Role> parse_role(std::string_view word)

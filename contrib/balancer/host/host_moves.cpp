@@ -274,6 +274,7 @@ void HostMoves::take_info(Move& move, const Json& info)
         return; // of an earlier migration
     move.record.total = reading.total;
     move.record.remaining = reading.remaining;
+    move.record.rate = move.rate.update(reading.transferred, drover::Clock::now());
     move.record.downtime = reading.downtime;
     move.record.total_time = reading.total_time;
     if (*reading.status != MoveStatus::Waiting)

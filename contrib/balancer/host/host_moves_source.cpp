@@ -98,6 +98,7 @@ void HostMoves::send_migrate(const std::string& id, const std::string& uri)
         if (!reply && reply.error().kind == ErrorKind::Machine)
             return finish(*started, MoveStatus::Failed, reply.error().text());
         started->begun = true; // or the link broke: then its state tells
+        started->rate.update(0, drover::Clock::now());
         watch(*started);
     });
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "contrib/balancer/host/host_moves.h"
+#include "contrib/balancer/host/transfer_rate.h"
 
 #include <vector>
 
@@ -14,7 +15,8 @@ struct HostMoves::Move {
     bool door_opening = false;    ///< at the destination: migrate-incoming is on its way
     bool begun = true;            ///< at the source: `migrate` was sent and not refused
     std::vector<Answer> waiting;  ///< of vm-prepare
-    loop::Source limit;           ///< for an emulator or a source that does not come
+    TransferRate rate;
+    loop::Source limit; ///< for an emulator or a source that does not come
 };
 
 /// Who asks through a host's one connection must not wait for one emulator that is stuck: others

@@ -18,6 +18,7 @@ HostMonitorConfig monitor_config(const DroverdConfig& config, const SliceGroup& 
     if (config.slice.given)
         monitor.slice = Slice{config.slice.cores, config.slice.memory, config.slice.link};
     monitor.cgroup = slice.cgroup;
+    monitor.migration_address = config.migrate_address;
     for (const NicConfig& nic : config.nics)
         monitor.nics[nic.name] = nic.capacity;
     return monitor;
@@ -32,6 +33,18 @@ VmConfig vm_config(const Vm& vm)
         config.nics.push_back(
             {.id = nic.id, .ifname = nic.ifname, .uplink = {}, .expected = nic.expected_bandwidth});
     return config;
+}
+
+/// A destination's work is the migration's until it has the guest. A droverd that was started
+/// during a migration of stock QEMU does not know which threads are its own.
+MigrationWork migration_work(const Vm& vm)
+{
+    if (vm.record().migration.empty() || vm.state() == VmState::Moved)
+        return MigrationWork::None;
+    if (vm.waits_for_guest())
+        return MigrationWork::All;
+    return vm.record().definition.kind == VmKind::Drover ? MigrationWork::Process
+                                                         : MigrationWork::Threads;
 }
 
 } // namespace
@@ -68,9 +81,10 @@ void Meters::follow_vms()
     for (const std::string& name : gone)
         loads_.remove(name);
     for (const Vm* vm : here) {
-        const VmMonitor* known = loads_.find(vm->name());
+        VmMonitor* known = loads_.find(vm->name());
         if (known == nullptr || known->config().pid != vm->record().process.pid)
-            loads_.add(vm_config(*vm));
+            known = &loads_.add(vm_config(*vm));
+        known->set_migration(migration_work(*vm));
     }
 }
 

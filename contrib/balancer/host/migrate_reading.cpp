@@ -54,6 +54,15 @@ bool tells_how_the_guest_came(const Json& info)
     return json_string(info, "status") == "completed" && part_of(info, "ram").empty();
 }
 
+/// Stock QEMU's sum has what post-copy sent in it; Drover tells that apart.
+double transferred(const Json& info)
+{
+    const Json& ram = part_of(info, "ram");
+    const double postcopy =
+        part_of(info, "drover").empty() ? 0 : json_quantity(ram, "postcopy-bytes");
+    return json_quantity(ram, "transferred") + postcopy;
+}
+
 } // namespace
 
 MigrateReading read_migrate_info(const Json& info, bool incoming)
@@ -68,6 +77,7 @@ MigrateReading read_migrate_info(const Json& info, bool incoming)
     reading.error = json_string(info, "error-desc");
     reading.total = json_quantity(part_of(info, "ram"), "total");
     reading.remaining = json_quantity(part_of(info, "ram"), "remaining");
+    reading.transferred = transferred(info);
     reading.downtime = json_quantity(info, "downtime") / 1e3;
     reading.total_time = json_quantity(info, "total-time") / 1e3;
     return reading;

@@ -11,8 +11,11 @@ namespace drover::balancer {
 struct MigrateReading {
     std::optional<MoveStatus> status; ///< nothing: no migration has begun
     std::string error;
-    double total = 0;      ///< bytes
-    double remaining = 0;  ///< bytes
+    double total = 0;     ///< bytes
+    double remaining = 0; ///< bytes
+    /// Bytes put on the link so far. Unlike `remaining`, it grows all the time: an emulator may go
+    /// over the same memory again, or not know yet what is left.
+    double transferred = 0;
     double downtime = 0;   ///< seconds
     double total_time = 0; ///< seconds
 };

@@ -39,6 +39,7 @@ Json to_json(const MigrationRecord& record)
                  {"guest-here", record.guest_here},
                  {"total", record.total},
                  {"remaining", record.remaining},
+                 {"rate", is_over(record.status) ? 0 : record.rate},
                  {"downtime", record.downtime},
                  {"total-time", record.total_time}};
     if (!record.owner.empty())

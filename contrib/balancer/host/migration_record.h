@@ -38,6 +38,7 @@ struct MigrationRecord {
     // Not kept on disk: how far it is.
     double total = 0;     ///< bytes
     double remaining = 0; ///< bytes
+    double rate = 0;      ///< bytes/s that it puts on the link; at the source only
     double downtime = 0;  ///< seconds
     double total_time = 0;
 };

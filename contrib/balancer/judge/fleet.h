@@ -34,6 +34,7 @@ struct HostSpec {
     unsigned max_out = 2;
     bool receives = true;    ///< false: in maintenance, being evacuated, or unreachable
     bool evacuating = false; ///< all its VMs are to leave; then `receives` is false too
+    double huge_free = 0;    ///< bytes of huge pages
     double link = 125e6;     ///< bytes/s that migrations may use, each direction
 };
 
@@ -41,6 +42,7 @@ struct VmSpec {
     std::string name;
     double vcpus = 1;
     double memory = 0;            ///< bytes of RAM as configured
+    double huge = 0;              ///< of them huge pages, which are no part of its demand
     bool pinned = false;          ///< moved only if a user asks
     bool reachable = true;        ///< its monitor answers; if not, it is never moved
     WordSet groups;               ///< host groups that it may be on; empty: any

@@ -11,7 +11,7 @@ enum class HotspotKind : uint8_t {
     VmBandwidth,   ///< a guest wants the bandwidth that it was promised and does not get it
     HostCpu,       ///< its guests want more processor time than is good
     HostBandwidth, ///< one direction of its network is nearly full
-    HostSwap,      ///< it swaps out, or is about to
+    HostSwap,      ///< it swaps out, is about to, or has next to no memory left
 };
 
 [[nodiscard]] std::string_view to_string(HotspotKind kind); ///< "vm-bandwidth", …
@@ -25,10 +25,11 @@ struct Hotspot {
     VmId vm = no_vm; ///< VmBandwidth only
     /// The resource that `value` is of; of HostSwap it is Memory.
     Resource resource = Resource::Cpu;
-    double since = 0; ///< time of the first sample above the threshold that counted
-    double sure = 0;  ///< 0 to 1
-    /// In the resource's unit; for HostSwap bytes/s swapped out, or, if it is only forecast, bytes
-    /// of memory; for VmBandwidth what the guest gets.
+    double since = 0;      ///< time of the first sample above the threshold that counted
+    double sure = 0;       ///< 0 to 1
+    bool swapping = false; ///< HostSwap only: `value` is bytes/s swapped out
+    /// In the resource's unit; if it is swapping, bytes/s swapped out; for VmBandwidth what the
+    /// guest gets.
     double value = 0;
     double threshold = 0;  ///< same unit; VmBandwidth: below it is bad
     double predicted = 0;  ///< `value` in a minute

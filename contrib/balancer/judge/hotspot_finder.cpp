@@ -3,7 +3,6 @@
 #include "contrib/balancer/judge/text.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
 namespace drover::balancer {
@@ -17,9 +16,24 @@ constexpr double material_memory = 0.005; ///< memory is not noisy, and grows sl
 constexpr double creep_reach = 0.5;       ///< standard deviations: three samples of ten are above
 constexpr double least_sigma = 0.01;      ///< of the capacity
 
-uint16_t last_bits(unsigned n)
+constexpr double felt_pressure = 0.1; ///< of the time: then tasks do wait for memory
+constexpr double swap_pause = 120;    ///< s between two bouts of swapping that are one
+constexpr uint8_t least_samples = 3;  ///< bad ones, however much time each stands for
+constexpr float forgiving = 1.5F;     ///< bad seconds that a good one makes up for
+
+/// Adds up how long it was bad.
+void count(Watch& watch, const Look& look, float past, float persistence)
 {
-    return static_cast<uint16_t>((1U << std::min(n, 16U)) - 1);
+    if (look.bad) {
+        watch.bad_s = std::min(watch.bad_s + past, persistence);
+        watch.samples = static_cast<uint8_t>(std::min(watch.samples + 1, 100));
+        return;
+    }
+    if (look.stays)
+        return;
+    watch.bad_s = std::max(0.0F, watch.bad_s - forgiving * past);
+    if (watch.bad_s <= 0)
+        watch.samples = 0;
 }
 
 } // namespace
@@ -40,25 +54,30 @@ std::string_view to_string(HotspotKind kind)
     return "";
 }
 
-void Observer::State::step(Watch& watch, double time, bool bad, bool climbs)
+void Observer::State::step(Watch& watch, const Look& look, double persistence)
 {
-    watch.bits = static_cast<uint16_t>(watch.bits << 1 | (bad ? 1 : 0));
-    const auto window = static_cast<uint16_t>(watch.bits & last_bits(rules.persist_n));
-    const auto seen = static_cast<unsigned>(std::popcount(window));
-    if (window == 0 && watch.hotspot == 0)
+    const auto enough = static_cast<float>(persistence);
+    const auto past = static_cast<float>(look.past);
+    count(watch, look, past, enough);
+    if (watch.samples == 0 && watch.hotspot == 0)
         watch.since = 0;
-    else if (bad && watch.since == 0)
-        watch.since = time;
-    watch.climbs_since = !climbs ? 0 : watch.climbs_since == 0 ? time : watch.climbs_since;
-    const bool climbed = climbs && time - watch.climbs_since >= climb_holds;
-    watch.calm = bad || climbed ? 0 : static_cast<uint8_t>(std::min(watch.calm + 1, 100));
-    watch.measured = seen >= rules.persist_k || (watch.measured && watch.calm < rules.calm);
-    watch.sure = static_cast<float>(seen) / static_cast<float>(std::max(1U, rules.persist_n));
+    else if (look.bad && watch.since == 0)
+        watch.since = look.time;
+    if (!look.climbs)
+        watch.climbs_since = 0;
+    else if (watch.climbs_since == 0)
+        watch.climbs_since = look.time;
+    const bool climbed = look.climbs && look.time - watch.climbs_since >= climb_holds;
+    watch.calm_s = look.bad || climbed || look.stays ? 0 : watch.calm_s + past;
+    const bool calm = watch.calm_s >= static_cast<float>(rules.calm);
+    const bool lasts = watch.bad_s >= enough && watch.samples >= least_samples;
+    watch.measured = lasts || (watch.measured && !calm);
+    watch.sure = watch.bad_s / enough;
     if (watch.hotspot == 0 && (watch.measured || climbed)) {
         watch.hotspot = ++last_id;
         if (watch.since == 0)
-            watch.since = time;
-    } else if (watch.hotspot != 0 && watch.calm >= rules.calm) {
+            watch.since = look.time;
+    } else if (watch.hotspot != 0 && calm) {
         watch.hotspot = 0;
         watch.since = 0;
         watch.measured = false;
@@ -86,24 +105,73 @@ bool Observer::State::creeps(const HostMemory& host, const HostSpec& spec, Resou
                spec.threshold[r] * capacity;
 }
 
-void Observer::State::watch_host(HostId id)
+void Observer::State::watch_host(HostId id, double past)
 {
     HostMemory& host = hosts[id];
     const HostSpec& spec = fleet.host(id);
     for (const Resource r : all_resources) {
         if (spec.capacity[r] <= 0)
             continue;
-        const bool bad = r == Resource::Memory
-                             ? host.sample.swap_out > spec.swap_out_threshold
-                             : host.demand[r] > spec.threshold[r] * spec.capacity[r];
-        step(host.watch[static_cast<size_t>(r)], host.sample.time, bad,
-             climbs(host, spec, r) || creeps(host, spec, r));
+        const bool nears = climbs(host, spec, r) || creeps(host, spec, r);
+        if (r == Resource::Memory) {
+            watch_memory(host, spec, past, nears);
+            continue;
+        }
+        const bool bad = host.demand[r] > spec.threshold[r] * spec.capacity[r];
+        step(host.watch[static_cast<size_t>(r)], {host.sample.time, past, bad, nears},
+             rules.persistence);
     }
 }
 
-void Observer::State::watch_vm(VmMemory& vm)
+namespace {
+
+/// What is in memory, and what was put out of it, do not fit together.
+bool is_short(const HostMemory& host, const HostSpec& spec)
 {
-    step(vm.watch, vm.time, vm.expected > 0 && vm.got < rules.vm_shortfall * vm.expected, false);
+    const double wanted = std::max(host.demand[Resource::Memory],
+                                   host.sample.used[Resource::Memory] + host.sample.swapped);
+    return wanted > spec.threshold[Resource::Memory] * spec.capacity[Resource::Memory];
+}
+
+/// Whether it swaps for want of memory. Pages that nobody needs are put out by many a host that has
+/// memory enough (zram, zswap): then it is not short, nobody waits, and nothing is read back.
+bool swaps(const HostMemory& host, const HostSpec& spec)
+{
+    const HostSample& sample = host.sample;
+    return sample.swap_out > spec.swap_out_threshold &&
+           (is_short(host, spec) || sample.memory_pressure > felt_pressure ||
+            sample.swap_in > spec.swap_out_threshold);
+}
+
+bool swapped_lately(const HostMemory& host)
+{
+    return host.swapped_at > 0 && host.sample.time - host.swapped_at <= swap_pause;
+}
+
+} // namespace
+
+/// A host is bad for memory if it swaps, or if there is next to nothing left: without swap the
+/// kernel would end an emulator next. It swaps by fits and starts: between two of them it is not
+/// over while what it holds does not fit.
+void Observer::State::watch_memory(HostMemory& host, const HostSpec& spec, double past, bool nears)
+{
+    const bool swapping = swaps(host, spec);
+    const bool full = host.sample.used[Resource::Memory] >
+                      spec.threshold[Resource::Memory] * spec.capacity[Resource::Memory];
+    if (swapping)
+        host.swapped_at = host.sample.time;
+    // Being full must last as long as anything else, swapping is found sooner.
+    const double weight = full && !swapping ? rules.swap_persistence / rules.persistence : 1;
+    step(host.watch[static_cast<size_t>(Resource::Memory)],
+         {host.sample.time, past * weight, swapping || full, nears,
+          swapped_lately(host) && is_short(host, spec)},
+         rules.swap_persistence);
+}
+
+void Observer::State::watch_vm(VmMemory& vm, double past)
+{
+    const bool bad = vm.expected > 0 && vm.got < rules.vm_shortfall * vm.expected;
+    step(vm.watch, {vm.time, past, bad, false}, rules.persistence);
 }
 
 void Observer::State::collect(double now)
@@ -172,13 +240,15 @@ void Observer::State::report_host(HostId id, Resource r)
                                   spot.forecast ? climb.sigma : double(host.series[i].sigma()));
     const double above = normal_part((spot.predicted - spot.threshold) / sigma);
     spot.sure = spot.forecast ? above : 0.5 * watch.sure + 0.5 * above;
-    if (r == Resource::Memory && watch.measured) {
+    if (r == Resource::Memory && watch.measured && swapped_lately(host)) {
+        spot.swapping = true;
         spot.value = host.sample.swap_out;
         spot.predicted = host.sample.swap_out;
         spot.threshold = spec.swap_out_threshold;
         spot.sure = std::max<double>(watch.sure, 0.5);
-        spot.cause = "it swaps out " + rate_text(host.sample.swap_out) + ", its guests hold " +
-                     text_of(r, host.demand[r]) + " of " + text_of(r, capacity);
+        spot.cause = "it swaps out " + rate_text(host.sample.swap_out) + ", " +
+                     text_of(r, host.sample.used[r]) + " of " + text_of(r, capacity) +
+                     " are used and " + text_of(r, host.sample.swapped) + " more are in swap";
     } else if (spot.forecast) {
         spot.cause = std::string(words_of(r)) + " climbs by " + text_of(r, climb.slope * 60) +
                      " a minute and is at " + percent(climb.now / capacity) + ": " +

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace drover::balancer {
 
@@ -62,7 +63,8 @@ void Observer::see_host(HostId host, const HostSample& sample)
 {
     state_->grow();
     if (!state_->fleet.has_host(host) || !is_sound(sample.used) || !is_sound(sample.migrating) ||
-        !is_sound({sample.time, sample.steal, sample.swap_in, sample.swap_out}))
+        !is_sound({sample.time, sample.steal, sample.swap_in, sample.swap_out, sample.swapped,
+                   sample.memory_pressure}))
         return;
     HostMemory& known = state_->hosts[host];
     if (sample.time <= known.sample.time)
@@ -84,8 +86,9 @@ void Observer::see_vm(VmId id, const VmSample& sample)
     VmMemory& vm = state.vms[id];
     if (sample.time <= vm.time)
         return;
-    const double past = sample.time - vm.time;
+    double past = sample.time - vm.time;
     if (past > state.rules.stale) {
+        past = 0; // what it did in a hole is not known
         const HostId counted_on = vm.counted_on;
         vm = {};
         vm.counted_on = counted_on;
@@ -100,10 +103,11 @@ void Observer::see_vm(VmId id, const VmSample& sample)
     if (vm.expected > 0)
         vm.demand[vm.direction] = std::max<double>(vm.demand[vm.direction], vm.expected);
     for (size_t r = 0; r < resource_count; ++r)
-        vm.series[r].add(static_cast<float>(vm.demand.part[r]), static_cast<float>(past));
+        vm.series[r].add(static_cast<float>(vm.demand.part[r]), static_cast<float>(past),
+                         state.belief_of(r));
     if (state.rules.seasons)
         state.seasons[id].add(sample.time, vm.demand);
-    state.watch_vm(vm);
+    state.watch_vm(vm, past);
 }
 
 void Observer::judge(double now)
@@ -201,23 +205,43 @@ Amount Observer::State::demand_on(HostId id) const
     return demand;
 }
 
+/// Another of the host's networks may be the one that is judged: what is known of how full it is
+/// stays, in the other one's unit.
+void Observer::State::follow_capacity(HostId id)
+{
+    HostMemory& host = hosts[id];
+    const Amount now = fleet.host(id).capacity;
+    for (const Resource r : {Resource::Rx, Resource::Tx}) {
+        const auto i = static_cast<size_t>(r);
+        const double before = std::exchange(host.capacity[r], now[r]);
+        if (before <= 0 || now[r] <= 0 || before == now[r])
+            continue;
+        const auto factor = static_cast<float>(now[r] / before);
+        host.series[i].scale(factor);
+        host.fast[i].scale(factor);
+        host.slow[i].scale(factor);
+    }
+}
+
 void Observer::State::take_in(HostId id)
 {
     HostMemory& host = hosts[id];
     host.news = false;
     if (!host.fresh)
         return;
+    follow_capacity(id);
     host.demand = demand_on(id);
-    const double past = host.sample.time - host.taken_in;
+    const double past =
+        host.taken_in > 0 ? std::min(host.sample.time - host.taken_in, rules.stale) : 0;
     host.taken_in = host.sample.time;
     for (size_t r = 0; r < resource_count; ++r) {
         const auto value = static_cast<float>(host.demand.part[r]);
-        host.series[r].add(value, static_cast<float>(past));
+        host.series[r].add(value, static_cast<float>(past), belief_of(r));
         host.fast[r].add(host.sample.time, value);
         host.slow[r].add(host.sample.time, value);
     }
     look_ahead(id);
-    watch_host(id);
+    watch_host(id, past);
 }
 
 void Observer::State::look_ahead(HostId id)

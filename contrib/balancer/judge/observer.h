@@ -9,13 +9,13 @@
 namespace drover::balancer {
 
 struct ObserverRules {
-    unsigned persist_k = 3;    ///< samples above the threshold …
-    unsigned persist_n = 5;    ///< … of the last so many make a hotspot; at most 16
-    unsigned calm = 3;         ///< samples in a row below it end one
-    double stale = 30;         ///< s: what was not heard of for so long is not known
-    double ahead = 60;         ///< s: how far ahead the forecast is asked
-    double vm_shortfall = 0.9; ///< of the promised bandwidth: less than that is a hotspot
-    bool seasons = true;       ///< learn the course of the day
+    double persistence = 30; ///< s above the threshold make a hotspot, whatever the samples' rate
+    double swap_persistence = 5; ///< s of swapping do: it hurts at once
+    double calm = 30;            ///< s below it without a break end one
+    double stale = 30;           ///< s: what was not heard of for so long is not known
+    double ahead = 60;           ///< s: how far ahead the forecast is asked
+    double vm_shortfall = 0.9;   ///< of the promised bandwidth: less than that is a hotspot
+    bool seasons = true;         ///< learn the course of the day
 };
 
 /// Remembers what was measured and tells what it means. Knows no clock but the samples' times.

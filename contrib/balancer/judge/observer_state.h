@@ -7,15 +7,26 @@
 
 namespace drover::balancer {
 
-/// Whether one thing has been bad for k of the last n samples.
+/// Whether one thing has been bad for long. Bad time adds up; good time takes away half as much
+/// again, so that what is bad for less than three fifths of the time never gets there.
 struct Watch {
     uint64_t hotspot = 0;    ///< ID of the one that it makes, 0: none
     double since = 0;        ///< first of the bad samples
     double climbs_since = 0; ///< 0: it does not
-    uint16_t bits = 0;       ///< of the last samples, the newest lowest
-    uint8_t calm = 0;        ///< good samples in a row
+    float bad_s = 0;         ///< at most the persistence
+    float calm_s = 0;        ///< good without a break
+    uint8_t samples = 0;     ///< bad ones since bad_s was 0; saturates
     bool measured = false;   ///< bad by what was measured; else by forecast only
     float sure = 0;
+};
+
+/// What one more sample says of such a thing.
+struct Look {
+    double time = 0;
+    double past = 0;     ///< s since the sample before
+    bool bad = false;    ///< by measure
+    bool climbs = false; ///< bad by forecast
+    bool stays = false;  ///< if it is not bad: it is not good either
 };
 
 struct HostMemory {
@@ -30,7 +41,9 @@ struct HostMemory {
     std::array<Watch, resource_count> watch;      ///< that of memory is for swapping
     Amount later;
     double later_at = 0;
-    double taken_in = 0; ///< time of the sample that the series end with
+    Amount capacity;       ///< as the series know it
+    double taken_in = 0;   ///< time of the sample that the series end with
+    double swapped_at = 0; ///< time of the last sample that was bad by swapping
     bool news = false;
     bool fresh = false;
 };
@@ -66,20 +79,31 @@ struct Observer::State {
     void forget_if_stale(double now);
     void take_in(HostId host);
     [[nodiscard]] Amount demand_on(HostId host) const;
+    void follow_capacity(HostId host);
     void look_ahead(HostId host);
 
     // hotspot_finder.cpp
-    void watch_host(HostId host);
-    void watch_vm(VmMemory& vm);
+    void watch_host(HostId host, double past);
+    void watch_memory(HostMemory& host, const HostSpec& spec, double past, bool nears);
+    void watch_vm(VmMemory& vm, double past);
+    /// For how long a resource must be short; of memory: for how long its host must swap.
+    [[nodiscard]] double persistence_of(Resource resource) const
+    {
+        return resource == Resource::Memory ? rules.swap_persistence : rules.persistence;
+    }
     void collect(double now);
     void report_host(HostId host, Resource resource);
     void report_vm(VmId vm);
-    /// One more sample: bad by measure, or by forecast.
-    void step(Watch& watch, double time, bool bad, bool climbs);
+    void step(Watch& watch, const Look& look, double persistence);
     [[nodiscard]] bool climbs(const HostMemory& host, const HostSpec& spec,
                               Resource resource) const;
     [[nodiscard]] bool creeps(const HostMemory& host, const HostSpec& spec,
                               Resource resource) const;
+    /// A level that jumped is believed when the hotspot that it makes is: then the plan knows it.
+    [[nodiscard]] float belief_of(size_t resource) const
+    {
+        return static_cast<float>(persistence_of(all_resources[resource]));
+    }
 
     [[nodiscard]] bool is_fresh(double time, double now) const
     {

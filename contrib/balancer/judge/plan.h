@@ -51,6 +51,7 @@ enum class Reason : uint8_t {
     NoRoomCpu,  ///< a new hotspot, or the reserve touched
     NoRoomMemory,
     NoRoomBandwidth,
+    NoHugePages,
     NoGain,      ///< it would not help
     CostsMore,   ///< it would help less than it disturbs
     BetterThere, ///< it would have done, and another was better

@@ -15,7 +15,8 @@ std::string_view to_string(Reason reason)
         "same-host",      "not-receiving",     "group",         "needs",      "apart",
         "together",       "too-many-out",      "too-many-in",   "link-busy",  "vm-cool-down",
         "host-cool-down", "would-return",      "failed-lately", "impossible", "no-room-cpu",
-        "no-room-memory", "no-room-bandwidth", "no-gain",       "costs-more", "better-there"};
+        "no-room-memory", "no-room-bandwidth", "no-huge-pages", "no-gain",    "costs-more",
+        "better-there"};
     static_assert(names.size() == static_cast<size_t>(Reason::BetterThere) + 1);
     return names[static_cast<size_t>(reason)];
 }
@@ -77,6 +78,8 @@ Reason Scene::pair_refusal(VmId vm, HostId to, Purpose purpose, std::span<const 
         return Reason::Group;
     if (!host.offers.includes(spec.needs))
         return Reason::Needs;
+    if (spec.huge > 0 && spec.huge > huge_left(to))
+        return Reason::NoHugePages;
     if (const Reason refusal = company_refusal(vm, to, along); refusal != Reason::None)
         return refusal;
     if (const auto past = past_.find(vm); past != past_.end() && purpose != Purpose::Asked)
@@ -89,6 +92,16 @@ Reason Scene::pair_refusal(VmId vm, HostId to, Purpose purpose, std::span<const 
                 return Reason::WouldReturn;
         }
     return Reason::None;
+}
+
+/// Huge pages of a host that no VM on its way there needs. One that has arrived in part counts
+/// twice for a moment: rather refused than begun in vain.
+double Scene::huge_left(HostId host) const
+{
+    double left = fleet().host(host).huge_free;
+    for (const auto& [vm, to] : going_)
+        left -= to == host ? fleet().vm(vm).huge : 0;
+    return std::max(0.0, left);
 }
 
 bool Scene::may_be_on(VmId vm, HostId host) const
@@ -199,6 +212,10 @@ std::string refusal_text(const Scene& scene, Reason reason, VmId vm, HostId to)
     case Reason::NoRoomCpu:
     case Reason::NoRoomMemory:
     case Reason::NoRoomBandwidth: return room_text(scene, reason, vm, to);
+    case Reason::NoHugePages:
+        return host + " has " + text_of(Resource::Memory, scene.huge_left(to)) +
+               " of huge pages free, and " + name + " needs " +
+               text_of(Resource::Memory, fleet.vm(vm).huge);
     case Reason::NoGain: return "its going would not help";
     case Reason::CostsMore: return "it would disturb more than it helps";
     case Reason::BetterThere: return "another choice is better";

@@ -16,7 +16,9 @@ struct HostSample {
     Amount migrating;
     double steal = 0;   ///< cores wanted by the host's guests and taken by somebody below or beside
     double swap_in = 0; ///< bytes/s
-    double swap_out = 0; ///< bytes/s
+    double swap_out = 0;        ///< bytes/s
+    double swapped = 0;         ///< bytes in swap that are not in `used`
+    double memory_pressure = 0; ///< part of the time in which some tasks waited for memory
 };
 
 /// What was measured of a guest, on the host where it runs.

@@ -75,7 +75,7 @@ void Scene::read_hotspots()
             continue;
         HostState& host = hosts_[spot.host];
         host.hot = true;
-        if (spot.kind != HotspotKind::HostSwap || spot.forecast)
+        if (!spot.swapping)
             continue;
         // What it swaps out it has no room for, whatever its memory looks like.
         const HostSpec& spec = fleet().host(spot.host);
@@ -146,7 +146,7 @@ MoveCost Scene::cost(const Step& step) const
         const double rate = std::min(share(from, hosts_[step.from]), share(to, hosts_[step.to]));
         // What it holds on the host counts the emulator too; what is sent is at most its RAM.
         const double size = fleet().vm(step.vm).memory;
-        const double held = vm.predicted[Resource::Memory];
+        const double held = vm.predicted[Resource::Memory] + fleet().vm(step.vm).huge;
         const double memory = held > 0 && size > 0 ? std::min(held, size) : std::max(held, size);
         const double written = std::min(vm.dirty_rate / rate, hopeless);
         cost.bytes = memory / (1 - written);

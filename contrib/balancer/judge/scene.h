@@ -60,6 +60,8 @@ public:
     [[nodiscard]] double heat(HostId host, const Amount& after, const Amount& later) const;
     /// The most that a move may leave on a host.
     [[nodiscard]] double limit(HostId host, Resource resource) const;
+    /// Bytes of huge pages that a host has for one more VM.
+    [[nodiscard]] double huge_left(HostId host) const;
 
     [[nodiscard]] Reason vm_refusal(VmId vm, Purpose purpose) const;
     /// Of a host for a VM, as to everything but room and numbers of migrations. `along`: VMs that

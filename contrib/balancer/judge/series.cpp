@@ -11,9 +11,10 @@ namespace {
 
 constexpr float level_s = 30; ///< time constants: a sample's weight falls to 1/e after so long
 constexpr float error_s = 300;
-constexpr float far = 3;       ///< standard deviations
-constexpr int8_t believed = 3; ///< far samples in a row
-constexpr uint8_t settled = 5; ///< samples before any is called far
+constexpr float outlying = 3;        ///< standard deviations
+constexpr int8_t believed = 3;       ///< far samples in a row, at least
+constexpr int8_t longest_run = 100;  ///< as it is counted
+constexpr uint8_t settled_after = 5; ///< samples before any is called far
 
 /// Median of an array that may be reordered.
 template <typename It> double median(It begin, It end)
@@ -25,7 +26,26 @@ template <typename It> double median(It begin, It end)
 
 } // namespace
 
-void Series::add(float value, float seconds)
+/// Whether the run of far samples, with this one, has lasted.
+bool Series::believes(float value, float seconds, bool is_far, float belief)
+{
+    const bool above = value > level_;
+    const bool goes_on = is_far && run_ != 0 && (run_ > 0) == above;
+    if (!goes_on) {
+        run_ = 0;
+        run_s_ = 0;
+        run_mean_ = 0;
+    }
+    if (!is_far)
+        return false;
+    const int length = std::min(std::abs(run_) + 1, int(longest_run));
+    run_ = static_cast<int8_t>(above ? length : -length);
+    run_s_ += seconds;
+    run_mean_ += (value - run_mean_) / float(length);
+    return length >= believed && run_s_ >= belief;
+}
+
+void Series::add(float value, float seconds, float belief)
 {
     if (count_ == 0) {
         level_ = value;
@@ -33,13 +53,12 @@ void Series::add(float value, float seconds)
         return;
     }
     const float residual = value - level_;
-    const float limit = far * error_;
-    const bool is_far = count_ >= settled && std::abs(residual) > limit;
-    const auto side = static_cast<int8_t>(residual > 0 ? 1 : -1);
-    run_ = static_cast<int8_t>(!is_far ? 0 : run_ * side > 0 ? run_ + side : side);
-    if (std::abs(run_) >= believed) {
-        // What it jumps to may be an edge of the jump: it begins anew, as the mean of what follows.
-        level_ = value;
+    const float limit = outlying * error_;
+    const bool is_far = count_ >= settled_after && std::abs(residual) > limit;
+    if (believes(value, seconds, is_far, belief)) {
+        // Its mean may have the edge of the jump in it: it begins anew, as the mean of what
+        // follows.
+        level_ = run_mean_;
         run_ = 0;
         count_ = 1;
         return;
@@ -71,6 +90,12 @@ void Recent::add(double time, float value)
     value_[newest_] = value;
     samples_[newest_] = 1;
     start_ = bucket;
+}
+
+void Recent::scale(float by)
+{
+    for (float& value : value_)
+        value *= by;
 }
 
 void Recent::shift(float by)

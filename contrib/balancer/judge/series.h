@@ -9,13 +9,21 @@ namespace drover::balancer {
 
 /// One measured quantity as level and error, so small that there can be hundreds of thousands.
 /// Exponential smoothing with a time constant, so that the rate of samples does not matter. A
-/// sample far from the level is clipped; the third in a row on the same side is believed, and the
-/// level jumps to it.
+/// sample far from the level is clipped; a run of them on the same side that lasts is believed, and
+/// the level jumps to its mean.
 class Series {
 public:
-    void add(float value, float seconds_since_last);
+    /// `belief` (s): for so long, and in three samples, a run must last.
+    void add(float value, float seconds_since_last, float belief);
     /// A known step: a VM came or went.
     void shift(float by) { level_ += by; }
+    /// It is measured in another unit from now on.
+    void scale(float by)
+    {
+        level_ *= by;
+        error_ *= by;
+        run_mean_ *= by;
+    }
 
     [[nodiscard]] bool known() const { return count_ > 0; }
     [[nodiscard]] float level() const { return level_; }
@@ -23,9 +31,13 @@ public:
     [[nodiscard]] float sigma() const { return error_; }
 
 private:
+    [[nodiscard]] bool believes(float value, float seconds, bool is_far, float belief);
+
     float level_ = 0;
     float error_ = 0;
-    int8_t run_ = 0;    ///< far samples in a row; the sign tells the side
+    float run_mean_ = 0;
+    float run_s_ = 0;
+    int8_t run_ = 0;    ///< far samples in a row; the sign tells the side; saturates
     uint8_t count_ = 0; ///< of samples since it began or jumped; saturates
 };
 
@@ -48,6 +60,7 @@ public:
     explicit Recent(float bucket_s) : bucket_s_(bucket_s) {}
     void add(double time, float value);
     void shift(float by);
+    void scale(float by);
     [[nodiscard]] size_t size() const { return size_; }
     /// Of at least `enough` points; else all 0.
     [[nodiscard]] Climb climb(double seconds) const;

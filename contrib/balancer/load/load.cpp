@@ -104,6 +104,7 @@ VmNicLoad vm_nic_from(const Json& json)
     VmNicLoad nic;
     nic.id = text(member(json, "id"), max_load_name);
     get(json, nic, vm_nic_fields);
+    nic.uplink = text(member(json, "uplink"), max_load_name);
     nic.wants_more = flag(json, "wants-more");
     return nic;
 }
@@ -118,6 +119,7 @@ Json to_json(const HostLoad& load)
         put(json[field.name], load.*field.value, pressure_fields);
     json["nics"] = named(load.nics, nic_fields);
     json["disks"] = named(load.disks, disk_fields);
+    json["migration-nic"] = load.migration_nic;
     return json;
 }
 
@@ -127,7 +129,7 @@ Json to_json(const VmLoad& load)
     put(json, load, vm_fields);
     Json nics = Json::array();
     for (const VmNicLoad& nic : load.nics) {
-        Json item = {{"id", nic.id}, {"wants-more", nic.wants_more}};
+        Json item = {{"id", nic.id}, {"uplink", nic.uplink}, {"wants-more", nic.wants_more}};
         put(item, nic, vm_nic_fields);
         nics.push_back(std::move(item));
     }
@@ -148,6 +150,7 @@ HostLoad host_load_from_json(const Json& json)
     }
     load.nics = named_from(json, "nics", nic_fields);
     load.disks = named_from(json, "disks", disk_fields);
+    load.migration_nic = text(member(json, "migration-nic"), max_load_name);
     load.gaps = gaps_from(json);
     return load;
 }

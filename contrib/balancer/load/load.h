@@ -41,10 +41,13 @@ struct HostLoad {
     bool slice = false; ///< of a slice of the machine: what our own guests use of it
     double cores = 0;   ///< capacity
     double cpu_busy = 0;
-    double cpu_steal = 0; ///< taken by the hypervisor below us, or by the slice's quota
+    double cpu_steal = 0;     ///< taken by the hypervisor below us, or by the slice's quota
+    double cpu_migrating = 0; ///< of cpu_busy: of migrations, in either direction
     std::vector<double> cpu_by_core;
     double memory_total = 0;
     double memory_available = 0;
+    double huge_total = 0; ///< pools of huge pages, which are no part of memory_total
+    double huge_free = 0;
     double swap_total = 0;
     double swap_used = 0;
     double swap_in = 0;
@@ -53,6 +56,8 @@ struct HostLoad {
     Pressure memory_pressure;
     Pressure io_pressure;
     std::vector<NicLoad> nics;
+    std::string migration_nic; ///< by which migrations leave, one of `nics` or not; empty: unknown
+    double migration_capacity = 0; ///< that one's; 0: unknown
     std::vector<DiskLoad> disks;
     std::vector<std::string> gaps; ///< in words
 };
@@ -65,6 +70,7 @@ struct VmNicLoad {
     double tx = 0;
     double backlog = 0;      ///< bytes that wait on the host for it, or because of it
     double drops = 0;        ///< packets/s, both directions
+    std::string uplink;      ///< of the host, by which it leaves; empty: unknown
     bool wants_more = false; ///< it would use more if it got more (demand, not supply, is higher)
 };
 
@@ -72,10 +78,12 @@ struct VmLoad {
     std::string name;
     double time = 0;
     unsigned vcpus = 0;
-    double cpu = 0;      ///< of the vCPUs and of the emulator
-    double cpu_wait = 0; ///< cores that its threads waited for and did not get
-    double memory = 0;   ///< the guest's RAM as it is now: its size less the balloon
-    double resident = 0; ///< of the emulator
+    double cpu = 0;           ///< of the vCPUs and of the emulator
+    double cpu_wait = 0;      ///< cores that its threads waited for and did not get
+    double cpu_migrating = 0; ///< of cpu: of its migration, which is not the guest's demand
+    double memory = 0;        ///< the guest's RAM as it is now: its size less the balloon
+    double resident = 0;      ///< of the emulator, without huge pages
+    double huge = 0;          ///< huge pages of hugetlbfs
     double swapped = 0;
     double dirty_rate = 0; ///< bytes/s of pages written; 0 until it was measured
     double disk_read = 0;

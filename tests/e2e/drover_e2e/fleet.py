@@ -33,14 +33,18 @@ class Slice:
     cores: float = 0.9
     memory: str = "1GiB"
     link: int = 5_000_000  # bytes/s, each direction
+    idle_link: int = 0  # the capacity of a second network that nobody uses, if there is one
+    shared_link: bool = False  # migrations take it too; else they have a network of their own
 
 
 class Fleet:
-    """Everything is gone when it is closed. `more` are lines for the balancer's file. With `faulty`, each
+    """Everything is gone when it is closed. `more` are lines for the balancer's file; `persistence`, shorter than
+    the default since a stage is minutes long, is not written where `more` has thresholds of its own. With `faulty`, each
     daemon has a disk that can be filled (where we may mount one) and a wall clock that can be moved."""
 
     def __init__(self, hosts: int = 2, slices: Slice = Slice(), mode: str = "automatic",
-                 more: str = "", own_slices: dict[str, Slice] | None = None, faulty: bool = False):
+                 more: str = "", own_slices: dict[str, Slice] | None = None, faulty: bool = False,
+                 persistence: str = "3s"):
         self.directory = Path(tempfile.mkdtemp(prefix="drover-fleet-"))
         self.faulty = faulty
         self.disks: dict[str, SmallDisk] = {}
@@ -56,6 +60,8 @@ class Fleet:
                 name = f"h{number}"
                 part = (own_slices or {}).get(name, slices)
                 self.hosts[name] = Host(self, name, number, part)
+            if "[thresholds]" not in more:
+                more += f'\n[thresholds]\npersistence = "{persistence}"\n'
             self._write_config(mode, more)
         except BaseException:
             self.close()
@@ -233,10 +239,18 @@ class Host:
             run("ip", "link", "set", device, "up")
         run("ip", "link", "set", "uplink", "master", "br0")
         run("ip", "addr", "add", f"10.81.0.{10 + number}/24", "dev", "moves")
+        if self.slice.shared_link:
+            run("ip", "addr", "add", f"{self._migration_address(number)}/16", "dev", "br0")
         rate = f"{self.slice.link * 8}bit"
         for namespace, device in ((self.namespace, "uplink"), (core, f"uplink{number}")):
             namespace.run("tc", "qdisc", "add", "dev", device, "root", "tbf", "rate", rate, "burst",
                           "64kb", "latency", "50ms")
+
+    def _migration_address(self, number: int) -> str:
+        return f"10.80.255.{10 + number}" if self.slice.shared_link else f"10.81.0.{10 + number}"
+
+    def _idle_nic(self) -> str:
+        return f'[[nic]]\nname = "moves"\ncapacity = {self.slice.idle_link}\n' if self.slice.idle_link else ""
 
     def _write_config(self, number: int) -> None:
         self.config = self.directory / "droverd.toml"
@@ -248,13 +262,13 @@ cores = {self.slice.cores}
 memory = "{self.slice.memory}"
 cgroup = "{self.cgroup}"
 [migration]
-address = "10.81.0.{10 + number}"
+address = "{self._migration_address(number)}"
 [definitions]
 directories = ["{Path(paths.guest_file('vmlinuz')).parent}", "{self.fleet.directory}"]
 [[nic]]
 name = "uplink"
 capacity = {self.slice.link}
-""", encoding="utf-8")
+{self._idle_nic()}""", encoding="utf-8")
 
     def start(self) -> None:
         self.daemon = Daemon("droverd", ["--config", str(self.config)],

@@ -34,6 +34,7 @@ tls = {{ ca = "{CERTS}/ca.crt", cert = "{CERTS}/balancer.crt", key = "{CERTS}/ba
 migration-bandwidth = "100MB/s"
 [thresholds]
 cpu = {cpu_threshold}
+persistence = "3s"
 [[host]]
 name = "h1"
 address = "unix:{RUN}/droverd.sock"

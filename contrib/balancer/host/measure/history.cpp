@@ -55,14 +55,17 @@ template <typename T> bool same_names(const std::vector<T>& a, const std::vector
 bool same_shape(const HostLoad& a, const HostLoad& b)
 {
     return a.slice == b.slice && a.cpu_by_core.size() == b.cpu_by_core.size() &&
-           same_names(a.nics, b.nics) && same_names(a.disks, b.disks) && a.gaps == b.gaps;
+           a.migration_nic == b.migration_nic && same_names(a.nics, b.nics) &&
+           same_names(a.disks, b.disks) && a.gaps == b.gaps;
 }
 
 bool same_shape(const VmLoad& a, const VmLoad& b)
 {
     return a.name == b.name && a.vcpus == b.vcpus && a.gaps == b.gaps &&
            std::equal(a.nics.begin(), a.nics.end(), b.nics.begin(), b.nics.end(),
-                      [](const auto& left, const auto& right) { return left.id == right.id; });
+                      [](const auto& left, const auto& right) {
+                          return left.id == right.id && left.uplink == right.uplink;
+                      });
 }
 
 } // namespace

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "contrib/balancer/host/measure/host_monitor.h"
 
+#include "contrib/balancer/host/measure/addresses.h"
+
 #include <algorithm>
 #include <unistd.h>
 
@@ -12,7 +14,7 @@ HostMonitor::HostMonitor(HostMonitorConfig config)
     : config_(std::move(config)), ticks_(static_cast<double>(sysconf(_SC_CLK_TCK))),
       page_(static_cast<double>(sysconf(_SC_PAGESIZE))), stat_(config_.root + "/proc/stat"),
       meminfo_(config_.root + "/proc/meminfo"), vmstat_(config_.root + "/proc/vmstat"),
-      diskstats_(config_.root + "/proc/diskstats"),
+      huge_pages_(config_.root), diskstats_(config_.root + "/proc/diskstats"),
       cpu_pressure_(config_.root + "/proc/pressure/cpu"),
       memory_pressure_(config_.root + "/proc/pressure/memory"),
       io_pressure_(config_.root + "/proc/pressure/io"), disks_(config_.root)
@@ -38,6 +40,8 @@ void HostMonitor::begin(const Moment& now, Surroundings& around)
 HostLoad HostMonitor::finish(const std::vector<VmLoad>& vms, Surroundings& around)
 {
     read_nics(around);
+    for (const VmLoad& vm : vms)
+        load_.cpu_migrating += vm.cpu_migrating;
     if (!config_.slice) {
         read_pressure(around);
         return load_;
@@ -71,7 +75,11 @@ void HostMonitor::read_memory(Surroundings& around)
 {
     auto text = meminfo_.read(around.buffer);
     if (const auto memory = text ? parse_meminfo(*text) : std::nullopt) {
-        load_.memory_total = static_cast<double>(memory->total);
+        // What was set apart as huge pages is not there for others, used or not.
+        const HugePages::Bytes huge = huge_pages_.read(around.buffer);
+        load_.huge_total = huge.total;
+        load_.huge_free = huge.free;
+        load_.memory_total = std::max(0.0, static_cast<double>(memory->total) - huge.total);
         load_.memory_available = static_cast<double>(memory->available);
         load_.swap_total = static_cast<double>(memory->swap_total);
         load_.swap_used = std::max(0.0, load_.swap_total - static_cast<double>(memory->swap_free));
@@ -109,16 +117,41 @@ void HostMonitor::read_pressure(Surroundings& around)
 
 void HostMonitor::add_nic(const Surroundings& around, const Interface& interface)
 {
-    load_.nics.push_back({.name = interface.link.name,
-                          .capacity = around.network.capacity(interface),
+    const double capacity = around.network.capacity(interface);
+    const std::string& name = interface.link.name;
+    if (!interface.link.carrier)
+        gap(name + " has no carrier: it carries nothing");
+    else if (capacity <= 0)
+        gap(name +
+            "'s speed is not known, so how full it is cannot be judged: give its capacity as "
+            "[[nic]] in droverd.toml");
+    load_.nics.push_back({.name = name,
+                          .capacity = capacity,
                           .rx = interface.rx,
                           .tx = interface.tx,
                           .backlog = interface.backlog,
                           .drops = interface.tx_drops});
 }
 
+/// The interface by which migrations leave: the one that carries our own address for them.
+void HostMonitor::read_migration_link(const Surroundings& around)
+{
+    constexpr unsigned look_period = 30; // an address hardly moves
+    if (look_in_-- == 0) {
+        look_in_ = look_period;
+        migration_interface_ = interface_with(config_.migration_address);
+    }
+    const Interface* interface = around.network.find(migration_interface_);
+    const Interface* carrier = interface ? around.network.carrier_of(*interface) : nullptr;
+    if (!carrier)
+        return;
+    load_.migration_nic = carrier->link.name;
+    load_.migration_capacity = around.network.capacity(*carrier);
+}
+
 void HostMonitor::read_nics(const Surroundings& around)
 {
+    read_migration_link(around);
     // The machine's links are no part of a slice, unless the configuration says which are.
     if (has_nominal_link())
         return;

@@ -4,6 +4,7 @@
 #include "contrib/balancer/host/measure/cgroup.h"
 #include "contrib/balancer/host/measure/cpu_times.h"
 #include "contrib/balancer/host/measure/disk_stats.h"
+#include "contrib/balancer/host/measure/huge_pages.h"
 #include "contrib/balancer/host/measure/memory_files.h"
 #include "contrib/balancer/host/measure/vm_monitor.h"
 
@@ -27,6 +28,7 @@ struct HostMonitorConfig {
     /// Network interfaces that count, with their capacity in bytes/s each way (0: found out).
     /// Empty: all that reach other hosts (measure::Network::outward).
     std::map<std::string, double> nics;
+    std::string migration_address; ///< numeric, of this host; other texts find no interface
 };
 
 /// Measures the machine, or what our own guests use of a slice of it. Loop thread only.
@@ -59,6 +61,7 @@ private:
     void read_memory(Surroundings& around);
     void read_pressure(Surroundings& around);
     void read_nics(const Surroundings& around);
+    void read_migration_link(const Surroundings& around);
     void add_nic(const Surroundings& around, const measure::Interface& interface);
     void slice_cpu(const std::vector<VmLoad>& vms, const measure::CgroupUsage& group);
     void slice_memory(const std::vector<VmLoad>& vms, const measure::CgroupUsage& group);
@@ -73,11 +76,14 @@ private:
     measure::ProcFile stat_;
     measure::ProcFile meminfo_;
     measure::ProcFile vmstat_;
+    measure::HugePages huge_pages_;
     measure::ProcFile diskstats_;
     measure::ProcFile cpu_pressure_;
     measure::ProcFile memory_pressure_;
     measure::ProcFile io_pressure_;
     std::unique_ptr<measure::Cgroup> cgroup_;
+    std::string migration_interface_; // that has the address; empty: none
+    unsigned look_in_ = 0;            // samples until it is looked for again
 
     measure::Elapsed elapsed_clock_;
     double elapsed_ = 0;

@@ -25,7 +25,7 @@ bool needs_tcp(const VmConfig& vm)
 } // namespace
 
 LoadMonitor::LoadMonitor(HostMonitorConfig config)
-    : host_(std::move(config)), around_(host_.config().root)
+    : host_(std::move(config)), around_(host_.config().root, host_.config().cgroup)
 {
     around_.network.set_capacities(host_.config().nics);
 }

@@ -108,6 +108,8 @@ std::optional<Link> parse_link(Bytes content)
         case IFLA_IFNAME: link.name = text_of(value); break;
         case IFLA_MASTER: link.master = int_of(value); break;
         case IFLA_LINK: link.lower = int_of(value); break;
+        case IFLA_LINK_NETNSID: link.lower_elsewhere = true; break;
+        case IFLA_CARRIER: link.carrier = whole_as<uint8_t>(value).value_or(1) != 0; break;
         case IFLA_STATS64: parse_link_stats(value, link); break;
         case IFLA_LINKINFO:
             for_each_attribute(value, [&](unsigned inner, Bytes text) {

@@ -16,9 +16,11 @@ struct Link {
     std::string name;
     std::string kind; ///< "veth", "bridge", "tun", ...; empty: hardware, and lo
     bool up = false;
+    bool carrier = true; ///< a cable is in it, or what stands for one
     bool loopback = false;
     int master = 0; ///< the bridge or bond that it belongs to, by index; 0: none
     int lower = 0;  ///< the interface below (of a VLAN), or the peer (of a veth); 0: none
+    bool lower_elsewhere = false; ///< `lower` is in another network namespace, and no index here
     uint64_t rx_bytes = 0;
     uint64_t tx_bytes = 0;
     uint64_t rx_packets = 0;

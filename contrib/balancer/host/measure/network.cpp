@@ -2,22 +2,55 @@
 #include "contrib/balancer/host/measure/network.h"
 
 #include <algorithm>
+#include <tuple>
 
 namespace drover::balancer::measure {
 
 namespace {
 
+template <size_t N> bool is_one_of(const std::string& kind, const std::string_view (&kinds)[N])
+{
+    return std::find(std::begin(kinds), std::end(kinds), kind) != std::end(kinds);
+}
+
 /// Interfaces that only stand on another one, which `lower` names.
 bool stands_on_another(const Link& link)
 {
-    return link.kind == "vlan" || link.kind == "macvlan" || link.kind == "macvtap" ||
-           link.kind == "ipvlan";
+    static constexpr std::string_view kinds[] = {"vlan",   "macvlan", "macvtap",
+                                                 "ipvlan", "ipvtap",  "macsec"};
+    return !link.lower_elsewhere && is_one_of(link.kind, kinds);
 }
 
+bool is_bridge(const Link& link)
+{
+    return link.kind == "bridge" || link.kind == "openvswitch";
+}
+
+bool is_bond(const Link& link)
+{
+    return link.kind == "bond" || link.kind == "team";
+}
+
+/// What leads nowhere by itself: to guests, or through tunnels whose packets leave by another one.
 bool is_inward(const Link& link)
 {
-    return link.loopback || link.kind == "tun" || link.kind == "bridge" ||
-           link.kind == "openvswitch" || link.kind == "dummy" || link.kind == "ifb";
+    static constexpr std::string_view kinds[] = {
+        "tun",    "dummy",     "ifb",    "vxlan",     "geneve",  "gre", "gretap",
+        "ip6gre", "ip6gretap", "erspan", "ip6erspan", "ipip",    "sit", "ip6tnl",
+        "vti",    "vti6",      "xfrm",   "wireguard", "bareudp", "gtp", "l2tpeth",
+        "fou",    "vrf",       "nlmon",  "vcan",      "vxcan"};
+    return link.loopback || is_bridge(link) || is_one_of(link.kind, kinds);
+}
+
+bool is_hardware(const Link& link)
+{
+    return !link.loopback && (link.kind.empty() || is_bond(link));
+}
+
+/// How likely `out` is the way out of a bridge, reached by this port.
+auto rank(const Interface& port, const Interface& out)
+{
+    return std::tuple(is_hardware(out.link), out.link.carrier, port.rx + port.tx);
 }
 
 } // namespace
@@ -88,44 +121,82 @@ const Interface* Network::by_index(int index) const
     return found == interfaces_.end() ? nullptr : &found->second;
 }
 
-const Interface* Network::carrier_of(const Interface& upper) const
+/// The bridge to which a veth pair leads on, if it joins two of our own (as Proxmox's firewall
+/// does: tap, fwbr, the pair fwln and fwpr, vmbr0); else null.
+const Interface* Network::peer_bridge(const Interface& port) const
 {
-    const Interface* at = &upper;
-    for (int depth = 0; at && stands_on_another(at->link) && depth < 8; ++depth)
-        at = by_index(at->link.lower);
-    return at;
+    const Link& link = port.link;
+    const Interface* peer = link.kind == "veth" && !link.lower_elsewhere && link.master != 0
+                                ? by_index(link.lower)
+                                : nullptr;
+    return peer && peer->link.index != link.index ? by_index(peer->link.master) : nullptr;
+}
+
+bool Network::is_part_of_bond(const Interface& interface) const
+{
+    const Interface* master = by_index(interface.link.master);
+    return master && is_bond(master->link);
+}
+
+const Interface* Network::best_port(int bridge, std::set<int>& seen) const
+{
+    const Interface* best = nullptr;
+    const Interface* best_port = nullptr;
+    for (const auto& [index, port] : interfaces_) {
+        const Interface* out = port.link.master == bridge ? beyond(&port, seen) : nullptr;
+        if (out && (!best || rank(port, *out) > rank(*best_port, *best))) {
+            best = out;
+            best_port = &port;
+        }
+    }
+    return best;
+}
+
+/// Where what goes into `at` leaves the host; null if nowhere. `seen`: those that were asked
+/// already, so that what stands on itself ends.
+const Interface* Network::beyond(const Interface* at, std::set<int>& seen) const
+{
+    if (!at || !at->link.up || !seen.insert(at->link.index).second)
+        return nullptr;
+    if (stands_on_another(at->link))
+        return beyond(by_index(at->link.lower), seen);
+    if (is_bridge(at->link))
+        return best_port(at->link.index, seen);
+    if (const Interface* bridge = peer_bridge(*at))
+        return beyond(bridge, seen);
+    if (is_part_of_bond(*at))
+        return beyond(by_index(at->link.master), seen);
+    return is_inward(at->link) ? nullptr : at;
 }
 
 const Interface* Network::uplink_of(const Interface& port) const
 {
-    if (stands_on_another(port.link)) {
-        const Interface* carrier = carrier_of(port);
-        return carrier && carrier->link.kind == "bridge" ? nullptr : carrier;
-    }
-    if (port.link.master == 0)
-        return nullptr;
-    const Interface* uplink = nullptr;
-    for (const auto& [index, other] : interfaces_) {
-        if (other.link.master != port.link.master || index == port.link.index || !other.link.up ||
-            is_inward(other.link))
-            continue;
-        if (!uplink || other.rx + other.tx > uplink->rx + uplink->tx)
-            uplink = &other;
-    }
-    return uplink ? carrier_of(*uplink) : nullptr;
+    std::set<int> seen{port.link.index};
+    return beyond(by_index(stands_on_another(port.link) ? port.link.lower : port.link.master),
+                  seen);
+}
+
+const Interface* Network::carrier_of(const Interface& interface) const
+{
+    std::set<int> seen;
+    return beyond(&interface, seen);
 }
 
 std::vector<const Interface*> Network::outward() const
 {
     std::vector<const Interface*> outward;
+    bool has_hardware = false;
     for (const auto& [index, interface] : interfaces_) {
         const Link& link = interface.link;
-        if (!link.up || is_inward(link) || stands_on_another(link))
+        if (!link.up || is_inward(link) || stands_on_another(link) || peer_bridge(interface) ||
+            is_part_of_bond(interface))
             continue;
-        const Interface* master = by_index(link.master);
-        if (!master || master->link.kind == "bridge" || master->link.kind == "openvswitch")
+        has_hardware = has_hardware || is_hardware(link);
+        if (link.carrier)
             outward.push_back(&interface);
     }
+    if (has_hardware)
+        std::erase_if(outward, [](const Interface* it) { return !is_hardware(it->link); });
     return outward;
 }
 
@@ -136,6 +207,8 @@ void Network::set_capacities(std::map<std::string, double> capacities)
 
 double Network::capacity(const Interface& interface) const
 {
+    if (!interface.link.carrier)
+        return 0;
     const auto set = capacities_.find(interface.link.name);
     if (set != capacities_.end() && set->second > 0)
         return set->second;

@@ -6,6 +6,7 @@
 #include "contrib/balancer/host/measure/net_table.h"
 
 #include <map>
+#include <set>
 
 namespace drover::balancer::measure {
 
@@ -33,19 +34,25 @@ public:
     [[nodiscard]] const Interface* find(std::string_view name) const;
 
     /// The interface by which what `port` receives leaves the host: of the bridge that it is a
-    /// port of, the busiest port that is no guest's; below a VLAN or macvtap, what carries it.
+    /// port of, the hardware (or bond) among its ports, or beyond a veth pair that joins it with
+    /// another bridge; below a VLAN or macvtap, what carries it. Of several the busiest. A veth
+    /// that leads elsewhere only if there is nothing else: containers have such on the same bridge.
     /// Null if there is none, as for a bridge with guests only.
     [[nodiscard]] const Interface* uplink_of(const Interface& port) const;
 
-    /// Those that reach other hosts, unless the configuration names them: all that are up but lo,
-    /// bridges, guests' taps, dummies, and what only stands on another one that counts (VLANs,
-    /// macvlans, ports of a bond). A veth counts: hosts in namespaces have nothing else.
+    /// The same for what is sent from an interface itself, such as a bridge that has an address.
+    [[nodiscard]] const Interface* carrier_of(const Interface& interface) const;
+
+    /// Those that reach other hosts, unless the configuration names them: hardware and bonds that
+    /// are up and have a carrier. Not what stands on one of them (VLANs, macvlans, ports of a bond)
+    /// or travels in it (tunnels, overlays). Where there is no hardware, as in a namespace, veths.
     [[nodiscard]] std::vector<const Interface*> outward() const;
 
     /// Bytes/s each way, by name: wins over what capacity() would find.
     void set_capacities(std::map<std::string, double> capacities);
 
-    /// What was set, else the bound of its tbf or netem, else its hardware's speed. 0: unknown.
+    /// What was set, else the bound of its tbf or netem, else its hardware's speed. 0: unknown, or
+    /// it has no carrier.
     [[nodiscard]] double capacity(const Interface& interface) const;
 
 private:
@@ -63,7 +70,10 @@ private:
     void update_losses(double elapsed);
     void update_qdisc(const Qdisc& qdisc, double elapsed);
     [[nodiscard]] const Interface* by_index(int index) const;
-    [[nodiscard]] const Interface* carrier_of(const Interface& upper) const;
+    [[nodiscard]] const Interface* beyond(const Interface* at, std::set<int>& seen) const;
+    [[nodiscard]] const Interface* best_port(int bridge, std::set<int>& seen) const;
+    [[nodiscard]] const Interface* peer_bridge(const Interface& port) const;
+    [[nodiscard]] bool is_part_of_bond(const Interface& interface) const;
 
     Elapsed elapsed_;
     std::map<std::string, double> capacities_;

@@ -31,13 +31,15 @@ bool is_huge(int dir, const std::string& name)
     return statfs(path.c_str(), &system) == 0 && system.f_type == HUGETLBFS_MAGIC;
 }
 
-} // namespace
-
-double unmet_share(double run, double wait)
+/// What schedules a thread of the process whose directory is `dir`.
+std::string group_of(int dir, int thread, ReadBuffer& buffer)
 {
-    const double left = std::max(1 - run, 0.0);
-    return wait >= 1 ? left : std::min(left, run * wait / (1 - wait));
+    ProcFile file(dir, ("task/" + std::to_string(thread) + "/cgroup").c_str());
+    const auto text = file.read(buffer);
+    return text ? parse_cpu_group(*text) : std::string();
 }
+
+} // namespace
 
 ProcessMeter::ProcessMeter(const std::string& root, pid_t pid)
     : pid_(pid), dir_(open((root + "/proc/" + std::to_string(pid)).c_str(),
@@ -58,7 +60,7 @@ std::optional<ProcessMeter::Usage> ProcessMeter::sample(double elapsed, ReadBuff
     if (const auto status = status_.read(buffer))
         usage.memory = parse_process_status(*status).value_or(ProcessMemory());
     if (stat->threads != threads_seen_ && has_schedstat_) {
-        look_for_threads();
+        look_for_threads(buffer);
         threads_seen_ = stat->threads;
     }
     sample_threads(usage, elapsed, buffer);
@@ -66,7 +68,7 @@ std::optional<ProcessMeter::Usage> ProcessMeter::sample(double elapsed, ReadBuff
     return usage;
 }
 
-void ProcessMeter::look_for_threads()
+void ProcessMeter::look_for_threads(ReadBuffer& buffer)
 {
     std::vector<int> ids = numbered_entries(dir_.get(), "task");
     // The first ones: main loop and vCPUs are made before workers.
@@ -78,8 +80,21 @@ void ProcessMeter::look_for_threads()
         if (threads_.contains(id))
             continue;
         const std::string name = "task/" + std::to_string(id) + "/schedstat";
-        threads_.emplace(id, Thread{ProcFile(dir_.get(), name.c_str()), {}, {}});
+        threads_.emplace(id, Thread{ProcFile(dir_.get(), name.c_str()),
+                                    {},
+                                    {},
+                                    looked_ && marks_new_,
+                                    group_of(dir_.get(), id, buffer)});
     }
+    looked_ = true;
+}
+
+void ProcessMeter::mark_new_threads(bool on)
+{
+    if (marks_new_ && !on)
+        for (auto& [id, thread] : threads_)
+            thread.is_new = false;
+    marks_new_ = on;
 }
 
 void ProcessMeter::sample_threads(Usage& usage, double elapsed, ReadBuffer& buffer)
@@ -93,12 +108,20 @@ void ProcessMeter::sample_threads(Usage& usage, double elapsed, ReadBuffer& buff
             threads_seen_ = 0; // it ended, and another may have come: looked for next time
             continue;
         }
-        usage.has_wait = true;
-        usage.wait += unmet_share(thread.run_ns.rate(times->run_ns, elapsed) / 1e9,
-                                  thread.wait_ns.rate(times->wait_ns, elapsed) / 1e9);
+        usage.threads.push_back({.run = thread.run_ns.rate(times->run_ns, elapsed) / 1e9,
+                                 .wait = thread.wait_ns.rate(times->wait_ns, elapsed) / 1e9,
+                                 .is_new = thread.is_new,
+                                 .group = thread.group});
         ++it;
     }
-    has_schedstat_ = usage.has_wait; // else the kernel has none, or the process is ending
+    has_schedstat_ = !usage.threads.empty(); // else the kernel has none, or the process is ending
+}
+
+void ProcessMeter::look_around(ReadBuffer& buffer)
+{
+    look_for_descriptors();
+    for (auto& [id, thread] : threads_)
+        thread.group = group_of(dir_.get(), id, buffer);
 }
 
 void ProcessMeter::look_for_descriptors()

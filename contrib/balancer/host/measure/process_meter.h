@@ -2,6 +2,7 @@
 #pragma once
 
 #include "contrib/balancer/host/measure/counter.h"
+#include "contrib/balancer/host/measure/cpu_quota.h"
 #include "contrib/balancer/host/measure/proc_file.h"
 #include "contrib/balancer/host/measure/process_files.h"
 
@@ -11,11 +12,6 @@
 #include <vector>
 
 namespace drover::balancer::measure {
-
-/// What a thread that ran for the part `run` of the time, and waited for a processor for the part
-/// `wait`, missed by that. A thread that works and then sleeps would have done its rounds faster
-/// alone: it would have run for run / (1 - wait). One that never slept missed all that it waited.
-[[nodiscard]] double unmet_share(double run, double wait);
 
 /// One process and its threads, each second. The files stay open and belong to this process: if its
 /// number is given to another, nothing is read of that one.
@@ -27,9 +23,8 @@ public:
     ProcessMeter(const std::string& root, pid_t pid);
 
     struct Usage {
-        double cpu = 0;  ///< cores
-        double wait = 0; ///< cores that its threads missed, see unmet_share()
-        bool has_wait = false;
+        double cpu = 0;                 ///< cores
+        std::vector<ThreadUse> threads; ///< empty: this kernel has no schedstat
         ProcessMemory memory;
         uint64_t memfds = 0; ///< bytes of its memfds, in memory or in swap
     };
@@ -37,8 +32,13 @@ public:
     /// Since the call before, `elapsed` seconds ago. Nothing once the process has ended.
     [[nodiscard]] std::optional<Usage> sample(double elapsed, ReadBuffer& buffer);
 
-    /// Finds its memfds and its sockets. To be called now and then: a call for each descriptor.
-    void look_for_descriptors();
+    /// From now on, tells threads that are new apart: a migration's, if it has just begun. Those
+    /// of a process that was not looked at before are not new.
+    void mark_new_threads(bool on);
+
+    /// Finds its memfds, its sockets and its threads' groups. To be called now and then: a call for
+    /// each descriptor.
+    void look_around(ReadBuffer& buffer);
 
     /// Inodes of the sockets, as of the last look.
     [[nodiscard]] const std::vector<uint64_t>& sockets() const { return sockets_; }
@@ -49,9 +49,12 @@ private:
         ProcFile file;
         Counter wait_ns;
         Counter run_ns;
+        bool is_new = false;
+        std::string group; // see ThreadUse
     };
 
-    void look_for_threads();
+    void look_for_threads(ReadBuffer& buffer);
+    void look_for_descriptors();
     [[nodiscard]] uint64_t memfd_bytes() const;
     void sample_threads(Usage& usage, double elapsed, ReadBuffer& buffer);
 
@@ -63,6 +66,8 @@ private:
     std::map<int, Thread> threads_;
     uint64_t threads_seen_ = 0; // as stat said when they were last looked for
     bool has_schedstat_ = true;
+    bool looked_ = false;
+    bool marks_new_ = false;
     std::vector<std::string> memfds_; // "fd/N"
     std::vector<uint64_t> sockets_;
 };

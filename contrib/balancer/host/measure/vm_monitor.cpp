@@ -59,7 +59,32 @@ void VmMonitor::look_for_processes(Surroundings& around)
             processes_.emplace_back(root_, pid);
     }
     for (ProcessMeter& process : processes_)
-        process.look_for_descriptors();
+        process.look_around(around.buffer);
+    if (!quotas_)
+        quotas_.emplace(root_, around.host_group);
+    quotas_->look_again();
+}
+
+void VmMonitor::set_migration(MigrationWork work)
+{
+    migration_ = work;
+    for (ProcessMeter& process : processes_)
+        process.mark_new_threads(work == MigrationWork::Threads);
+}
+
+bool VmMonitor::migrates_only(const ProcessMeter& process) const
+{
+    return migration_ == MigrationWork::All ||
+           (migration_ == MigrationWork::Process && process.pid() == config_.pid);
+}
+
+/// What the guest's threads missed. What a migration waits for no guest misses.
+void VmMonitor::sample_threads(VmLoad& load, std::vector<ThreadUse>& threads, double elapsed,
+                               Surroundings& around)
+{
+    quotas_->limit(threads, elapsed, around.buffer);
+    for (const ThreadUse& thread : threads)
+        load.cpu_wait += thread.is_new ? 0 : thread.missed;
 }
 
 void VmMonitor::sample_processes(VmLoad& load, double elapsed, Surroundings& around)
@@ -67,16 +92,21 @@ void VmMonitor::sample_processes(VmLoad& load, double elapsed, Surroundings& aro
     double shared = 0;
     double huge = 0;
     double memfds = 0;
-    bool has_wait = false;
+    std::vector<ThreadUse> threads;
     std::erase_if(processes_, [&](ProcessMeter& process) {
-        const auto usage = process.sample(elapsed, around.buffer);
+        auto usage = process.sample(elapsed, around.buffer);
         if (!usage) {
             gone_ = gone_ || process.pid() == config_.pid;
             return true;
         }
+        const bool migrates = migrates_only(process);
         load.cpu += usage->cpu;
-        load.cpu_wait += usage->wait;
-        has_wait = has_wait || usage->has_wait;
+        load.cpu_migrating += migrates ? usage->cpu : 0;
+        for (ThreadUse& thread : usage->threads) {
+            load.cpu_migrating += thread.is_new && !migrates ? thread.run : 0;
+            thread.is_new |= migrates;
+            threads.push_back(std::move(thread));
+        }
         load.resident += static_cast<double>(usage->memory.own);
         load.swapped += static_cast<double>(usage->memory.swapped);
         // The emulator's processes map the same shared memory: the guest's.
@@ -85,13 +115,15 @@ void VmMonitor::sample_processes(VmLoad& load, double elapsed, Surroundings& aro
         memfds = std::max(memfds, static_cast<double>(usage->memfds));
         return false;
     });
-    load.resident += shared + huge;
+    sample_threads(load, threads, elapsed, around);
+    load.resident += shared;
+    load.huge = huge; // of a pool that is apart
     // Of shared memory no file tells what is in swap; what was allocated and is mapped by none of
     // its processes must be, but for little, and never more than the machine has there.
     load.swapped += std::clamp(memfds - shared, 0.0, around.swap_used);
     if (processes_.empty())
         load.gaps.emplace_back("the emulator's process has ended, or cannot be read");
-    else if (!has_wait)
+    else if (threads.empty())
         load.gaps.emplace_back("no waiting times: this kernel has no schedstat");
 }
 
@@ -127,6 +159,7 @@ void VmMonitor::sample_tap(const Interface& tap, const Nic& nic, const Surroundi
     const Interface* uplink = nic.config.uplink.empty() ? around.network.uplink_of(tap)
                                                         : around.network.find(nic.config.uplink);
     if (uplink) {
+        load.uplink = uplink->link.name;
         const double capacity = around.network.capacity(*uplink);
         link_in = {.rate = uplink->rx, .capacity = capacity};
         link_out = {.rate = uplink->tx,

@@ -15,7 +15,13 @@ namespace drover::balancer {
 
 /// What all VMs of a host are measured with. Loop thread only.
 struct Surroundings {
-    explicit Surroundings(const std::string& root) : processes(root) {}
+    /// `group`: the control group that stands for the host; empty: none does.
+    explicit Surroundings(const std::string& root, std::string group = {})
+        : host_group(std::move(group)), processes(root)
+    {
+    }
+
+    std::string host_group;
 
     measure::ReadBuffer buffer;
     measure::Network network;
@@ -32,6 +38,14 @@ struct VmNicConfig {
     double expected = 0;   ///< bytes/s each way; 0: nothing was promised
     uint16_t tcp_port = 0; ///< of a netdev "stream" or "socket" over TCP, ours or the peer's;
                            ///< 0: not known, the emulator's only TCP connection is taken
+};
+
+/// Which part of an emulator's work is a migration's.
+enum class MigrationWork : uint8_t {
+    None,
+    Threads, ///< the emulator's threads that came since: stock QEMU's source
+    Process, ///< the emulator's own process, not its children: Drover's, where the guest runs
+    All,     ///< a destination, where no guest runs yet
 };
 
 struct VmConfig {
@@ -60,6 +74,8 @@ public:
     /// Bytes since the guest began, summed over its disks (query-blockstats). The rate is that
     /// between two calls, and holds until the next.
     void set_disk_counters(uint64_t read, uint64_t written, TimePoint now);
+    /// What of its work the samples from now on tell as cpu_migrating.
+    void set_migration(MigrationWork work);
     void set_nics(std::vector<VmNicConfig> nics);
 
 private:
@@ -72,6 +88,10 @@ private:
     };
 
     void look_for_processes(Surroundings& around);
+    /// Whether all that this process does is a migration's.
+    [[nodiscard]] bool migrates_only(const measure::ProcessMeter& process) const;
+    void sample_threads(VmLoad& load, std::vector<measure::ThreadUse>& threads, double elapsed,
+                        Surroundings& around);
     void sample_processes(VmLoad& load, double elapsed, Surroundings& around);
     [[nodiscard]] VmNicLoad sample_nic(Nic& nic, double elapsed, Surroundings& around,
                                        std::vector<std::string>& gaps);
@@ -84,8 +104,10 @@ private:
     VmConfig config_;
     std::vector<Nic> nics_;
     std::vector<measure::ProcessMeter> processes_; // the emulator's first
+    std::optional<measure::CpuQuotas> quotas_;     // since the first look
     measure::Elapsed elapsed_;
     bool gone_ = false;
+    MigrationWork migration_ = MigrationWork::None;
 
     unsigned vcpus_ = 0;
     double memory_ = 0;

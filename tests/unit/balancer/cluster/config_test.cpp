@@ -45,8 +45,8 @@ TEST(Config, the_sample_is_good_and_says_what_the_defaults_are)
     EXPECT_EQ(sample.thresholds.bandwidth, bare.thresholds.bandwidth);
     EXPECT_EQ(sample.thresholds.memory, bare.thresholds.memory);
     EXPECT_EQ(sample.thresholds.swap_out, bare.thresholds.swap_out);
-    EXPECT_EQ(sample.thresholds.k, bare.thresholds.k);
-    EXPECT_EQ(sample.thresholds.n, bare.thresholds.n);
+    EXPECT_EQ(sample.thresholds.persistence, bare.thresholds.persistence);
+    EXPECT_EQ(sample.thresholds.swap_persistence, bare.thresholds.swap_persistence);
     EXPECT_EQ(sample.limits.migrations_in, bare.limits.migrations_in);
     EXPECT_EQ(sample.limits.cool_down, bare.limits.cool_down);
     EXPECT_EQ(sample.reserve.cpu, bare.reserve.cpu);
@@ -103,7 +103,8 @@ TEST(Config, units_are_read)
     EXPECT_DOUBLE_EQ(with("swap-out = 500").swap_out, 500);
     EXPECT_DOUBLE_EQ(with("swap-out = \"2MiB/s\"").swap_out, 2 << 20);
     EXPECT_DOUBLE_EQ(with("swap-out = \"1Gbit/s\"").swap_out, 125e6);
-    EXPECT_EQ(with("persistence = \"7 of 10\"").n, 10U);
+    EXPECT_EQ(with("persistence = \"2min\"").persistence, 120);
+    EXPECT_EQ(with("swap-persistence = 7").swap_persistence, 7);
 }
 
 TEST(Config, faults_have_their_place_and_a_remedy)
@@ -114,8 +115,9 @@ TEST(Config, faults_have_their_place_and_a_remedy)
                  "from 5 to 100 %");
     expect_fault("[thresholds]\nswap-out = \"fast\"\n" + host, "f:2:12: swap-out cannot be read",
                  "4MB/s");
-    expect_fault("[thresholds]\npersistence = \"6 of 4\"\n" + host, "f:2:15: persistence",
-                 "K from 1 to N");
+    // The form of earlier versions, in samples.
+    expect_fault("[thresholds]\npersistence = \"3 of 5\"\n" + host,
+                 "f:2:15: persistence cannot be read", "\"30s\"");
     expect_fault("[balancer]\nmode = \"auto\"\n" + host, "f:2:8: there is no mode 'auto'",
                  "\"automatic\"");
     expect_fault("[limits]\nmax-migrations-in = -1\n" + host,

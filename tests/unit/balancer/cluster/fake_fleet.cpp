@@ -218,8 +218,10 @@ HostDoor::Answer FakeFleet::migrate(const std::string& name, const Json& argumen
         return Json::object();
     }
     transfer.phase = Phase::Active;
-    time_.at(between(shortest_transfer, std::max(8.0, shortest_transfer + 1)),
-             [this, id] { go_on(id); });
+    const double seconds = migration_s_ > 0
+                               ? migration_s_
+                               : between(shortest_transfer, std::max(8.0, shortest_transfer + 1));
+    time_.at(seconds, [this, id] { go_on(id); });
     return Json::object();
 }
 
@@ -322,9 +324,35 @@ HostDoor::Answer FakeFleet::query(const std::string& name, const std::string& id
     case Phase::Cancelled: status = "cancelled"; break;
     }
     const bool moved = transfer.phase == Phase::Completed;
-    return Json{{"migration", id},  {"name", transfer.vm},           {"role", record->second.role},
-                {"status", status}, {"guest-here", source != moved}, {"total", 1000},
-                {"remaining", 10}};
+    return Json{{"migration", id},
+                {"name", transfer.vm},
+                {"role", record->second.role},
+                {"status", status},
+                {"guest-here", source != moved},
+                {"total", 1000},
+                {"remaining", 10},
+                {"rate", source && transfer.phase == Phase::Active ? link_ : 0}};
+}
+
+void FakeFleet::set_link(double bytes_s, double seconds)
+{
+    link_ = bytes_s;
+    migration_s_ = seconds;
+}
+
+Json FakeFleet::nics_of(const std::string& host) const
+{
+    if (link_ <= 0) // an idle one, faster at a than elsewhere
+        return {{{"name", "eth0"}, {"capacity", host == "a" ? 1.25e9 : 125e6}}};
+    double rx = 0;
+    double tx = 0;
+    for (const auto& [id, transfer] : transfers_) {
+        if (transfer.phase != Phase::Active)
+            continue;
+        rx += transfer.to == host ? link_ : 0;
+        tx += transfer.from == host ? link_ : 0;
+    }
+    return {{{"name", "eth0"}, {"capacity", link_}, {"rx", rx}, {"tx", tx}}};
 }
 
 Json FakeFleet::query_load(const std::string& name) const
@@ -341,7 +369,7 @@ Json FakeFleet::query_load(const std::string& name) const
               {"cpu-busy", vm_cpu_ * running},
               {"memory-total", 8e9},
               {"memory-available", 6e9},
-              {"nics", {{{"name", "eth0"}, {"capacity", name == "a" ? 1.25e9 : 125e6}}}}}},
+              {"nics", nics_of(name)}}},
             {"vms", std::move(vms)}};
 }
 

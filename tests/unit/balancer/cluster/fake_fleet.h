@@ -73,6 +73,9 @@ public:
     /// Cores that each guest uses; each host has 4.
     void set_vm_cpu(double cores) { vm_cpu_ = cores; }
 
+    /// Gives each host a NIC that carries `bytes_s` and that migrations fill; each takes `seconds`.
+    void set_link(double bytes_s, double seconds);
+
     // Faults.
     Faults faults;
     void kill_daemon(const std::string& host, double back_after);
@@ -135,6 +138,7 @@ private:
     [[nodiscard]] HostDoor::Answer abandon(const std::string& host, const Json& arguments);
     [[nodiscard]] HostDoor::Answer query(const std::string& host, const std::string& id) const;
     [[nodiscard]] Json query_load(const std::string& host) const;
+    [[nodiscard]] Json nics_of(const std::string& host) const;
     [[nodiscard]] Json garbage();
     void go_on(const std::string& id);
     void fail(Transfer& transfer, Phase how);
@@ -154,6 +158,8 @@ private:
     uint64_t balancer_life_ = 0;
     int commands_ = 0;
     double vm_cpu_ = 0.5;
+    double link_ = 0;        ///< bytes/s; 0: NICs that carry nothing
+    double migration_s_ = 0; ///< 0: as it comes
 };
 
 } // namespace drover::balancer::cluster::testing

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "contrib/balancer/host/migrate_reading.h"
 
+#include "contrib/balancer/host/transfer_rate.h"
+
 #include <gtest/gtest.h>
 
 namespace drover::balancer {
@@ -67,6 +69,30 @@ TEST(MigrateReading, DoesNotTakeAGuestsComingForItsGoing)
     EXPECT_EQ(read_migrate_info(drover, true).status, MoveStatus::Completed);
     EXPECT_FALSE(read_migrate_info({{"status", "completed"}}, false).status);
     EXPECT_EQ(read_migrate_info({{"status", "failed"}}, false).status, MoveStatus::Failed);
+}
+
+TEST(MigrateReading, AddsUpWhatWasSent)
+{
+    const Json ram = {{"transferred", 1000}, {"postcopy-bytes", 300}};
+    EXPECT_EQ(read_migrate_info({{"status", "active"}, {"ram", ram}}, false).transferred, 1000);
+    const Json drover = {{"side", "source"}, {"state", "postcopy"}};
+    EXPECT_EQ(read_migrate_info({{"status", "active"}, {"ram", ram}, {"drover", drover}}, false)
+                  .transferred,
+              1300);
+}
+
+TEST(TransferRate, IsOfTheLastSecondOrSo)
+{
+    const auto at = [](double seconds) {
+        return TimePoint(std::chrono::duration_cast<Clock::duration>(Duration(1000 + seconds)));
+    };
+    TransferRate rate;
+    EXPECT_EQ(rate.update(0, at(0)), 0);
+    EXPECT_DOUBLE_EQ(rate.update(500, at(0.5)), 1000);
+    EXPECT_DOUBLE_EQ(rate.update(501, at(0.51)), 1000) << "too soon to make a rate of";
+    EXPECT_DOUBLE_EQ(rate.update(1500, at(1.5)), 1000);
+    EXPECT_DOUBLE_EQ(rate.update(1500, at(2.5)), 0);
+    EXPECT_DOUBLE_EQ(rate.update(10, at(3.5)), 0) << "it began anew";
 }
 
 TEST(MigrateReading, BelievesNoNonsense)

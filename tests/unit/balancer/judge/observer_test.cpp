@@ -18,11 +18,17 @@ struct Watched {
     Observer observer{fleet};
     double time = 1e9;
 
-    void see(double cores, double swap_out = 0)
+    double period = 10;
+
+    void see(double cores, double swap_out = 0, double gib = 63)
     {
-        time += 10;
-        observer.see_host(
-            host, {.time = time, .used = Amount::of(cores, 1e9, 0, 0), .swap_out = swap_out});
+        see({.used = Amount::of(cores, (swap_out > 0 ? gib : 1) * test_gib, 0, 0),
+             .swap_out = swap_out});
+    }
+    void see(HostSample sample)
+    {
+        sample.time = time += period;
+        observer.see_host(host, sample);
         observer.judge(time);
     }
     void see_often(double cores, int samples)
@@ -62,6 +68,75 @@ TEST(Observer, WhatLastsIsOneAndEnds)
     EXPECT_EQ(watched.observer.hotspots()[0].id, spot.id);
     watched.see_often(5, 3);
     EXPECT_EQ(watched.spots(), 0U);
+}
+
+/// As the product samples: what is over in seconds is nobody's affair, whatever its height.
+TEST(Observer, PersistenceIsInSecondsAndNotInSamples)
+{
+    Watched watched;
+    watched.period = 1;
+    watched.see_often(5, 100);
+    for (int burst = 0; burst < 5; ++burst) {
+        for (int i = 0; i < 4; ++i) {
+            watched.see(10);
+            ASSERT_EQ(watched.spots(), 0U);
+        }
+        const Snapshot snapshot = watched.observer.snapshot(watched.time);
+        EXPECT_LT(snapshot.hosts[0].predicted[Resource::Cpu], 6) << "the level jumped on a burst";
+        watched.see_often(5, 30);
+        ASSERT_EQ(watched.spots(), 0U);
+    }
+    watched.see_often(9.5, 29);
+    ASSERT_EQ(watched.spots(), 0U);
+    watched.see(9.5);
+    ASSERT_EQ(watched.spots(), 1U);
+    EXPECT_GT(watched.observer.snapshot(watched.time).hosts[0].predicted[Resource::Cpu], 9);
+    watched.see_often(5, 29);
+    EXPECT_EQ(watched.spots(), 1U);
+    watched.see(5);
+    EXPECT_EQ(watched.spots(), 0U);
+}
+
+/// A load that is bad for half of the time is none that a move would mend; for three quarters it
+/// is.
+TEST(Observer, WhatFlickersIsJudgedByItsPart)
+{
+    for (const int bad : {2, 3}) {
+        Watched watched;
+        watched.period = 1;
+        watched.see_often(5, 100);
+        size_t found = 0;
+        for (int i = 0; i < 120; ++i) {
+            watched.see(i % 4 < bad ? 10 : 7);
+            found += watched.spots();
+        }
+        EXPECT_EQ(found > 0, bad == 3) << bad << " of 4";
+    }
+}
+
+/// The network that is judged may be another one: a tenth of it stays a tenth.
+TEST(Observer, AnotherNetworkIsNoJump)
+{
+    Watched watched;
+    HostSpec spec = watched.fleet.host(watched.host);
+    const auto see = [&](double share) {
+        watched.time += 1;
+        const double tx = share * spec.capacity[Resource::Tx];
+        watched.observer.see_host(watched.host,
+                                  {.time = watched.time, .used = Amount::of(1, 1e9, 0, tx)});
+        watched.observer.judge(watched.time);
+    };
+    for (const double capacity : {3e9, 1e6, 3e9}) {
+        spec.capacity[Resource::Tx] = capacity;
+        watched.fleet.set_host(watched.host, spec);
+        for (int i = 0; i < 60; ++i) {
+            see(0.2);
+            ASSERT_EQ(watched.spots(), 0U);
+            const double predicted =
+                watched.observer.snapshot(watched.time).hosts[0].predicted[Resource::Tx];
+            ASSERT_NEAR(predicted / capacity, 0.2, 0.01) << capacity << ' ' << i;
+        }
+    }
 }
 
 /// As after a host's boot: its own level follows slowly, as if what came were what fluctuates.
@@ -125,13 +200,95 @@ TEST(Observer, SwappingOutIsOne)
     for (int i = 0; i < 3; ++i)
         watched.see(1, 5e6);
     ASSERT_EQ(watched.spots(), 1U);
+    EXPECT_TRUE(watched.observer.hotspots()[0].swapping);
     EXPECT_EQ(watched.observer.hotspots()[0].kind, HotspotKind::HostSwap);
+}
+
+TEST(Observer, SwappingIsFoundInSeconds)
+{
+    Watched watched;
+    watched.period = 1;
+    watched.see_often(1, 10);
+    for (int i = 0; i < 5; ++i) {
+        ASSERT_EQ(watched.spots(), 0U);
+        watched.see(1, 5e6);
+    }
+    EXPECT_EQ(watched.spots(), 1U);
+}
+
+/// 64 GiB of memory, of which 60.8 are the threshold.
+HostSample memory(double used_gib, double swap_out = 0, double swapped_gib = 0)
+{
+    return {.used = Amount::of(1, used_gib * test_gib, 0, 0),
+            .swap_out = swap_out,
+            .swapped = swapped_gib * test_gib};
+}
+
+TEST(Observer, PuttingOutWhatNobodyNeedsIsNone)
+{
+    Watched watched;
+    watched.period = 1;
+    for (int i = 0; i < 60; ++i) {
+        watched.see(memory(10, 20e6, 4));
+        ASSERT_EQ(watched.spots(), 0U) << "zram, with memory enough";
+    }
+    HostSample waiting = memory(10, 20e6, 4);
+    waiting.memory_pressure = 0.3;
+    HostSample reading_back = memory(10, 20e6, 4);
+    reading_back.swap_in = 15e6;
+    for (const HostSample& hurts : {waiting, reading_back, memory(58, 20e6, 4)}) {
+        Watched other;
+        other.period = 1;
+        for (int i = 0; i < 7; ++i)
+            other.see(hurts);
+        EXPECT_EQ(other.spots(), 1U);
+    }
+}
+
+/// A host swaps by fits and starts.
+TEST(Observer, SwappingIsNotOverWhileMemoryIsShort)
+{
+    Watched watched;
+    watched.period = 1;
+    watched.see(memory(58));
+    for (int i = 0; i < 9; ++i)
+        watched.see(memory(58, i % 3 == 2 ? 0 : 8e6, 4));
+    ASSERT_EQ(watched.spots(), 1U);
+    const uint64_t id = watched.observer.hotspots()[0].id;
+    for (int i = 0; i < 60; ++i) {
+        watched.see(memory(58, 0, 4));
+        ASSERT_EQ(watched.spots(), 1U) << i;
+    }
+    EXPECT_EQ(watched.observer.hotspots()[0].id, id);
+    for (int i = 0; i < 30; ++i)
+        watched.see(memory(40, 0, 1)); // a guest has left
+    EXPECT_EQ(watched.spots(), 0U);
+}
+
+TEST(Observer, AHostWithoutMemoryLeftIsHotWithoutSwap)
+{
+    Watched watched;
+    watched.period = 1;
+    for (int i = 0; i < 30; ++i) {
+        watched.see(memory(62));
+        ASSERT_EQ(watched.spots(), 0U) << i;
+    }
+    watched.see(memory(62));
+    watched.see(memory(62));
+    ASSERT_EQ(watched.spots(), 1U);
+    const Hotspot spot = watched.observer.hotspots()[0];
+    EXPECT_EQ(spot.kind, HotspotKind::HostSwap);
+    EXPECT_FALSE(spot.swapping);
+    EXPECT_NE(spot.cause.find("62 GiB of 64 GiB"), std::string::npos) << spot.cause;
+    for (int i = 0; i < 31; ++i)
+        watched.see(memory(50));
+    EXPECT_EQ(watched.spots(), 0U);
 }
 
 TEST(Observer, AGuestWithoutItsBandwidthIsOne)
 {
     Watched watched;
-    for (int i = 0; i < 3; ++i) {
+    for (int i = 0; i < 4; ++i) { // of the first nobody knows how long it was so
         watched.observer.see_vm(
             watched.vm,
             {.time = watched.time + 10, .used = Amount::of(1, 1e9, 0, 50e6), .wants_more = true});

@@ -306,5 +306,26 @@ TEST(Plan, SaysWhyInWordsAndJson)
     EXPECT_EQ(spot["kind"], "host-cpu");
 }
 
+TEST(Plan, AHostWithoutHugePagesIsRefusedInWords)
+{
+    FleetMaker maker;
+    const HostId from = maker.host("a");
+    HostSpec spec = test_host("b");
+    spec.huge_free = 1 * test_gib;
+    const HostId to = maker.add(spec);
+    VmSpec vm{.name = "huge"};
+    vm.huge = 2 * test_gib;
+    const VmId id = maker.add(vm, from, Amount::of(1, 16e6, 0, 0));
+    maker.snapshot.fleet = &maker.fleet;
+    const Advice refused = check_move(maker.snapshot, id, to);
+    EXPECT_FALSE(refused.move);
+    EXPECT_NE(refused.why.find("b has 1.0 GiB of huge pages free, and huge needs 2.0 GiB"),
+              std::string::npos)
+        << refused.why;
+    spec.huge_free = 2 * test_gib;
+    maker.fleet.set_host(to, spec);
+    EXPECT_TRUE(check_move(maker.snapshot, id, to).move);
+}
+
 } // namespace
 } // namespace drover::balancer

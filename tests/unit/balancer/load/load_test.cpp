@@ -26,6 +26,9 @@ HostLoad some_host()
     load.memory_pressure = {0.25, 0};
     load.io_pressure = {0, 0.75};
     load.nics = {{"eth0", 125e6, 1, 2, 3, 4}, {"eth1", 0, 5, 6, 7, 8}};
+    load.migration_nic = "eth1";
+    load.migration_capacity = 1e6;
+    load.cpu_migrating = 0.5;
     load.disks = {{"sda", 10, 20, 0.005, 0.5}};
     load.gaps = {"no pressure: the kernel has none"};
     return load;
@@ -45,7 +48,7 @@ VmLoad some_vm()
     load.dirty_rate = 7e6;
     load.disk_read = 11;
     load.disk_write = 12;
-    load.nics = {{"net0", 25e6, 1, 2, 3, 4, true}, {"net1", 0, 5, 6, 7, 8, false}};
+    load.nics = {{"net0", 25e6, 1, 2, 3, 4, "eth0", true}, {"net1", 0, 5, 6, 7, 8, "", false}};
     load.gaps = {"a", "b"};
     return load;
 }

@@ -19,7 +19,7 @@ VmLoad vm_at(int second)
     load.time = 1.7e9 + second + 0.125;
     load.vcpus = 2;
     load.cpu = second;
-    load.nics = {{"net0", 1e6, 1, 2, 3, 4, second % 2 == 0}};
+    load.nics = {{"net0", 1e6, 1, 2, 3, 4, "eth0", second % 2 == 0}};
     return load;
 }
 

@@ -83,7 +83,7 @@ TEST(MetricsPage, BaseUnitsAndLabels)
     vm.name = "a\"b\\c\nd\xff";
     vm.cpu = 1.5;
     vm.vcpus = 2;
-    vm.nics = {{"net0", 25e6, 1, 2, 3, 4, true}};
+    vm.nics = {{"net0", 25e6, 1, 2, 3, 4, "eth0", true}};
     const std::string page = metrics_page(host, {vm}, {{"web", "running"}});
 
     EXPECT_TRUE(has_line(page, "drover_host_cores 4")) << page;

@@ -77,7 +77,8 @@ TEST(HostMonitor, MeasuresTheMachine)
     const FixtureTree tree;
     put_host(tree, 1000, 100, 10, 20);
     tree.put("proc/pressure/cpu", "some avg10=25.00 avg60=0 avg300=0 total=0\n");
-    LoadMonitor monitor({.root = tree.root()});
+    // Its network is that of the machine where the test runs, of which nothing is known.
+    LoadMonitor monitor({.root = tree.root(), .nics = {{"lo", 1e6}}});
     monitor.sample(moment(0));
     EXPECT_EQ(monitor.host().cpu_busy, 0); // no rates yet
     EXPECT_EQ(monitor.host().memory_total, 8000 * 1024);
@@ -119,6 +120,32 @@ TEST(HostMonitor, CountersThatShrinkAndClocksThatJump)
     EXPECT_EQ(monitor.host_history(10).size(), 3U);
     monitor.sample(moment(2, 3e9)); // twice at once
     EXPECT_EQ(monitor.host().cpu_busy, 0);
+}
+
+/// A pool that was set apart is no memory that others could have, used or not.
+TEST(HostMonitor, HugePagesAreApart)
+{
+    const FixtureTree tree;
+    put_host(tree, 0, 0, 0, 0);
+    const std::string pools = "sys/kernel/mm/hugepages/";
+    tree.put(pools + "hugepages-1024kB/nr_hugepages", "3\n");
+    tree.put(pools + "hugepages-1024kB/free_hugepages", "2\n");
+    tree.put(pools + "hugepages-1024kB/resv_hugepages", "1\n");
+    tree.put(pools + "hugepages-64kB/nr_hugepages", "10\n");
+    tree.put(pools + "hugepages-64kB/free_hugepages", "10\n");
+    tree.put(pools + "hugepages-64kB/resv_hugepages", "0\n");
+    put_process(tree, 100, 1, 0);
+    tree.put("proc/100/status", "RssAnon: 60 kB\nRssFile: 0 kB\nRssShmem: 40 kB\nVmSwap: 0 kB\n"
+                                "HugetlbPages: 1024 kB\n");
+    LoadMonitor monitor({.root = tree.root()});
+    monitor.add({.name = "web", .pid = 100});
+    monitor.sample(moment(0));
+    const HostLoad& host = monitor.host();
+    EXPECT_EQ(host.huge_total, (3 * 1024 + 640) * 1024);
+    EXPECT_EQ(host.huge_free, (1024 + 640) * 1024);
+    EXPECT_EQ(host.memory_total, (8000 - 3 * 1024 - 640) * 1024);
+    EXPECT_EQ(monitor.vms()[0].resident, 100 * 1024);
+    EXPECT_EQ(monitor.vms()[0].huge, 1024 * 1024);
 }
 
 TEST(HostMonitor, SaysWhatItCannotSee)
@@ -171,7 +198,7 @@ TEST(VmMonitor, SumsTheEmulatorAndItsChildren)
     EXPECT_TRUE(load.gaps.empty());
 }
 
-TEST(ProcessMeter, CountsOfAWaitWhatIsMissedByIt)
+TEST(CpuQuotas, CountsOfAWaitWhatIsMissedByIt)
 {
     EXPECT_DOUBLE_EQ(measure::unmet_share(0.25, 0.75), 0.75) << "it always wanted to run";
     EXPECT_DOUBLE_EQ(measure::unmet_share(0, 1), 1) << "it starved";
@@ -209,6 +236,118 @@ TEST(VmMonitor, ThreadsAndChildrenComeAndGo)
     monitor.sample(moment(3));
     EXPECT_TRUE(monitor.vms().empty());
     EXPECT_TRUE(monitor.vm_history("web", 10).empty());
+}
+
+/// Of a guest's emulator (100), whose migration's thread (107) comes later, and of its child (300).
+TEST(VmMonitor, TellsAMigrationsWorkApart)
+{
+    const struct {
+        MigrationWork work;
+        double migrating;
+        double wait;
+    } cases[] = {{MigrationWork::None, 0, 1.2},
+                 {MigrationWork::Threads, 0.3, 0.5},
+                 {MigrationWork::Process, 40 * tick(), 0.25},
+                 {MigrationWork::All, 60 * tick(), 0}};
+    for (const auto& expected : cases) {
+        const FixtureTree tree;
+        put_host(tree, 0, 0, 0, 0);
+        put_process(tree, 100, 1, 0, 1);
+        put_wait(tree, 100, 100, 0);
+        put_process(tree, 300, 100, 0, 1);
+        put_wait(tree, 300, 300, 0);
+        LoadMonitor monitor({.root = tree.root()});
+        VmMonitor& vm = monitor.add({.name = "web", .pid = 100});
+        monitor.sample(moment(0));
+        vm.set_migration(expected.work);
+        put_process(tree, 100, 1, 0, 2);
+        put_wait(tree, 100, 107, 0);
+        monitor.sample(moment(1));
+        put_process(tree, 100, 1, 40, 2);
+        put_process(tree, 300, 100, 20, 1);
+        put_wait(tree, 100, 100, 250000000, 5 + 750000000);
+        put_wait(tree, 100, 107, 700000000, 5 + 300000000);
+        put_wait(tree, 300, 300, 250000000, 5 + 750000000);
+        monitor.sample(moment(2));
+        const VmLoad& load = monitor.vms()[0];
+        EXPECT_DOUBLE_EQ(load.cpu, 60 * tick());
+        EXPECT_DOUBLE_EQ(load.cpu_migrating, expected.migrating);
+        EXPECT_DOUBLE_EQ(monitor.host().cpu_migrating, expected.migrating);
+        EXPECT_NEAR(load.cpu_wait, expected.wait, 1e-6);
+    }
+}
+
+/// A guest with two threads in the group `group` (a line of /proc/PID/task/TID/cgroup); each runs
+/// 0.15 of a second and could have run the rest of it.
+VmLoad load_of_a_guest_in(const FixtureTree& tree, const char* group, const char* host_group = "")
+{
+    const auto put = [&](uint64_t seconds) {
+        for (const int thread : {100, 101})
+            put_wait(tree, 100, thread, seconds * 850000000, 5 + seconds * 150000000);
+    };
+    put_host(tree, 0, 0, 0, 0);
+    put_process(tree, 100, 1, 0, 2);
+    for (const char* thread : {"100", "101"})
+        tree.put(std::string("proc/100/task/") + thread + "/cgroup", group);
+    put(0);
+    LoadMonitor monitor({.root = tree.root(), .cgroup = host_group});
+    monitor.add({.name = "web", .pid = 100});
+    monitor.sample(moment(0));
+    put(1);
+    for (const char* stat :
+         {"sys/fs/cgroup/vms/web/cpu.stat", "sys/fs/cgroup/cpu/vms/web/cpu.stat"})
+        if (std::filesystem::exists(tree.root() + "/" + stat))
+            tree.put(stat,
+                     "usage_usec 300000\nthrottled_usec 1500000\nthrottled_time 1500000000\n");
+    monitor.sample(moment(1));
+    return monitor.vms()[0];
+}
+
+TEST(VmMonitor, AQuotaIsNoWantOfProcessors)
+{
+    const struct {
+        const char* max;
+        double wait;
+    } cases[] = {{"max 100000\n", 1.7},
+                 {"30000 100000\n", 0},     // it has used all of it
+                 {"40000 100000\n", 0.033}, // 0.2 of what it waited was no throttling
+                 {"400000 100000\n", 0.033}};
+    for (const auto& expected : cases) {
+        const FixtureTree tree;
+        tree.put("sys/fs/cgroup/cgroup.controllers", "cpu memory\n");
+        tree.put("sys/fs/cgroup/vms/web/cpu.max", expected.max);
+        tree.put("sys/fs/cgroup/vms/web/cpu.stat", "throttled_usec 0\n");
+        EXPECT_NEAR(load_of_a_guest_in(tree, "0::/vms/web\n").cpu_wait, expected.wait, 0.02)
+            << expected.max;
+    }
+}
+
+TEST(VmMonitor, QuotasOfVersion1AndOfGroupsAboveCount)
+{
+    const FixtureTree tree;
+    tree.put("sys/fs/cgroup/cpu/vms/cpu.cfs_quota_us", "50000\n");
+    tree.put("sys/fs/cgroup/cpu/vms/cpu.cfs_period_us", "100000\n");
+    tree.put("sys/fs/cgroup/cpu/vms/web/cpu.cfs_quota_us", "-1\n");
+    tree.put("sys/fs/cgroup/cpu/vms/web/cpu.cfs_period_us", "100000\n");
+    const char* group = "5:memory:/\n4:cpuset:/\n3:cpu,cpuacct:/vms/web\n0::/elsewhere\n";
+    EXPECT_NEAR(load_of_a_guest_in(tree, group).cpu_wait, 0.2, 1e-6);
+    // What stands for the host is bounded by the host's capacity: the guest does lack it.
+    EXPECT_NEAR(load_of_a_guest_in(tree, group, "vms").cpu_wait, 1.7, 1e-6);
+}
+
+TEST(CpuQuotas, FilesAreRead)
+{
+    using namespace measure;
+    EXPECT_EQ(parse_cpu_group("3:cpu,cpuacct:/a/b\n0::/c\n"), "a/b");
+    EXPECT_EQ(parse_cpu_group("4:cpuset:/x\n3:cpuacct:/y\n0::/c/d\n"), "c/d");
+    EXPECT_EQ(parse_cpu_group("0::/\n"), "");
+    EXPECT_EQ(parse_cpu_group("0::/../other\n"), "");
+    EXPECT_EQ(parse_cpu_group("nonsense"), "");
+    EXPECT_EQ(parse_cpu_max("max 100000\n"), std::nullopt);
+    EXPECT_EQ(parse_cpu_max("150000 100000\n"), 1.5);
+    EXPECT_EQ(parse_cpu_max("1 0\n"), std::nullopt);
+    EXPECT_EQ(parse_cfs_quota("-1\n", "100000\n"), std::nullopt);
+    EXPECT_EQ(parse_cfs_quota("25000\n", "50000\n"), 0.5);
 }
 
 TEST(VmMonitor, SaysThatItIsGone)

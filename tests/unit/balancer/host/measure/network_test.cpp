@@ -70,6 +70,8 @@ Message link_message()
         .text(IFLA_IFNAME, "tap0")
         .attribute(IFLA_MASTER, 5)
         .attribute(IFLA_LINK, 9)
+        .attribute(IFLA_LINK_NETNSID, 3)
+        .attribute(IFLA_CARRIER, uint8_t(0))
         .attribute(IFLA_STATS64, stats)
         .nested(IFLA_LINKINFO, Message().text(IFLA_INFO_KIND, "tun"));
 }
@@ -171,6 +173,8 @@ TEST(Netlink, ParsesALink)
     EXPECT_EQ(parsed->master, 5);
     EXPECT_EQ(parsed->lower, 9);
     EXPECT_TRUE(parsed->up);
+    EXPECT_FALSE(parsed->carrier);
+    EXPECT_TRUE(parsed->lower_elsewhere);
     EXPECT_FALSE(parsed->loopback);
     EXPECT_EQ(parsed->rx_bytes, 1ULL << 40);
     EXPECT_EQ(parsed->tx_bytes, 7U);
@@ -323,6 +327,129 @@ TEST(Network, FindsUplinks)
     table.links[5].lower = 7;          // nonsense: stands on itself
     network.update(table, after(2));
     (void)uplink("tap0");
+}
+
+/// A guest behind Proxmox's firewall, and one of its containers on the same bridge, which is the
+/// busiest of all.
+NetTable proxmox_table()
+{
+    NetTable table;
+    table.links = {link(2, "enp5s0", "", 20),
+                   link(20, "vmbr0", "bridge"),
+                   link(21, "fwpr101p0", "veth", 20, 22),
+                   link(22, "fwln101i0", "veth", 23, 21),
+                   link(23, "fwbr101i0", "bridge"),
+                   link(24, "tap101i0", "tun", 23),
+                   link(25, "veth200i0", "veth", 20, 7),
+                   link(26, "tap102i0", "tun", 20),
+                   link(30, "docker0", "bridge"),
+                   link(31, "vethdocker", "veth", 30, 2)};
+    for (const size_t container : {6UL, 9UL})
+        table.links[container].lower_elsewhere = true; // its number is of another namespace
+    return table;
+}
+
+std::string name_of(const Interface* interface)
+{
+    return interface != nullptr ? interface->link.name : "none";
+}
+
+std::vector<std::string> names_of(const std::vector<const Interface*>& interfaces)
+{
+    std::vector<std::string> names;
+    for (const Interface* interface : interfaces)
+        names.push_back(interface->link.name);
+    std::sort(names.begin(), names.end());
+    return names;
+}
+
+TEST(Network, FollowsAFirewallsBridgesAndNoContainers)
+{
+    Network network;
+    NetTable table = proxmox_table();
+    network.update(table, start);
+    table.links[0].tx_bytes = 1000;
+    for (const size_t pair : {2UL, 3UL})
+        table.links[pair].tx_bytes = 5000;
+    table.links[6].rx_bytes = 9000;
+    network.update(table, after(1));
+    EXPECT_EQ(names_of(network.outward()), std::vector<std::string>{"enp5s0"});
+    for (const char* tap : {"tap101i0", "tap102i0"})
+        EXPECT_EQ(name_of(network.uplink_of(*network.find(tap))), "enp5s0") << tap;
+    EXPECT_EQ(name_of(network.carrier_of(*network.find("vmbr0"))), "enp5s0");
+    EXPECT_EQ(name_of(network.carrier_of(*network.find("docker0"))), "vethdocker");
+}
+
+TEST(Network, AVethCountsWhereNothingElseIs)
+{
+    Network network;
+    NetTable table = proxmox_table();
+    table.links.erase(table.links.begin()); // a host that is a container itself
+    network.update(table, start);
+    EXPECT_EQ(names_of(network.outward()), (std::vector<std::string>{"veth200i0", "vethdocker"}));
+    EXPECT_EQ(name_of(network.uplink_of(*network.find("tap101i0"))), "veth200i0");
+}
+
+TEST(Network, WhatTravelsInAnotherOneIsCountedThere)
+{
+    for (const char* kind : {"vxlan", "wireguard", "gre", "gretap", "geneve", "ipip", "sit", "tun",
+                             "erspan", "vti", "xfrm", "vrf"}) {
+        Network network;
+        NetTable table;
+        table.links = {link(2, "eth0", ""), link(3, "over0", kind, 0, 2),
+                       link(4, "over1", kind, 0, 0), link(5, "br0", "bridge"),
+                       link(6, "tap0", "tun", 5)};
+        table.links[3].master = 0;
+        table.links[2].master = 5; // a bridge whose only way out is the tunnel
+        network.update(table, start);
+        EXPECT_EQ(names_of(network.outward()), std::vector<std::string>{"eth0"}) << kind;
+        EXPECT_EQ(name_of(network.uplink_of(*network.find("tap0"))), "none") << kind;
+    }
+}
+
+TEST(Network, BondsAndTeamsAreHardwareAndTheirPortsAreNot)
+{
+    for (const char* kind : {"bond", "team"}) {
+        Network network;
+        NetTable table;
+        table.links = {link(2, "eth0", "", 9),       link(3, "eth1", "", 9),
+                       link(9, "bond0", kind, 0),    link(10, "bond0.7", "vlan", 11, 9),
+                       link(11, "br7", "bridge"),    link(12, "tap0", "tun", 11),
+                       link(13, "veth0", "veth", 11)};
+        network.update(table, start);
+        EXPECT_EQ(names_of(network.outward()), std::vector<std::string>{"bond0"});
+        EXPECT_EQ(name_of(network.uplink_of(*network.find("tap0"))), "bond0");
+    }
+}
+
+TEST(Network, WithoutACarrierThereIsNoCapacity)
+{
+    Network network;
+    NetTable table;
+    table.links = {link(2, "eth0", ""), link(3, "eth1", ""), link(4, "veth0", "veth", 0, 5)};
+    table.links[0].speed = table.links[1].speed = 125e6;
+    table.links[1].carrier = false;
+    network.update(table, start);
+    network.set_capacities({{"eth1", 1e6}});
+    EXPECT_EQ(network.capacity(*network.find("eth0")), 125e6);
+    EXPECT_EQ(network.capacity(*network.find("eth1")), 0);
+    EXPECT_EQ(names_of(network.outward()), std::vector<std::string>{"eth0"});
+}
+
+TEST(Network, WhatStandsOnItselfEnds)
+{
+    Network network;
+    NetTable table;
+    table.links = {link(2, "vlan0", "vlan", 4, 3), link(3, "vlan1", "vlan", 0, 2),
+                   link(4, "br0", "bridge", 0, 4), link(5, "tap0", "tun", 4),
+                   link(6, "veth0", "veth", 4, 7), link(7, "veth1", "veth", 4, 6),
+                   link(8, "bond0", "bond", 8),    link(9, "eth0", "", 8)};
+    network.update(table, start);
+    for (const Link& it : table.links) {
+        (void)network.uplink_of(*network.find(it.name));
+        (void)network.carrier_of(*network.find(it.name));
+    }
+    EXPECT_EQ(name_of(network.uplink_of(*network.find("tap0"))), "none");
 }
 
 TEST(Demand, LowRatesAloneSayNothing)
