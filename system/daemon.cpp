@@ -61,7 +61,7 @@ Result<PidFile> PidFile::create(const std::string& path)
     file.fd_ = UniqueFd(open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
     if (!file.fd_)
         return fail_errno("cannot create PID file " + path, errno);
-    flock lock{};
+    struct flock lock {};
     lock.l_type = F_WRLCK;
     lock.l_whence = SEEK_SET;
     if (fcntl(file.fd_.get(), F_SETLK, &lock) < 0)
