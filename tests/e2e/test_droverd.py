@@ -136,6 +136,7 @@ def test_a_vm_outlives_a_power_cut(case):
     home.start()
     assert {vm["name"]: vm["state"] == "shut-off" for vm in home.qmp.execute("query-vms")} == {
         "web1": False, "web2": True}
+    wait_for((home.directory / "run" / "web1" / "control.sock").exists)  # it starts beside droverd
     home.control("web1").ready(120).close()
     home.qmp.execute("vm-start", timeout=60, name="web2")
     home.control("web2").ready(120).close()

@@ -281,10 +281,11 @@ capacity = {self.slice.link}
 
     def cut_power(self) -> None:
         """Nothing runs any more, and what is kept until a boot only is gone."""
-        pids = [vm["pid"] for vm in self.qmp.execute("query-vms") if vm.get("pid", 0) > 1]
+        running = [vm for vm in self.qmp.execute("query-vms") if vm.get("pid", 0) > 1]
         self.kill()
-        for pid in pids:
-            os.kill(pid, 9)
+        for vm in running:
+            os.kill(vm["pid"], 9)
+            self.namespace.run("ip", "link", "delete", vm["name"])  # its tap
         for part in ("vms", "run", "migrations"):
             shutil.rmtree(self.directory / part, ignore_errors=True)
         (self.directory / "definitions" / "last-boot").unlink()
