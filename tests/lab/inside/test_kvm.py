@@ -61,7 +61,7 @@ def test_postcopy(case):
 
 
 def groups_of_threads(vm) -> set[str]:
-    pid = vm.qemu_pid()
+    pid = vm.pid
     return {Path(f"/proc/{pid}/task/{thread}/cgroup").read_text().strip()
             for thread in os.listdir(f"/proc/{pid}/task")}
 
