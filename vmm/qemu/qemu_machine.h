@@ -42,8 +42,8 @@ public:
     /// The user's capability late-block-activate: the disks of a guest that arrives paused are
     /// taken only when the user runs it, or moves it on.
     void set_activates_late(bool late) { activates_late_ = late; }
-    /// Whether this QEMU's migrate-incoming has "exit-on-error" (QEMU 9.1), and the user's word: false
-    /// keeps a QEMU alive that could not load its guest.
+    /// Whether this QEMU's migrate-incoming has "exit-on-error" (QEMU 9.1), and the user's word:
+    /// false keeps a QEMU alive that could not load its guest.
     [[nodiscard]] bool has_exit_on_error() const;
     void set_exits_on_error(bool exits) { exits_on_error_ = exits; }
     /// Guest RAM that was plugged by object-add, whose file Drover made: it is carried from now on.
