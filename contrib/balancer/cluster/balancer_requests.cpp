@@ -75,7 +75,7 @@ std::string Balancer::why_it_stays(const std::string& vm, const Fleet::Place& pl
         return "two hosts say that they have it";
     if (!place.host->up)
         return place.host->config.name + " cannot be reached";
-    if (const std::string why = place.vm->standstill(); !why.empty())
+    if (std::string why = place.vm->standstill(); !why.empty())
         return why;
     for (const PlannedMove& planned : plan_.moves) {
         if (planned.move.vm != vm)

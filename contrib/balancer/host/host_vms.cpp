@@ -222,6 +222,7 @@ Result<Vm*> HostVms::start_incoming(VmDefinition definition, const std::string& 
     // It is what its source says that it is.
     const std::string directory = directory_of(definition.name);
     std::vector<std::string> command;
+    command.reserve(definition.command.size());
     for (const std::string& word : definition.command)
         command.push_back(expand(word, config_.name, directory));
     if (const Status harmless = check_foreign_command(command, config_.definitions, directory);
