@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "monitor/endpoint_socket.h"
 
+#include "util/defect.h"
 #include "util/gref.h"
 #include "util/loop.h"
 
@@ -108,7 +109,7 @@ void on_connected(GObject* client, GAsyncResult* result, gpointer data)
     Result<UniqueFd> fd =
         connection ? detach(connection) : std::unexpected(take_error(error, (*state)->endpoint));
     if ((*state)->wanted)
-        (*state)->done(std::move(fd));
+        defects::contain([&] { (*state)->done(std::move(fd)); });
 }
 
 } // namespace

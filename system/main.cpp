@@ -43,7 +43,7 @@ struct SignalTarget {
 gboolean pass_signal(gpointer data)
 {
     const auto* target = static_cast<const SignalTarget*>(data);
-    target->emulator.pass_signal(target->signal);
+    defects::contain([target] { target->emulator.pass_signal(target->signal); });
     return G_SOURCE_CONTINUE;
 }
 

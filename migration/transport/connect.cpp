@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migration/transport/address.h"
+#include "util/defect.h"
 #include "util/gref.h"
 #include "util/loop.h"
 
@@ -27,8 +28,8 @@ struct Attempt {
     void finish(Result<UniqueFd> result)
     {
         timer.reset();
-        if (auto call = std::exchange(done, nullptr))
-            call(std::move(result));
+        if (auto call = std::exchange(done, nullptr)) // we may have been called by GIO
+            defects::contain([&] { call(std::move(result)); });
     }
 };
 
