@@ -485,7 +485,7 @@ void MigrateControl::defect_found(const Error& defect)
     if (source_)
         (void)source_->give_up(defect);
     if (door_ && door_->session())
-        door_->session()->fail(defect);
+        door_->session()->give_up(defect);
 }
 
 bool MigrateControl::process_died(const Error& how)

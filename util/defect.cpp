@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -27,7 +28,8 @@ namespace {
 
 std::atomic<uint64_t> g_found_defects{0};
 std::atomic<bool> g_defects_are_fatal{true};
-std::function<void(const Error&)> g_tell_defect; // loop thread, once survive() has returned
+/// Set by survive() and die() only. Who is told of a defect is whoever was there when it was found.
+std::shared_ptr<std::function<void(const Error&)>> g_tell_defect;
 
 bool is_fatal_by_wish()
 {
@@ -39,7 +41,7 @@ bool is_fatal_by_wish()
 
 void survive(std::function<void(const Error&)> found)
 {
-    g_tell_defect = std::move(found);
+    g_tell_defect = std::make_shared<std::function<void(const Error&)>>(std::move(found));
     g_defects_are_fatal = is_fatal_by_wish();
 }
 
@@ -62,9 +64,9 @@ Error report(const char* what) noexcept
     log::error(error.text());
     if (g_defects_are_fatal)
         std::abort();
-    loop::post([error] {
-        if (g_tell_defect)
-            g_tell_defect(error);
+    loop::post([error, listener = std::weak_ptr(g_tell_defect)] {
+        if (const auto tell = listener.lock(); tell && *tell)
+            (*tell)(error);
     });
     return error;
 }

@@ -141,6 +141,12 @@ void DestinationSession::control_closed(Error error)
     }
 }
 
+void DestinationSession::give_up(Error error)
+{
+    if (state_ < DestinationState::Ready)
+        fail(std::move(error));
+}
+
 void DestinationSession::fail(Error error)
 {
     if (is_final(state_) || is_committed(state_))

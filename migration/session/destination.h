@@ -75,6 +75,10 @@ public:
     /// Gives up (the hypervisor died, the user quit). Does nothing once the guest is ours.
     void fail(Error error);
 
+    /// Gives up for a reason that has nothing to do with the source, up to Ready: from then on the
+    /// source may have committed and be gone, and what is here may be the only copy of the guest.
+    void give_up(Error error);
+
     /// The hypervisor is gone, and the guest with it if it was ours: the source is told.
     void machine_died(const Error& how);
 

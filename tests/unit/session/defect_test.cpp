@@ -2,7 +2,7 @@
 //
 // A mistake of our own, met anywhere in a migration, ends the migration and not the guest.
 #include "../stream/run_loop.h"
-#include "migration_rig.h"
+#include "broken_link.h"
 #include "util/defect.h"
 
 #include <gtest/gtest.h>
@@ -18,7 +18,7 @@ protected:
         defects::survive([this](const Error& defect) {
             (void)rig.source->give_up(defect);
             if (rig.door && rig.door->session())
-                rig.door->session()->fail(defect);
+                rig.door->session()->give_up(defect);
         });
     }
     ~DefectTest() override { defects::die(); }
@@ -44,6 +44,9 @@ INSTANTIATE_TEST_SUITE_P(In, DefectTest,
 
 TEST_P(DefectTest, AtTheSourceTheGuestStaysAndRuns)
 {
+    // A destination that is Ready in the same turn of the loop has the guest: that is an end as
+    // well.
+    rig.there.acts[FakeMachine::FinishLoad] = FakeMachine::Act::Hold;
     rig.on_source = [&](SourceState state) { require(state != GetParam(), "what a test wants"); };
     rig.start();
     ASSERT_TRUE(rig.run_to_end());
@@ -53,7 +56,7 @@ TEST_P(DefectTest, AtTheSourceTheGuestStaysAndRuns)
 TEST_F(DefectTest, AtTheDestinationTheGuestStaysAndRuns)
 {
     rig.on_destination = [&](DestinationState state) {
-        require(state != DestinationState::Ready, "what a test wants");
+        require(state != DestinationState::Loading, "what a test wants");
     };
     rig.start();
     ASSERT_TRUE(rig.run_to_end());
@@ -68,6 +71,31 @@ TEST_F(DefectTest, InASendersThreadTheGuestStaysAndRuns)
     rig.start();
     ASSERT_TRUE(rig.run_to_end());
     expect_stayed_for_a_defect();
+}
+
+/// The source has committed, the link is gone: for all that the destination knows it holds the only
+/// copy of the guest.
+TEST(DefectAtReady, LeavesWhatMayBeTheOnlyCopy)
+{
+    MigrationRig rig(relayed());
+    defects::survive([&](const Error& defect) { rig.door->session()->give_up(defect); });
+    judge_first(rig, stream::FrameType::Commit, Relay::Verdict::CutBefore);
+    rig.on_source = [&](SourceState state) {
+        if (state == SourceState::Committing)
+            rig.relay->refuses = true;
+    };
+    rig.start();
+    ASSERT_TRUE(run_until([&] {
+        return rig.door->session() && rig.destination_state() == DestinationState::Ready &&
+               !rig.door->session()->link_is_up();
+    }));
+    defects::contain([] { require(false, "what a test wants"); });
+    run_ready();
+    EXPECT_EQ(rig.destination_state(), DestinationState::Ready);
+    rig.relay->refuses = false;
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_moved();
+    defects::die();
 }
 
 /// After the commit nobody may give up: what was begun comes to its end.
