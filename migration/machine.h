@@ -4,11 +4,13 @@
 #include "migration/ram/dirty_tracker.h"
 #include "migration/ram/page_hold.h"
 #include "migration/ram/ram_block.h"
+#include "migration/ram/ram_mapping.h"
 #include "monitor/json.h"
 #include "util/result.h"
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -97,6 +99,10 @@ public:
     virtual void abandon_save(std::function<void(Status)> done) = 0;
 
     // --- at the destination ---
+
+    /// Guest RAM as the hypervisor has it mapped, in the order of ram(); null where it cannot be
+    /// written there. It may be used until the guest runs.
+    [[nodiscard]] virtual std::unique_ptr<RamMapping> ram_mapping() { return nullptr; }
 
     /// Prepares to load; `failed` may come at any time until finish_load's end. What the RAM holds
     /// is the engine's to make zero, which takes time that the loop thread does not have.

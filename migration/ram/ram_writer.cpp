@@ -18,8 +18,8 @@ uint64_t mapped_size(const RamBlock& block)
 
 } // namespace
 
-RamWriter::RamWriter(std::span<const RamBlock> ram)
-    : ram_(ram), blocks_(std::make_unique<Block[]>(ram.size()))
+RamWriter::RamWriter(std::span<const RamBlock> ram, std::unique_ptr<RamMapping> mapping)
+    : ram_(ram), mapping_(std::move(mapping)), blocks_(std::make_unique<Block[]>(ram.size()))
 {
     for (size_t i = 0; i < ram_.size(); ++i) {
         const auto held = held_pages(ram_[i]);
@@ -75,6 +75,13 @@ Status RamWriter::clear(size_t index, uint64_t offset, uint64_t length)
 }
 
 Status RamWriter::write(size_t index, uint64_t offset, std::span<const std::byte> from)
+{
+    const size_t done = mapping_ ? mapping_->write(index, offset, from) : 0;
+    // What the mapping could not do, the file does, or says why not.
+    return done == from.size() ? Status() : write_file(index, offset + done, from.subspan(done));
+}
+
+Status RamWriter::write_file(size_t index, uint64_t offset, std::span<const std::byte> from)
 {
     if (blocks_[index].map)
         return write_mapped(index, offset, from);

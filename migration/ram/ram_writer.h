@@ -2,6 +2,7 @@
 #pragma once
 
 #include "migration/ram/ram_block.h"
+#include "migration/ram/ram_mapping.h"
 #include "util/result.h"
 
 #include <cstddef>
@@ -20,8 +21,10 @@ namespace drover {
 /// whose reservation would go with them.
 class RamWriter {
 public:
-    /// `ram` must outlive it. Looks at what each block holds: before anything is written.
-    explicit RamWriter(std::span<const RamBlock> ram);
+    /// `ram` must outlive it. Looks at what each block holds: before anything is written. Where
+    /// `mapping` (which may be null) does not write, the blocks' files do.
+    explicit RamWriter(std::span<const RamBlock> ram,
+                       std::unique_ptr<RamMapping> mapping = nullptr);
     ~RamWriter();
     RamWriter(const RamWriter&) = delete;
     RamWriter& operator=(const RamWriter&) = delete;
@@ -46,11 +49,13 @@ private:
         std::byte* map = nullptr; ///< of huge pages: hugetlbfs has no write(2)
     };
 
+    [[nodiscard]] Status write_file(size_t block, uint64_t offset, std::span<const std::byte> from);
     [[nodiscard]] Status write_mapped(size_t block, uint64_t offset,
                                       std::span<const std::byte> from);
     [[nodiscard]] Status clear(size_t block, uint64_t offset, uint64_t length);
 
     std::span<const RamBlock> ram_;
+    std::unique_ptr<RamMapping> mapping_;
     std::unique_ptr<Block[]> blocks_; ///< as many as in ram_
 };
 

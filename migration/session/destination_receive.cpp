@@ -83,7 +83,7 @@ void DestinationSession::prepare(Json own_description)
     welcome.channels = hello_->channels;
     welcome.machine = std::move(own_description);
     receiver_ = std::make_unique<RamReceiver>(
-        machine_.ram(), welcome.channels,
+        machine_.ram(), machine_.ram_mapping(), welcome.channels,
         RamReceiver::Callbacks{
             .round_ended = [this](stream::RoundEnd end) { round_ended(end); },
             .failed = [this](Error error) { fail(std::move(error)); },

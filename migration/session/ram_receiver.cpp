@@ -19,9 +19,11 @@ namespace {
 constexpr size_t max_strangers = 64;
 } // namespace
 
-RamReceiver::RamReceiver(std::span<const RamBlock> ram, size_t channels, Callbacks callbacks)
-    : ram_(ram), channels_(channels), callbacks_(std::move(callbacks)), writer_(ram),
-      rounds_(channels), joined_(std::make_unique<std::atomic<bool>[]>(channels))
+RamReceiver::RamReceiver(std::span<const RamBlock> ram, std::unique_ptr<RamMapping> mapping,
+                         size_t channels, Callbacks callbacks)
+    : ram_(ram), channels_(channels), callbacks_(std::move(callbacks)),
+      writer_(ram, std::move(mapping)), rounds_(channels),
+      joined_(std::make_unique<std::atomic<bool>[]>(channels))
 {
     for (const RamBlock& block : ram_) {
         present_.emplace_back(block.pages());

@@ -28,7 +28,9 @@ public:
 
     /// `ram` must outlive the receiver. What is in it is made zero first, by the workers: the
     /// source never tells of a page that is zero there.
-    RamReceiver(std::span<const RamBlock> ram, size_t channels, Callbacks callbacks);
+    /// `mapping` may be null: how guest RAM is written then, see RamWriter.
+    RamReceiver(std::span<const RamBlock> ram, std::unique_ptr<RamMapping> mapping, size_t channels,
+                Callbacks callbacks);
     ~RamReceiver(); ///< aborts and joins; no callback follows
     RamReceiver(const RamReceiver&) = delete;
     RamReceiver& operator=(const RamReceiver&) = delete;

@@ -8,6 +8,7 @@
 #include "util/log.h"
 #include "vmm/qemu/capabilities.h"
 #include "vmm/qemu/qmp_sequence.h"
+#include "vmm/qemu/tracker/process_ram.h"
 #include "vmm/qemu/tracker/userfault_hold.h"
 
 #include <cerrno>
@@ -158,6 +159,18 @@ void QemuMachine::confirm_not_run(Error error, const std::function<void(Status)>
                 return activate_disks(done);
             done(stands ? Status(std::unexpected(std::move(error))) : Status());
         });
+}
+
+std::unique_ptr<RamMapping> QemuMachine::ram_mapping()
+{
+    if (died_) // its number may be another process's by now
+        return nullptr;
+    auto blocks = mappings();
+    auto mapped = blocks ? map_process_ram(config_.pid, *blocks) : pass(blocks);
+    if (mapped)
+        return std::move(*mapped);
+    log::debug("guest RAM is written by its files: " + mapped.error().text());
+    return nullptr;
 }
 
 Result<PageHold*> QemuMachine::page_hold()

@@ -81,6 +81,7 @@ public:
     void hold_data(bool hold) override;
     void abandon_save(std::function<void(Status)> done) override;
 
+    std::unique_ptr<RamMapping> ram_mapping() override;
     void begin_load(std::function<void(Status)> ready, std::function<void(Error)> failed) override;
     void load(std::span<const std::byte> piece) override;
     bool load_is_behind(std::function<void()> caught_up) override;

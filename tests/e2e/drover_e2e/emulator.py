@@ -134,6 +134,9 @@ def _link(path: str) -> str:
 def _children(pid: int) -> list[int]:
     found = []
     for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as children:
-            found += [int(child) for child in children.read().split()]
+        try:
+            with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as children:
+                found += [int(child) for child in children.read().split()]
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # a thread that has ended since it was listed
     return found

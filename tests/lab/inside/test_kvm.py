@@ -62,8 +62,19 @@ def test_postcopy(case):
 
 def groups_of_threads(vm) -> set[str]:
     pid = vm.qemu_pid()
-    return {Path(f"/proc/{pid}/task/{thread}/cgroup").read_text().strip()
-            for thread in os.listdir(f"/proc/{pid}/task")}
+    groups = set()
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        try:
+            groups.add(Path(f"/proc/{pid}/task/{thread}/cgroup").read_text().strip())
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # it has ended since it was listed
+    return groups
+
+
+def our_groups() -> list[str]:
+    """Each with what is in it."""
+    return [f"{group}: {(group / 'cgroup.threads').read_text().split()}"
+            for group in Path("/sys/fs/cgroup").glob("**/drover-*")]
 
 
 @test(timeout=600)
@@ -80,5 +91,5 @@ def test_slowed_by_cgroup_v2(case):
     source.qmp.execute("migrate_cancel")
     source.qmp.wait_migration("cancelled", timeout=240, after=mark)
     assert not any("/drover-" in group for group in groups_of_threads(source))
-    assert not list(Path("/sys/fs/cgroup").glob("**/drover-*"))
+    assert not our_groups(), our_groups()
     case.alive_on(source, 20)

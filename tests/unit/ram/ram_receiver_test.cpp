@@ -57,7 +57,7 @@ protected:
     void open(size_t channels, std::span<const RamBlock> blocks)
     {
         receiver_ = std::make_unique<RamReceiver>(
-            blocks, channels,
+            blocks, nullptr, channels,
             RamReceiver::Callbacks{
                 .round_ended = [this](stream::RoundEnd end) { rounds_.push_back(end); },
                 .failed = [this](Error error) { errors_.push_back(std::move(error)); },

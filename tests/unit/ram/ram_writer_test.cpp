@@ -43,6 +43,35 @@ protected:
     std::vector<RamBlock> ram_;
 };
 
+/// Writes into the block's file by itself, but never more than `most` bytes at once.
+class HalfMapping : public RamMapping {
+public:
+    HalfMapping(const RamBlock& block, size_t most) : block_(block), most_(most) {}
+
+    size_t write(size_t /*block*/, uint64_t offset, std::span<const std::byte> from) override
+    {
+        const auto piece = from.first(std::min(from.size(), most_));
+        EXPECT_TRUE(write_ram(block_, offset, piece));
+        return piece.size();
+    }
+
+private:
+    const RamBlock& block_;
+    size_t most_;
+};
+
+TEST_F(RamWriterTest, WhatTheMappingDoesNotWriteTheFileDoes)
+{
+    for (const size_t most : {0UL, 100UL, 3 * ram_page_size, 8 * ram_page_size}) {
+        put(0, 10, 1);
+        RamWriter writer(ram_, std::make_unique<HalfMapping>(ram_[0], most));
+        ASSERT_TRUE(writer.write(0, ram_page_size, filled(8, 9)));
+        expect(0, 1, 1);
+        expect(1, 8, 9);
+        expect(9, 1, 1);
+    }
+}
+
 TEST_F(RamWriterTest, WhatWasThereIsEmptiedAndGivenBack)
 {
     put(10, 50, 7);

@@ -47,13 +47,39 @@ protected:
     uint64_t pages_ = 0;
 };
 
-std::string setting_of_shared_huge_pages()
-{
-    std::ifstream file("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
-    std::string line;
-    std::getline(file, line);
-    return line;
-}
+/// Who asks for transparent huge pages of shared memory gets them, while this lives.
+class SharedHugePages {
+public:
+    SharedHugePages()
+    {
+        std::ifstream file(path);
+        std::getline(file, before_);
+        const size_t first = before_.find('[');
+        before_ = before_.substr(first + 1, before_.find(']') - first - 1);
+        if (!are_had())
+            std::ofstream(path) << "advise";
+    }
+    SharedHugePages(const SharedHugePages&) = delete;
+    SharedHugePages& operator=(const SharedHugePages&) = delete;
+    ~SharedHugePages()
+    {
+        if (!before_.empty())
+            std::ofstream(path) << before_;
+    }
+
+    [[nodiscard]] static bool are_had()
+    {
+        std::ifstream file(path);
+        std::string line;
+        std::getline(file, line);
+        return line.find("[advise]") != std::string::npos ||
+               line.find("[always]") != std::string::npos;
+    }
+
+private:
+    static constexpr const char* path = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+    std::string before_;
+};
 
 /// KiB of the process's status file.
 long status_kib(pid_t pid, const std::string& name)
@@ -67,11 +93,9 @@ long status_kib(pid_t pid, const std::string& name)
 
 TEST_F(HugePageTracker, OneByteInATransparentHugePageIsOnePage)
 {
-    const std::string setting = setting_of_shared_huge_pages();
-    if (setting.find("[advise]") == std::string::npos &&
-        setting.find("[always]") == std::string::npos)
-        GTEST_SKIP() << "no transparent huge pages for shared memory here: shmem_enabled is "
-                     << setting;
+    const SharedHugePages huge_ones;
+    if (!SharedHugePages::are_had())
+        GTEST_SKIP() << "no transparent huge pages for shared memory here";
     Victim& victim = start_victim(8 * huge_pages);
     ASSERT_TRUE(victim.do_it("advise-huge"));
     for (const char* write : {"write 0 1", "write 600 1"})

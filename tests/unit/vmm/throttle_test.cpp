@@ -143,7 +143,9 @@ TEST(VcpuThrottle, LeavesNothingBehind)
         auto throttle = VcpuThrottle::create(getpid(), {spinner.id()});
         if (!throttle)
             GTEST_SKIP() << "no control groups here: " << throttle.error().text();
+        EXPECT_EQ(groups(), 0U) << "a guest that is not slowed has none: Drover may be killed";
         ASSERT_TRUE((*throttle)->slow_down(0.9));
+        EXPECT_EQ(groups(), 1U) << "else this looks in the wrong place";
     }
     EXPECT_EQ(groups(), 0U);
     EXPECT_GT(spinner.cores(), 0.2) << "it runs free again";

@@ -211,6 +211,8 @@ Result<std::unique_ptr<CpuQuota>> CpuQuota::create(CgroupPlace place, std::vecto
     auto quota = std::make_unique<CgroupQuota>(std::move(place), std::move(threads));
     if (Status made = quota->make(); !made)
         return pass(made);
+    // It works. Until it is needed there is none: who is killed takes nothing away with him.
+    quota->lift();
     return quota;
 }
 

@@ -24,13 +24,13 @@ struct CgroupPlace {
 /// time can be bounded. cgroup v1 (controller cpu: its file "tasks") or v2 (a threaded group);
 /// see the kernel's admin-guide/cgroup-v1 and cgroup-v2.rst.
 ///
-/// The threads are moved in when a bound is set. When it is lifted, or this is destroyed, they are
-/// moved back and the group removed. If Drover is killed, QEMU dies too, and an empty group is all
-/// that is left.
+/// The group is there, and the threads in it, while a bound is set: most guests are never slowed,
+/// and a Drover that is killed removes nothing. If that befalls one whose guest is slowed, QEMU
+/// dies too, and an empty group is all that is left.
 class CpuQuota {
 public:
-    /// Makes the group, to see that it can be made; the threads stay where they are. The error says
-    /// what is not permitted.
+    /// Makes the group once, to see that it can be made; the threads stay where they are. The error
+    /// says what is not permitted.
     [[nodiscard]] static Result<std::unique_ptr<CpuQuota>> create(CgroupPlace place,
                                                                   std::vector<pid_t> threads);
     virtual ~CpuQuota() = default;

@@ -130,7 +130,6 @@ private:
     Status take_written(size_t index, uint64_t start, uint64_t end, const Report& report);
     Status scan_noted(const Piece& piece, uint64_t start, uint64_t end, uint64_t flags,
                       const Report& report);
-    Status take_noted(const Piece& piece, uint64_t start, uint64_t end, const Report& report);
     Status take_held(const Piece& piece, uint64_t start, uint64_t end, const Report& report);
     Status take_chunk(int userfaultfd, uint64_t start, uint64_t end, const Report& report);
     [[nodiscard]] Piece* next_piece(bool hold);
@@ -196,8 +195,9 @@ Status PagemapScanTracker::take_written(size_t index, uint64_t start, uint64_t e
         if (piece.mode == Mode::Lost)
             return fail(ErrorKind::System, "the guest's writes are not tracked any more",
                         "start the migration again");
-        Status taken = piece.mode == Mode::Holding ? take_held(piece, from, to, report)
-                                                   : take_noted(piece, from, to, report);
+        Status taken = piece.mode == Mode::Holding
+                           ? take_held(piece, from, to, report)
+                           : scan_noted(piece, from, to, scan_and_protect, report);
         if (!taken)
             return taken;
     }
@@ -206,35 +206,33 @@ Status PagemapScanTracker::take_written(size_t index, uint64_t start, uint64_t e
 
 /// Scans a part that is under the asynchronous userfaultfd. Holes are left alone (see FilledParts);
 /// in a part that had none but holes until now, those that are left count as written for the
-/// kernel, but not for us: what is a hole after it was protected was not written before.
+/// kernel, but not for us: what is a hole after it was protected was not written before. To find
+/// them the file is asked for each page, which for all of a guest takes seconds: only if there is a
+/// `report` to be made.
 Status PagemapScanTracker::scan_noted(const Piece& piece, uint64_t start, uint64_t end,
                                       uint64_t flags, const Report& report)
 {
     FilledParts& parts = filled_[piece.block];
-    const uint64_t base = blocks_[piece.block].address;
-    return parts.for_each(start - base, end - base, [&](uint64_t at, uint64_t stop, bool fresh) {
-        auto data_only = [&](uint64_t from, uint64_t to) {
-            parts.each_data_page(from - base, to - base, [&](uint64_t first, uint64_t last) {
-                report(base + first, base + last);
-            });
-        };
-        return scan_written(pagemap_.get(), base + at, base + stop, flags,
-                            fresh ? Report(data_only) : report);
-    });
-}
-
-/// Reads and protects in one step.
-Status PagemapScanTracker::take_noted(const Piece& piece, uint64_t start, uint64_t end,
-                                      const Report& report)
-{
     const BlockMapping& block = blocks_[piece.block];
-    return scan_noted(piece, start, end, scan_and_protect, [&](uint64_t from, uint64_t to) {
-        report(from, to);
-        if (block.backing_page == ram_page_size)
-            huge_.split(block.userfaultfd.get(), from, to);
+    const uint64_t base = block.address;
+    const bool protects = flags != 0;
+    return parts.for_each(start - base, end - base, [&](uint64_t at, uint64_t stop, bool fresh) {
+        auto found = [&](uint64_t from, uint64_t to) {
+            // Before the file is asked: what is written meanwhile is protected, and data by then.
+            if (protects && block.backing_page == ram_page_size)
+                huge_.split(block.userfaultfd.get(), from, to);
+            if (report && !fresh)
+                report(from, to);
+            else if (report)
+                parts.each_data_page(from - base, to - base, [&](uint64_t first, uint64_t last) {
+                    report(base + first, base + last);
+                });
+        };
+        return scan_written(pagemap_.get(), base + at, base + stop, flags, found);
     });
 }
 
+/// All pieces are under the asynchronous userfaultfd: so stop() leaves them.
 Status PagemapScanTracker::start()
 {
     const std::lock_guard gate(gate_);
@@ -242,12 +240,12 @@ Status PagemapScanTracker::start()
     started_ = true;
     for (PageBitmap& pages : pending_)
         pages.clear_range(0, pages.size());
-    for (size_t i = 0; i < blocks_.size(); ++i) {
-        const uint64_t end = blocks_[i].address + mapped_bytes(blocks_[i]);
-        if (Status taken = take_written(i, blocks_[i].address, end, [](uint64_t, uint64_t) {});
-            !taken)
-            return taken;
-    }
+    for (const std::vector<Piece>& block : pieces_)
+        for (const Piece& piece : block)
+            if (Status done =
+                    scan_noted(piece, piece.range.start, piece.end(), scan_and_protect, {});
+                !done)
+                return done;
     return {};
 }
 

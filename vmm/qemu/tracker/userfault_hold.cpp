@@ -99,12 +99,21 @@ Status UserfaultHold::unmap(size_t block, const PageBitmap& absent)
                   static_cast<off_t>(at * sizeof(uint64_t))) != wanted)
             return fail(ErrorKind::Machine, "QEMU's page tables cannot be read",
                         "has QEMU died? Its own words are above");
-        for (uint64_t i = 0; i < count; ++i)
-            if ((entries[i] & present_bit) && absent.test(page + i))
-                if (Status gone =
-                        discard_ram(ram_[block], (page + i) * ram_page_size, ram_page_size);
-                    !gone)
-                    return gone;
+        const auto is_stale = [&](uint64_t i) {
+            return (entries[i] & present_bit) && absent.test(page + i);
+        };
+        for (uint64_t first = 0; first < count; ++first) {
+            uint64_t end = first;
+            while (end < count && is_stale(end))
+                ++end;
+            if (end == first)
+                continue;
+            Status gone = discard_ram(ram_[block], (page + first) * ram_page_size,
+                                      (end - first) * ram_page_size);
+            if (!gone)
+                return gone;
+            first = end;
+        }
         page += count;
     }
     return {};
