@@ -148,12 +148,11 @@ unit_program() {
 timed_tests=Governor.Keeps*:Governor.StandsStill*:Governor.LetsOther*:Governor.Ends*:Governor.GivesUp*
 timed_tests+=:Governor.DoesNotKeep*:StandstillLimit.*:TrackerScan.*:VcpuThrottle.*
 
-# check_sanitized NAME SANITIZERS FILTER OPTION…: the unit tests, in a build of their own, of twelve sources at a time:
-# a fifth of the time.
+# check_sanitized NAME SANITIZERS FILTER OPTION…: the unit tests, in a build of their own.
 check_sanitized() {
     local directory=build-$1
     local targets=$unit_targets
-    if ! (build_programs "$directory" "${@:4}" -Db_sanitize="$2" -Db_lundef=false --unity=on -Dunity_size=12 \
+    if ! (build_programs "$directory" "${@:4}" -Db_sanitize="$2" -Db_lundef=false \
         -Dbuildtype=debugoptimized -Doptimization=1 -Dwerror=false) >"$build_dir/check/$1-build.log" 2>&1; then
         tail -n 40 "$build_dir/check/$1-build.log"
         failure "$1: the build"
