@@ -5,6 +5,7 @@
 #include "util/loop.h"
 
 #include <atomic>
+#include <bit>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -30,6 +31,13 @@ std::atomic<uint64_t> g_found_defects{0};
 std::atomic<bool> g_defects_are_fatal{true};
 /// Set by survive() and die() only. Who is told of a defect is whoever was there when it was found.
 std::shared_ptr<std::function<void(const Error&)>> g_tell_defect;
+
+/// What is watched may meet the same defect each time that it is looked at, and fill a disk.
+bool is_logged(uint64_t number)
+{
+    constexpr uint64_t first_ones = 20;
+    return number <= first_ones || std::has_single_bit(number);
+}
 
 bool is_fatal_by_wish()
 {
@@ -58,10 +66,11 @@ uint64_t count()
 
 Error report(const char* what) noexcept
 {
-    ++g_found_defects;
+    const uint64_t number = ++g_found_defects;
     Error error{ErrorKind::System, "a defect in Drover: " + std::string(what),
                 "the guest is left where it is; please report this"};
-    log::error(error.text());
+    if (is_logged(number))
+        log::error(error.text() + " (number " + std::to_string(number) + ")");
     if (g_defects_are_fatal)
         std::abort();
     loop::post([error, listener = std::weak_ptr(g_tell_defect)] {

@@ -38,7 +38,8 @@ void die();
 /// So many were found so far. Any thread.
 [[nodiscard]] uint64_t count();
 
-/// Counts one, logs it, and tells it; for guarded() and contain(). Any thread.
+/// Counts one, logs it (after the first twenty fewer and fewer), and tells it; for guarded() and
+/// contain(). Any thread.
 [[nodiscard]] Error report(const char* what) noexcept;
 
 /// Runs `work`, which returns a Status; a defect is one more way to fail. Any thread.

@@ -246,8 +246,9 @@ void Observer::State::report_host(HostId id, Resource r)
         spot.predicted = host.sample.swap_out;
         spot.threshold = spec.swap_out_threshold;
         spot.sure = std::max<double>(watch.sure, 0.5);
-        spot.cause = "it swaps out " + rate_text(host.sample.swap_out) + ", " +
-                     text_of(r, host.sample.used[r]) + " of " + text_of(r, capacity) +
+        spot.cause = (host.sample.swap_out > 0 ? "it swaps out " + rate_text(host.sample.swap_out)
+                                               : std::string("it swapped out until a moment ago")) +
+                     ", " + text_of(r, host.sample.used[r]) + " of " + text_of(r, capacity) +
                      " are used and " + text_of(r, host.sample.swapped) + " more are in swap";
     } else if (spot.forecast) {
         spot.cause = std::string(words_of(r)) + " climbs by " + text_of(r, climb.slope * 60) +

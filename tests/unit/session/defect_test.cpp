@@ -5,6 +5,7 @@
 #include "broken_link.h"
 #include "util/defect.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 
 namespace drover::testing {
@@ -41,6 +42,19 @@ INSTANTIATE_TEST_SUITE_P(In, DefectTest,
                                            SourceState::Copying, SourceState::Switching,
                                            SourceState::Paused, SourceState::Loading),
                          [](const auto& test) { return std::string(to_string(test.param)); });
+
+TEST(Defects, ThatAreMetAgainAndAgainDoNotFillADisk)
+{
+    defects::survive([](const Error&) {});
+    ::testing::internal::CaptureStderr();
+    for (int i = 0; i < 2000; ++i)
+        (void)defects::report("what a test wants");
+    const std::string told = ::testing::internal::GetCapturedStderr();
+    defects::die();
+    const auto lines = std::ranges::count(told, '\n');
+    EXPECT_GE(lines, 1) << told;
+    EXPECT_LE(lines, 30) << told;
+}
 
 TEST_P(DefectTest, AtTheSourceTheGuestStaysAndRuns)
 {
