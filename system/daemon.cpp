@@ -23,6 +23,19 @@ namespace {
     _exit(n == 1 ? 0 : 1);
 }
 
+/// In a session of its own, but not as its leader: a terminal that QEMU opens (a serial line) would
+/// become the leader's own, and the line's hanging up QEMU's end.
+Status leave_session()
+{
+    setsid();
+    const pid_t child = fork();
+    if (child < 0)
+        return fail_errno("-daemonize: fork", errno);
+    if (child > 0)
+        _exit(0); // whoever was started waits for the child's word, not for us
+    return {};
+}
+
 /// By another process than us, that is.
 bool is_locked(int fd)
 {
@@ -48,7 +61,8 @@ Result<Daemon> Daemon::detach()
         to_parent.reset();
         wait_for_child(std::move(from_child));
     }
-    setsid();
+    if (Status left = leave_session(); !left)
+        return std::unexpected(left.error());
     return Daemon(std::move(to_parent));
 }
 

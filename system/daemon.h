@@ -10,11 +10,11 @@
 namespace drover {
 
 /// -daemonize: the process that was started waits until the guest is up, then exits; the guest
-/// lives in a child without a terminal. Main thread, before any other thread exists.
+/// lives in a descendant without a terminal. Main thread, before any other thread exists.
 class Daemon {
 public:
-    /// Forks; returns in the child only. The parent exits with 0 when ready() is called, or with 1
-    /// when the child ends before.
+    /// Forks twice; returns in the grandchild only. The process that was started exits with 0 when
+    /// ready() is called, or with 1 when the grandchild ends before.
     [[nodiscard]] static Result<Daemon> detach();
 
     /// Lets the parent go; from now on nothing is written to the terminal.

@@ -100,8 +100,11 @@ int run(qemu::LaunchPlan plan, const MigrationWish& wish)
                               },
                       });
     defects::survive([&emulator](const Error& defect) { emulator.defect_found(defect); });
-    if (Status started = emulator.start(); !started)
+    if (Status started = emulator.start(); !started) {
+        if (pidfile)
+            pidfile->remove(guest);
         return fail_with(started.error());
+    }
     // From here on in the companion: the process that was started is QEMU.
     Standstill::prepare_process();
     listen_to_signals(emulator);

@@ -99,6 +99,7 @@ def test_daemon_and_pidfile_are_qemus(case):
     pid = int(pidfile.read_text())
     pidfd = os.pidfd_open(pid)
     assert runs_qemu(pid)
+    assert os.getsid(pid) not in (pid, os.getsid(0)), "a terminal that it opens would be its own"
     # Who asks for the owner of the monitor's socket is told of the same.
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
@@ -144,6 +145,9 @@ def test_exit_status(case):
                         (("-pidfile", "/no/such/pid"), "/no/such/pid")):
         code, said = Started(case, *words).end()
         assert code == 1 and says in said, (words, code, said)
+    pidfile = case.scratch / "never.pid"
+    assert Started(case, "-pidfile", str(pidfile), "-qmp", "unix:/no/such/place,server=on").end()[0] == 1
+    assert not pidfile.exists()
     if paths.is_drover(case.emulator):
         broken = case.scratch / "broken"
         broken.write_text("not a program")

@@ -88,7 +88,7 @@ class Emulator:
         """As long as QEMU lives, for later."""
         if self._companion is not None or not paths.is_drover(self.emulator):
             return
-        for child in _children(self.process.pid):
+        for child in children_of(self.process.pid):
             if _comm(child).startswith("drover-system"):
                 self._companion = (child, os.pidfd_open(child))
 
@@ -163,7 +163,7 @@ def _link(path: str) -> str:
         return ""
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
     found = []
     try:
         tasks = os.listdir(f"/proc/{pid}/task")

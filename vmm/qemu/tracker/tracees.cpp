@@ -98,14 +98,17 @@ Result<bool> Tracees::seize_new()
         const std::string name = at->path().filename().string();
         pid_t thread = 0;
         std::from_chars(name.data(), name.data() + name.size(), thread);
-        if (thread == 0 || tracees_.contains(thread))
+        if (thread == 0)
             continue;
-        const auto seized = seize(thread);
-        if (!seized)
-            return seized;
-        if (*seized)
-            tracees_[thread] = {};
-        found = found || *seized;
+        if (!tracees_.contains(thread)) {
+            const auto seized = seize(thread);
+            if (!seized)
+                return seized;
+            tracees_[thread].ended = !*seized;
+            found = true;
+        }
+        // A list in which one ends may lack those behind it. The first ends with the process.
+        found = found || (tracees_[thread].ended && thread != process_.pid());
     }
     if (error)
         return fail(ErrorKind::Machine, "QEMU died while its written pages were collected");
@@ -139,7 +142,7 @@ Result<bool> Tracees::await_stops(TimePoint deadline)
         const bool all = std::ranges::all_of(
             tracees_, [this](auto& tracee) { return look(tracee.first, tracee.second); });
         if (all || left == 0)
-            return all;
+            return left > 0;
         pollfd change{changes_.get(), POLLIN, 0};
         poll(&change, 1, left);
         std::array<signalfd_siginfo, 16> signals;

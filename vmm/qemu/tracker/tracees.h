@@ -18,9 +18,10 @@ public:
     Tracees(const Tracees&) = delete;
     Tracees& operator=(const Tracees&) = delete;
 
-    /// Traces and interrupts the threads that are not traced yet. Whether there was one.
+    /// Traces and interrupts the threads that are not traced yet. Whether there was one, or may
+    /// have been: then it is to be asked again, when those have stopped.
     [[nodiscard]] Result<bool> seize_new();
-    /// Until each has stopped, or ended. False if one has not by the deadline.
+    /// Until each has stopped, or ended. False if that is not so before the deadline.
     [[nodiscard]] Result<bool> await_stops(TimePoint deadline);
     /// True, or an error if the process has ended and its number may be another's.
     [[nodiscard]] Result<bool> are_of_the_process() const;
