@@ -165,8 +165,9 @@ __attribute__((destructor)) void let_words_arrive()
     if (g_farewell < 0 || send(g_farewell, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
         return;
     pollfd answer{g_farewell, POLLIN, 0};
+    // A helper of a wrapper's must not leave its answer to QEMU.
     if (poll(&answer, 1, 1000) > 0)
-        recv(g_farewell, &byte, 1, MSG_DONTWAIT); // a helper of a wrapper's must not leave it to QEMU
+        recv(g_farewell, &byte, 1, MSG_DONTWAIT);
 }
 
 bool is_guest_ram(int fd, MappingMessage& message)
