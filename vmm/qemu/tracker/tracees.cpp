@@ -22,6 +22,9 @@ namespace drover {
 
 namespace {
 
+/// Another thread that does not block SIGCHLD, in a process that was not prepared, may take it.
+constexpr int longest_wait_ms = 1;
+
 sigset_t child_signal()
 {
     sigset_t child;
@@ -144,7 +147,7 @@ Result<bool> Tracees::await_stops(TimePoint deadline)
         if (all || left == 0)
             return left > 0;
         pollfd change{changes_.get(), POLLIN, 0};
-        poll(&change, 1, left);
+        poll(&change, 1, std::min(left, longest_wait_ms));
         std::array<signalfd_siginfo, 16> signals;
         [[maybe_unused]] const ssize_t taken = read(changes_.get(), signals.data(), sizeof signals);
     }
