@@ -6,7 +6,6 @@
 #include "util/loop.h"
 
 #include <algorithm>
-#include <charconv>
 #include <fcntl.h>
 #include <gio/gio.h>
 #include <gio/gunixsocketaddress.h>
@@ -43,14 +42,11 @@ Result<GRef<GSocketConnectable>> connectable_of(const MonitorEndpoint& endpoint)
         return GRef<GSocketConnectable>(G_SOCKET_CONNECTABLE(g_unix_socket_address_new_with_type(
             endpoint.path.c_str(), static_cast<gint>(endpoint.path.size()), type)));
     }
-    uint16_t port = 0;
-    const char* end = endpoint.port.data() + endpoint.port.size();
-    const auto [rest, error] = std::from_chars(endpoint.port.data(), end, port);
-    if (error != std::errc{} || rest != end || port == 0)
-        return fail(ErrorKind::Invalid, "'" + endpoint.port + "' is not a port",
-                    "give a number from 1 to 65535");
+    const auto port = port_number(endpoint);
+    if (!port)
+        return std::unexpected(port.error());
     const char* host = endpoint.host.empty() ? "localhost" : endpoint.host.c_str();
-    return GRef<GSocketConnectable>(g_network_address_new(host, port));
+    return GRef<GSocketConnectable>(g_network_address_new(host, *port));
 }
 
 GRef<GSocketClient> make_socket_client()
@@ -75,19 +71,6 @@ Result<UniqueFd> detach(GSocketConnection* connection)
 }
 
 } // namespace
-
-Result<UniqueFd> connect_to_endpoint(const MonitorEndpoint& endpoint)
-{
-    const auto address = connectable_of(endpoint);
-    if (!address)
-        return std::unexpected(address.error());
-    GError* error = nullptr;
-    GSocketConnection* connection =
-        g_socket_client_connect(make_socket_client().get(), address->get(), nullptr, &error);
-    if (!connection)
-        return std::unexpected(take_error(error, endpoint));
-    return detach(connection);
-}
 
 struct EndpointConnecting::State {
     MonitorEndpoint endpoint;

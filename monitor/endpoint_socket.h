@@ -35,7 +35,11 @@ struct ListeningSocket {
 /// and ListenFd (which must be listening already; it is taken over).
 [[nodiscard]] Result<ListeningSocket> listen_on_endpoint(const MonitorEndpoint& endpoint);
 
-/// Of the kinds UnixConnect and TcpConnect. Blocks for at most 30 seconds.
+/// The port of a TcpConnect.
+[[nodiscard]] Result<uint16_t> port_number(const MonitorEndpoint& endpoint);
+
+/// Of the kinds UnixConnect and TcpConnect. Blocks for at most 30 seconds. Makes no thread (GIO
+/// would, to resolve a name), so that a fork may follow.
 [[nodiscard]] Result<UniqueFd> connect_to_endpoint(const MonitorEndpoint& endpoint);
 
 /// The same without blocking: `done` is called on the loop thread, unless the returned object is

@@ -41,10 +41,9 @@ Result<UniqueFd> copy_of(int number)
 
 } // namespace
 
-Result<std::unique_ptr<MonitorListener>> MonitorListener::open(const MonitorEndpoint& endpoint,
-                                                               Connected connected)
+Result<std::unique_ptr<MonitorListener>> MonitorListener::open(const MonitorEndpoint& endpoint)
 {
-    std::unique_ptr<MonitorListener> self(new MonitorListener(endpoint, std::move(connected)));
+    std::unique_ptr<MonitorListener> self(new MonitorListener(endpoint));
     if (Status prepared = self->prepare(); !prepared)
         return std::unexpected(std::move(prepared.error()).in("QMP monitor"));
     return self;
@@ -76,8 +75,9 @@ Status MonitorListener::prepare()
     return {};
 }
 
-void MonitorListener::start()
+void MonitorListener::start(Connected connected)
 {
+    connected_ = std::move(connected);
     if (listening_)
         accept_next();
     else if (first_in_)
@@ -131,6 +131,23 @@ void MonitorListener::connect_again()
 void MonitorListener::connect_later()
 {
     source_ = loop::after(std::chrono::seconds(endpoint_.reconnect_s), [this] { connect_again(); });
+}
+
+Result<OpenMonitor> open_monitor(const MonitorEndpoint& endpoint)
+{
+    auto listener = MonitorListener::open(endpoint);
+    if (!listener)
+        return pass(listener);
+    OpenMonitor monitor{endpoint, std::move(*listener), {}};
+    if (endpoint.log_file.empty())
+        return monitor;
+    // Without waiting: a pipe may have no reader.
+    const int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK;
+    monitor.log = UniqueFd(::open(endpoint.log_file.c_str(),
+                                  flags | (endpoint.append_to_log ? O_APPEND : O_TRUNC), 0666));
+    if (!monitor.log)
+        return fail_errno("opening a monitor's logfile " + endpoint.log_file, errno);
+    return monitor;
 }
 
 } // namespace drover

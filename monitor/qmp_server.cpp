@@ -4,9 +4,7 @@
 #include "monitor/monitor_listener.h"
 #include "monitor/qmp_session.h"
 
-#include <cerrno>
 #include <chrono>
-#include <fcntl.h>
 
 namespace drover {
 
@@ -38,7 +36,7 @@ public:
     Impl(const Impl&) = delete;
     Impl& operator=(const Impl&) = delete;
 
-    Status add_monitor(const MonitorEndpoint& endpoint);
+    void add_monitor(OpenMonitor opened);
     void broadcast(const Json& event);
     void when_awaited_clients_came(std::function<void()> call);
 
@@ -65,30 +63,17 @@ private:
     std::function<void()> all_came_;
 };
 
-Status QmpServer::Impl::add_monitor(const MonitorEndpoint& endpoint)
+void QmpServer::Impl::add_monitor(OpenMonitor opened)
 {
-    auto monitor = std::make_unique<Monitor>();
-    Monitor& place = *monitor;
-    auto listener = MonitorListener::open(endpoint, [this, &place](UniqueFd in, UniqueFd out) {
+    Monitor& place = *monitors_.emplace_back(std::make_unique<Monitor>());
+    place.listener = std::move(opened.listener);
+    place.log = std::move(opened.log);
+    place.pretty = opened.endpoint.pretty;
+    place.telnet = opened.endpoint.telnet;
+    place.awaited = opened.endpoint.wait;
+    place.listener->start([this, &place](UniqueFd in, UniqueFd out) {
         client_came(place, std::move(in), std::move(out));
     });
-    if (!listener)
-        return pass(listener);
-    place.listener = std::move(*listener);
-    if (!endpoint.log_file.empty()) {
-        // Without waiting: a pipe may have no reader.
-        const int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK;
-        place.log = UniqueFd(open(endpoint.log_file.c_str(),
-                                  flags | (endpoint.append_to_log ? O_APPEND : O_TRUNC), 0666));
-        if (!place.log)
-            return fail_errno("opening a monitor's logfile " + endpoint.log_file, errno);
-    }
-    place.pretty = endpoint.pretty;
-    place.telnet = endpoint.telnet;
-    place.awaited = endpoint.wait;
-    monitors_.push_back(std::move(monitor));
-    place.listener->start();
-    return {};
 }
 
 void QmpServer::Impl::client_came(Monitor& monitor, UniqueFd in, UniqueFd out)
@@ -147,9 +132,9 @@ QmpServer::QmpServer(Json greeting, QmpHandler& handler)
 
 QmpServer::~QmpServer() = default;
 
-Status QmpServer::add_monitor(const MonitorEndpoint& endpoint)
+void QmpServer::add_monitor(OpenMonitor monitor)
 {
-    return impl_->add_monitor(endpoint);
+    impl_->add_monitor(std::move(monitor));
 }
 
 void QmpServer::broadcast(const Json& event)

@@ -72,6 +72,8 @@ public:
     virtual void client_gone(uint64_t /*client*/) {}
 };
 
+struct OpenMonitor; // monitor_listener.h
+
 /// Serves QMP on any number of monitors. Commands of one client are handled one after the other, in
 /// order; out-of-band ones at once. A client that sends more than 64 MiB without a complete
 /// command, or does not read its answers, is dropped; nobody else notices. Loop thread only.
@@ -84,9 +86,8 @@ public:
     QmpServer(const QmpServer&) = delete;
     QmpServer& operator=(const QmpServer&) = delete;
 
-    /// Begins to listen on (or connects) the endpoint. A listening UNIX path is unlinked at the
-    /// end.
-    [[nodiscard]] Status add_monitor(const MonitorEndpoint& endpoint);
+    /// Serves its clients from now on. A listening UNIX path is unlinked at the end.
+    void add_monitor(OpenMonitor monitor);
 
     /// Sends an event to each client that has finished its negotiation.
     void broadcast(const Json& event);

@@ -23,6 +23,28 @@ namespace {
     _exit(n == 1 ? 0 : 1);
 }
 
+/// In a session of its own, but not as its leader: a terminal that QEMU opens (a serial line) would
+/// become the leader's own, and the line's hanging up QEMU's end.
+Status leave_session()
+{
+    setsid();
+    const pid_t child = fork();
+    if (child < 0)
+        return fail_errno("-daemonize: fork", errno);
+    if (child > 0)
+        _exit(0); // whoever was started waits for the child's word, not for us
+    return {};
+}
+
+/// By another process than us, that is.
+bool is_locked(int fd)
+{
+    struct flock lock {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    return fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
 } // namespace
 
 Result<Daemon> Daemon::detach()
@@ -39,7 +61,8 @@ Result<Daemon> Daemon::detach()
         to_parent.reset();
         wait_for_child(std::move(from_child));
     }
-    setsid();
+    if (Status left = leave_session(); !left)
+        return std::unexpected(left.error());
     return Daemon(std::move(to_parent));
 }
 
@@ -57,29 +80,23 @@ void Daemon::ready()
 
 Result<PidFile> PidFile::create(const std::string& path)
 {
-    PidFile file;
-    file.fd_ = UniqueFd(open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
-    if (!file.fd_)
+    const UniqueFd fd(open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+    if (!fd)
         return fail_errno("cannot create PID file " + path, errno);
-    struct flock lock {};
-    lock.l_type = F_WRLCK;
-    lock.l_whence = SEEK_SET;
-    if (fcntl(file.fd_.get(), F_SETLK, &lock) < 0)
+    if (is_locked(fd.get()))
         return fail(ErrorKind::Refused, "PID file " + path + " is held by another process",
                     "is this guest running already?");
-    const std::string text = std::to_string(getpid()) + "\n";
-    if (ftruncate(file.fd_.get(), 0) < 0 ||
-        pwrite(file.fd_.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()))
-        return fail_errno("cannot write PID file " + path, errno);
-    // Absolute: a daemon changes its directory before it comes to unlinking.
     char resolved[PATH_MAX];
-    file.path_ = realpath(path.c_str(), resolved) ? resolved : path;
-    return file;
+    return PidFile(realpath(path.c_str(), resolved) ? resolved : path);
 }
 
-PidFile::~PidFile()
+void PidFile::remove(pid_t holder) const
 {
-    if (fd_)
+    const UniqueFd fd(open(path_.c_str(), O_RDONLY | O_CLOEXEC));
+    char text[32] = {};
+    if (!fd || read(fd.get(), text, sizeof text - 1) < 0 || is_locked(fd.get()))
+        return;
+    if (text[0] == '\0' || strtol(text, nullptr, 10) == holder)
         unlink(path_.c_str());
 }
 

@@ -97,6 +97,8 @@ struct Simple {
     const char* argument = nullptr;
 };
 constexpr std::array simple_words = {
+    Simple{"q", "quit"},
+    Simple{"quit", "quit"},
     Simple{"c", "cont"},
     Simple{"cont", "cont"},
     Simple{"s", "stop"},

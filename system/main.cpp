@@ -5,6 +5,7 @@
 #include "system/emulator.h"
 #include "util/defect.h"
 #include "util/log.h"
+#include "vmm/qemu/tracker/standstill.h"
 
 #include <csignal>
 #include <cstdio>
@@ -35,36 +36,49 @@ int execute_unchanged(const qemu::LaunchPlan& plan)
     return fail_with(fail_errno("executing " + plan.binary, errno).error());
 }
 
-struct SignalTarget {
-    Emulator& emulator;
-    int signal;
-};
-
-gboolean pass_signal(gpointer data)
+gboolean pass_signal(gpointer emulator)
 {
-    const auto* target = static_cast<const SignalTarget*>(data);
-    defects::contain([target] { target->emulator.pass_signal(target->signal); });
+    defects::contain([emulator] { static_cast<Emulator*>(emulator)->pass_signal(SIGTERM); });
     return G_SOURCE_CONTINUE;
+}
+
+/// What a terminal sends to all of its foreground group, and what the end of a session sends: for
+/// QEMU, which gets it too. We end when QEMU has. SIGTERM, which no terminal sends, is meant for
+/// the guest, whichever of the two processes it was sent to. SIGTTOU would stop us when we say how
+/// QEMU ended, and a shell has the terminal back.
+void listen_to_signals(Emulator& emulator)
+{
+    for (const int ignored : {SIGINT, SIGHUP, SIGQUIT, SIGTTOU})
+        signal(ignored, SIG_IGN);
+    g_unix_signal_add(SIGTERM, pass_signal, &emulator);
+}
+
+Status prepare_process(const qemu::LaunchPlan& plan, std::optional<Daemon>& daemon,
+                       std::optional<PidFile>& pidfile)
+{
+    if (plan.daemonize) {
+        auto detached = Daemon::detach();
+        if (!detached)
+            return pass(detached);
+        daemon = std::move(*detached);
+    }
+    if (!plan.pidfile.empty()) {
+        auto created = PidFile::create(plan.pidfile);
+        if (!created)
+            return pass(created);
+        pidfile = std::move(*created);
+    }
+    return {};
 }
 
 int run(qemu::LaunchPlan plan, const MigrationWish& wish)
 {
     std::set<int> inherited = open_descriptors(); // before we open any
     std::optional<Daemon> daemon;
-    if (plan.daemonize) {
-        auto detached = Daemon::detach();
-        if (!detached)
-            return fail_with(detached.error());
-        daemon = std::move(*detached);
-    }
-    PidFile pidfile;
-    if (!plan.pidfile.empty()) {
-        auto created = PidFile::create(plan.pidfile);
-        if (!created)
-            return fail_with(created.error());
-        pidfile = std::move(*created);
-    }
-
+    std::optional<PidFile> pidfile;
+    if (Status prepared = prepare_process(plan, daemon, pidfile); !prepared)
+        return fail_with(prepared.error());
+    const pid_t guest = getpid();
     GMainLoop* main_loop = g_main_loop_new(nullptr, FALSE);
     int code = 1;
     Emulator emulator(std::move(plan), wish, std::move(inherited),
@@ -74,6 +88,11 @@ int run(qemu::LaunchPlan plan, const MigrationWish& wish)
                                   if (daemon)
                                       daemon->ready();
                               },
+                          .gone =
+                              [&] {
+                                  if (pidfile)
+                                      pidfile->remove(guest);
+                              },
                           .end =
                               [&](int exit_code) {
                                   code = exit_code;
@@ -81,11 +100,14 @@ int run(qemu::LaunchPlan plan, const MigrationWish& wish)
                               },
                       });
     defects::survive([&emulator](const Error& defect) { emulator.defect_found(defect); });
-    if (Status started = emulator.start(); !started)
+    if (Status started = emulator.start(); !started) {
+        if (pidfile)
+            pidfile->remove(guest);
         return fail_with(started.error());
-    SignalTarget targets[] = {{emulator, SIGTERM}, {emulator, SIGINT}, {emulator, SIGHUP}};
-    for (SignalTarget& target : targets)
-        g_unix_signal_add(target.signal, pass_signal, &target);
+    }
+    // From here on in the companion: the process that was started is QEMU.
+    Standstill::prepare_process();
+    listen_to_signals(emulator);
     g_main_loop_run(main_loop);
     g_main_loop_unref(main_loop);
     return code;

@@ -264,6 +264,9 @@ void MonitorCommands::add_run_state_commands()
     handlers_["stop"] = [this](QmpRequest& request, QmpResponder& respond) {
         change_run_state(request, respond, true);
     };
+    handlers_["quit"] = [this](QmpRequest& request, QmpResponder& respond) {
+        quit(request, respond);
+    };
     handlers_["human-monitor-command"] = [this](QmpRequest& request, QmpResponder& respond) {
         human_monitor_command(request, respond);
     };
@@ -286,6 +289,14 @@ void MonitorCommands::change_run_state(QmpRequest& request, QmpResponder& respon
     if (Status ours = paused ? Status() : control_.claim(); !ours)
         return respond(QmpResponse::error(ours.error()));
     forward(request, std::move(respond));
+}
+
+void MonitorCommands::quit(QmpRequest& request, QmpResponder& respond)
+{
+    if (!control_.serves_pages())
+        return forward(request, std::move(respond));
+    callbacks_.quit_when_served();
+    respond(QmpResponse::ok());
 }
 
 /// "cont" after a migration that left the guest paused at its destination: only once it is certain

@@ -27,6 +27,8 @@ public:
         std::function<void(const std::string& options)> opening;
         /// An image is being opened with another's flags.
         std::function<void()> copying_flags;
+        /// A user wants QEMU to quit, but the guest at its destination needs our memory: later.
+        std::function<void()> quit_when_served;
     };
 
     /// `qemu` is the monitor for the users' commands. All must outlive this.
@@ -58,6 +60,7 @@ private:
     void human_monitor_command(QmpRequest& request, QmpResponder& respond);
     void human_object_command(QmpRequest& request, QmpResponder& respond);
     void change_run_state(QmpRequest& request, QmpResponder& respond, bool paused);
+    void quit(QmpRequest& request, QmpResponder& respond);
     void take_back(QmpRequest& request, QmpResponder respond);
 
     QmpClient& qemu_;

@@ -107,12 +107,12 @@ def test_another_user(case):
     source, destination = case.guest(options), case.destination(options)
     user = pwd.getpwnam("nobody").pw_uid
     for side in (source, destination):
-        with open(f"/proc/{side.qemu_pid()}/status", encoding="ascii") as status:
+        with open(f"/proc/{side.pid}/status", encoding="ascii") as status:
             assert f"Uid:\t{user}\t" in status.read(), side.name
     case.migrate(source, destination)
     case.healthy(destination)
-    guest = os.pidfd_open(destination.qemu_pid())
-    destination.kill()
+    guest = os.pidfd_open(destination.pid)
+    os.kill(destination.drover_pid(), signal.SIGKILL)
     wait_gone(guest)
     os.close(guest)
 
@@ -146,11 +146,11 @@ def test_huge_pages(case):
                                "-machine", "memory-backend=huge"))
     with huge_pages(2 * 128 + 8):
         source = case.guest(options)
-        assert huge_bytes(source.qemu_pid()) > 0
+        assert huge_bytes(source.pid) > 0
         destination = case.destination(options)
         case.migrate(source, destination)
         case.healthy(destination)
-        assert huge_bytes(destination.qemu_pid()) > 0
+        assert huge_bytes(destination.pid) > 0
         source.stop()
         destination.stop()
 

@@ -68,7 +68,7 @@ def test_cancelled_while_paused(case):
     destination = case.destination(options)
     mark = case.start_migration(source, destination.uri)
     source.qmp.wait_migration("pre-switchover", after=mark)
-    os.kill(destination.pid, signal.SIGSTOP)
+    os.kill(destination.drover_pid(), signal.SIGSTOP)
     source.qmp.execute("migrate-continue", state="pre-switchover")
     source.qmp.wait_migration("failed", after=mark)
     destination.kill()

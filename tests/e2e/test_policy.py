@@ -24,14 +24,14 @@ def limit(vm, **parameters) -> None:
 
 def left_over_groups(vm) -> list[str]:
     """Control groups of the emulator's threads that Drover made."""
-    threads = os.listdir(f"/proc/{vm.qemu_pid()}/task")
+    threads = os.listdir(f"/proc/{vm.pid}/task")
     return [f"{root}/drover-{thread}" for root in CPU_CGROUPS for thread in threads
             if os.path.exists(f"{root}/drover-{thread}")]
 
 
 def vcpu_is_bound(vm) -> bool:
     """Whether a thread of the emulator is in a group of Drover's."""
-    pid = vm.qemu_pid()
+    pid = vm.pid
     for thread in os.listdir(f"/proc/{pid}/task"):
         with open(f"/proc/{pid}/task/{thread}/cgroup", encoding="ascii") as groups:
             if f"/drover-{thread}" in groups.read():

@@ -186,7 +186,7 @@ def test_a_side_dies(case, side):
         status = destination.qmp.execute("query-migrate")
         assert status["drover"]["pages-missing"] > 0, status
     else:
-        os.kill(destination.qemu_pid(), signal.SIGKILL)
+        os.kill(destination.pid, signal.SIGKILL)
         assert destination.wait_exit() != 0
         source.qmp.wait_migration("completed", after=mark)
         assert "destination" in source.qmp.execute("query-migrate")["error-desc"]

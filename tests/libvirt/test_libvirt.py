@@ -174,7 +174,6 @@ def test_nic_unplugged(case):
 @test()
 def test_statistics(case):
     """libvirt reads them of the process that the pidfile names."""
-    fails_yet(case, "the pidfile names Drover's process, not QEMU's")
     hosts = Hosts(case)
     hosts.start()
     stats = dict(line.split("=") for line in hosts.a.virsh("domstats", "g", "--cpu-total", "--balloon").split()

@@ -243,6 +243,8 @@ std::vector<std::string> qemu_arguments(const LaunchPlan& plan, std::span<const 
                          {"-chardev", "socket,id=" + id + ",fd=" + std::to_string(qmp_fds[i]),
                           "-mon", "chardev=" + id + ",mode=control"});
     }
+    if (!plan.pidfile.empty())
+        arguments.insert(arguments.end(), {"-pidfile", plan.pidfile});
     arguments.emplace_back("-S");
     if (plan.incoming.present)
         arguments.insert(arguments.end(), {"-incoming", "defer"});

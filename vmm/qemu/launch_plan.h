@@ -27,7 +27,7 @@ struct LaunchPlan {
     IncomingPlan incoming;
     bool start_paused = false; ///< the user's -S
     bool daemonize = false;
-    std::string pidfile;
+    std::string pidfile;                ///< QEMU writes it, locks it, and removes it
     std::string name;                   ///< of the guest; may be empty
     std::string migrate_policy;         ///< the texts of all -migrate-policy, joined by commas
     AioWords aio;                       ///< what is said of disks; see blockers.h

@@ -3,15 +3,12 @@
 
 #include "util/loop.h"
 #include "util/write_fd.h"
-#include "vmm/qemu/spawn.h"
+#include "vmm/qemu/tracker/handover.h"
 
 #include <cerrno>
 #include <csignal>
-#include <cstring>
-#include <fcntl.h>
-#include <optional>
-#include <sys/wait.h>
-#include <termios.h>
+#include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 extern "C" { // glibc before 2.37 forgot it
@@ -24,34 +21,8 @@ namespace {
 
 constexpr size_t last_words_limit = 4096;
 
-/// The terminal as it was before QEMU, which puts it into raw mode and may die without undoing it.
-class SavedTerminal {
-public:
-    SavedTerminal()
-    {
-        termios now{};
-        if (tcgetattr(STDIN_FILENO, &now) == 0)
-            saved_ = now;
-    }
-
-    void restore()
-    {
-        if (!saved_)
-            return;
-        // Changing the terminal from the background would stop us.
-        sigset_t stop;
-        sigset_t before;
-        sigemptyset(&stop);
-        sigaddset(&stop, SIGTTOU);
-        pthread_sigmask(SIG_BLOCK, &stop, &before);
-        tcsetattr(STDIN_FILENO, TCSANOW, &*saved_);
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
-        saved_.reset();
-    }
-
-private:
-    std::optional<termios> saved_;
-};
+/// The library ends QEMU as soon as the signal is delivered.
+constexpr std::chrono::seconds patience{1};
 
 /// What a stderr that nobody reads does not take is dropped: the loop waits for nobody.
 void write_what_fits(int fd, const char* data, size_t size)
@@ -69,44 +40,45 @@ void write_what_fits(int fd, const char* data, size_t size)
 
 } // namespace
 
-std::string ExitStatus::text() const
-{
-    if (signal == 0)
-        return "exited with code " + std::to_string(code);
-    const char* name = sigabbrev_np(signal);
-    return "was killed by " +
-           (name != nullptr ? "SIG" + std::string(name) : "signal " + std::to_string(signal));
-}
-
 class QemuProcess::Impl {
 public:
-    Impl(Spawned spawned, SavedTerminal terminal, Exited exited)
-        : pid(spawned.pid), pidfd(std::move(spawned.pidfd)), stderr_fd(std::move(spawned.errors)),
-          terminal_(terminal), exited_(std::move(exited))
+    Impl(StartedQemu started, Exited exited) : qemu(std::move(started)), exited_(std::move(exited))
     {
+        exit_source_ = loop::watch(qemu.pidfd.get(), G_IO_IN, [this](GIOCondition) { on_exit(); });
+        stderr_source_ = loop::watch(qemu.errors.get(), G_IO_IN, [this](GIOCondition) {
+            if (!read_stderr())
+                stderr_source_.reset();
+        });
+        if (qemu.farewell)
+            farewell_source_ = loop::watch(qemu.farewell.get(), G_IO_IN,
+                                           [this](GIOCondition) { answer_farewell(); });
     }
 
     ~Impl()
     {
         if (!running)
             return;
-        pidfd_send_signal(pidfd.get(), SIGKILL, nullptr, 0);
-        reap(0);
+        send(SIGKILL);
+        pollfd ended{qemu.pidfd.get(), POLLIN, 0};
+        while (poll(&ended, 1, -1) < 0 && errno == EINTR) {
+        }
+        qemu.terminal.restore();
         read_stderr();
     }
 
-    void watch()
+    void send(int signal)
     {
-        exit_source_ = loop::watch(pidfd.get(), G_IO_IN, [this](GIOCondition) { on_exit(); });
-        stderr_source_ = loop::watch(stderr_fd.get(), G_IO_IN, [this](GIOCondition) {
-            if (!read_stderr())
-                stderr_source_.reset();
-        });
+        if (running)
+            pidfd_send_signal(qemu.pidfd.get(), signal, nullptr, 0);
     }
 
-    pid_t pid;
-    UniqueFd pidfd;
-    UniqueFd stderr_fd;
+    void end_as_failed()
+    {
+        send(end_as_failed_signal());
+        patience_ = loop::after(patience, [this] { send(SIGKILL); });
+    }
+
+    StartedQemu qemu;
     std::string last_words;
     bool running = true;
 
@@ -116,7 +88,7 @@ private:
     {
         char buffer[4096];
         while (true) {
-            const ssize_t n = read(stderr_fd.get(), buffer, sizeof buffer);
+            const ssize_t n = read(qemu.errors.get(), buffer, sizeof buffer);
             if (n < 0 && errno == EINTR)
                 continue;
             if (n <= 0)
@@ -128,63 +100,59 @@ private:
         }
     }
 
-    /// Stopping (SIGSTOP) is no exit: only WEXITED is asked for.
-    std::optional<ExitStatus> reap(int options)
+    /// It is about to end, and waits for us.
+    void answer_farewell()
     {
-        siginfo_t info{};
-        int rc = 0;
-        do
-            rc = waitid(P_PIDFD, static_cast<id_t>(pidfd.get()), &info, WEXITED | options);
-        while (rc < 0 && errno == EINTR);
-        if (rc == 0 && info.si_pid == 0)
-            return std::nullopt;
-        running = false;
-        terminal_.restore();
-        if (rc < 0)
-            return ExitStatus{-1, 0}; // somebody else reaped our child
-        return info.si_code == CLD_EXITED ? ExitStatus{info.si_status, 0}
-                                          : ExitStatus{0, info.si_status};
+        char byte = 0;
+        if (recv(qemu.farewell.get(), &byte, 1, MSG_DONTWAIT) != 1) {
+            farewell_source_.reset();
+            return;
+        }
+        read_stderr();
+        // Nobody waits any more, or there is room.
+        (void)::send(qemu.farewell.get(), &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
     }
 
     void on_exit()
     {
-        const auto status = reap(WNOHANG);
-        if (!status)
-            return;
-        // What QEMU left in the pipe, and no more: a grandchild may hold its other end open.
+        const auto status = exit_status_of(qemu.pid, qemu.pidfd.get());
+        running = false;
+        if (!status || status->signal != 0)
+            qemu.terminal.restore();
+        // What QEMU left in the pipe, and no more: a child of its may hold the other end open.
         read_stderr();
         exit_source_.reset();
         stderr_source_.reset();
+        farewell_source_.reset();
+        patience_.reset();
         const Exited exited = std::move(exited_);
         std::string words = std::move(last_words);
         last_words = words;
         if (exited)
-            exited(*status, std::move(words)); // may destroy us
+            exited(status, std::move(words)); // may destroy us
     }
 
-    SavedTerminal terminal_;
     Exited exited_;
     loop::Source exit_source_;
     loop::Source stderr_source_;
+    loop::Source farewell_source_;
+    loop::Source patience_;
 };
 
-QemuProcess::QemuProcess(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-QemuProcess::~QemuProcess() = default;
-
-Result<std::unique_ptr<QemuProcess>> QemuProcess::spawn(const SpawnRequest& request, Exited exited)
+QemuProcess::QemuProcess(StartedQemu qemu, Exited exited)
+    : impl_(std::make_unique<Impl>(std::move(qemu), std::move(exited)))
 {
-    const SavedTerminal terminal;
-    auto spawned = spawn_child(request);
-    if (!spawned)
-        return pass(spawned);
-    auto impl = std::make_unique<Impl>(std::move(*spawned), terminal, std::move(exited));
-    impl->watch();
-    return std::unique_ptr<QemuProcess>(new QemuProcess(std::move(impl)));
 }
+QemuProcess::~QemuProcess() = default;
 
 pid_t QemuProcess::pid() const
 {
-    return impl_->pid;
+    return impl_->qemu.pid;
+}
+
+int QemuProcess::pidfd() const
+{
+    return impl_->qemu.pidfd.get();
 }
 
 bool QemuProcess::running() const
@@ -199,8 +167,12 @@ const std::string& QemuProcess::last_words() const
 
 void QemuProcess::kill(int signal)
 {
-    if (impl_->running)
-        pidfd_send_signal(impl_->pidfd.get(), signal, nullptr, 0);
+    impl_->send(signal);
+}
+
+void QemuProcess::end_as_failed()
+{
+    impl_->end_as_failed();
 }
 
 } // namespace drover::qemu

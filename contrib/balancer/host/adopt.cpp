@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <sstream>
 #include <sys/socket.h>
 
 namespace drover::balancer {
@@ -136,6 +137,36 @@ Result<ProcessId> listener_of(const std::string& socket)
     return *id;
 }
 
+Result<std::vector<std::string>> command_line_of(pid_t pid)
+{
+    const auto line = read_file("/proc/" + std::to_string(pid) + "/cmdline");
+    if (!line)
+        return std::unexpected(line.error());
+    std::vector<std::string> words = split(*line, '\0');
+    if (!words.empty() && words.back().empty())
+        words.pop_back();
+    return words;
+}
+
+bool is_drover(const std::vector<std::string>& words)
+{
+    return !words.empty() &&
+           std::filesystem::path(words.front()).filename().string().starts_with("drover-system");
+}
+
+/// As the user wrote it. Drover's process is a child of QEMU's, and keeps the words of both: those
+/// of QEMU's process are what Drover made of them.
+Result<std::vector<std::string>> users_command_line(pid_t pid)
+{
+    const std::string main_thread = std::to_string(pid);
+    const auto children = read_file("/proc/" + main_thread + "/task/" + main_thread + "/children");
+    std::istringstream numbers(children.value_or(""));
+    for (pid_t child = 0; numbers >> child;)
+        if (auto words = command_line_of(child); words && is_drover(*words))
+            return words;
+    return command_line_of(pid);
+}
+
 Json merged(Json definition, const Json& more)
 {
     if (more.is_object())
@@ -153,7 +184,7 @@ Result<VmDefinition> definition_of(const std::vector<std::string>& words, const 
     VmDefinition definition;
     const std::string program = std::filesystem::path(words.front()).filename().string();
     definition.emulator = program;
-    definition.kind = program.starts_with("drover-system") ? VmKind::Drover : VmKind::Qemu;
+    definition.kind = is_drover(words) ? VmKind::Drover : VmKind::Qemu;
     const std::vector<Option> options = options_of(words);
     const std::string chardev = chardev_at(options, socket);
     for (const Option& option : options) {
@@ -179,13 +210,10 @@ Result<VmRecord> adopt_emulator(const std::string& socket, const Json& more)
     const auto process = listener_of(socket);
     if (!process)
         return std::unexpected(process.error());
-    const auto line = read_file("/proc/" + std::to_string(process->pid) + "/cmdline");
-    if (!line)
-        return std::unexpected(line.error());
-    std::vector<std::string> words = split(*line, '\0');
-    if (!words.empty() && words.back().empty())
-        words.pop_back();
-    auto found = definition_of(words, socket);
+    const auto words = users_command_line(process->pid);
+    if (!words)
+        return std::unexpected(words.error());
+    auto found = definition_of(*words, socket);
     if (!found)
         return std::unexpected(std::move(found.error()));
     auto definition = vm_definition_from_json(merged(to_json(*found), more));

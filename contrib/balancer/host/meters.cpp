@@ -43,7 +43,7 @@ MigrationWork migration_work(const Vm& vm)
         return MigrationWork::None;
     if (vm.waits_for_guest())
         return MigrationWork::All;
-    return vm.record().definition.kind == VmKind::Drover ? MigrationWork::Process
+    return vm.record().definition.kind == VmKind::Drover ? MigrationWork::Companion
                                                          : MigrationWork::Threads;
 }
 

@@ -177,7 +177,7 @@ def measure(case: Case, bench: BenchCase, engine: Engine, link: Link) -> dict:
         result["downtime_ms"] = seen.downtime_ms
         last = seen.last_there
     result["rate_during"] = analysis.rate(case.beats.between(start, last, source.name))
-    result["unique_bytes"] = nonzero_bytes(source.qemu_pid(), bench.guest.memory)
+    result["unique_bytes"] = nonzero_bytes(source.pid, bench.guest.memory)
     problems = analysis.problems(case.beats.between(0, time.monotonic()))
     if problems:
         raise RuntimeError(f"the guest was harmed: {problems}")

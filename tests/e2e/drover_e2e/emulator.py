@@ -59,34 +59,45 @@ class Emulator:
     def _start(self, arguments: list[str], monitor: socket.socket, env: dict) -> None:
         (self.directory / f"{self.name}.cmdline").write_text(" ".join(arguments) + "\n")
         self._stderr_path = self.directory / f"{self.name}.stderr"
+        self._held, stdin = socket.socketpair()
+        self._held.shutdown(socket.SHUT_WR)  # who reads it finds its end
         with open(self._stderr_path, "wb") as stderr:
             self.process = subprocess.Popen(
-                self._namespace.prefix() + arguments, stdin=subprocess.DEVNULL, stdout=stderr,
+                self._namespace.prefix() + arguments, stdin=stdin, stdout=stderr,
                 stderr=stderr, pass_fds=[monitor.fileno()], preexec_fn=_die_with_parent,
                 env={**os.environ, "DROVER_DEFECTS": "fatal", **env})
+        stdin.close()
         monitor.close()
         self._pidfd = os.pidfd_open(self.process.pid)
+        self._companion: tuple[int, int] | None = None  # its pid, and a pidfd
 
     @property
     def pid(self) -> int:
+        """The process that was started: QEMU."""
+        self._find_companion()
         return self.process.pid
+
+    def drover_pid(self) -> int:
+        """Drover, which goes on in a child of QEMU's, and may outlive it."""
+        self._find_companion()
+        if self._companion is None:
+            raise ProcessLookupError(f"{self.name} has no Drover")
+        return self._companion[0]
+
+    def _find_companion(self) -> None:
+        """As long as QEMU lives, for later."""
+        if self._companion is not None or not paths.is_drover(self.emulator):
+            return
+        for child in children_of(self.process.pid):
+            if _comm(child).startswith("drover-system"):
+                self._companion = (child, os.pidfd_open(child))
 
     def give_descriptor(self, name: str, fd: int) -> None:
         """QMP's getfd: the descriptor travels beside the command."""
         self.qmp.execute_with_descriptor("getfd", fd, fdname=name)
 
-    def qemu_pid(self) -> int:
-        """The process in which QEMU runs: the emulator itself, or Drover's child."""
-        if not paths.is_drover(self.emulator):
-            return self.pid
-        for child in _children(self.pid):
-            with open(f"/proc/{child}/comm", encoding="ascii") as comm:
-                if comm.read().startswith("qemu-system"):
-                    return child
-        raise ProcessLookupError(f"{self.name}: Drover has no QEMU")
-
     def owns_socket(self, udp_port: int) -> bool:
-        pid = self.qemu_pid()
+        pid = self.pid
         inode = socket_inode(pid, udp_port)
         if inode is None:
             return False
@@ -95,6 +106,9 @@ class Emulator:
         return any(_link(f"{directory}/{fd}") == wanted for fd in os.listdir(directory))
 
     def stderr(self) -> str:
+        """All that was said, also where Drover says it after QEMU's end."""
+        if not self.running():
+            self._wait_let_go(5)
         return self._stderr_path.read_text(errors="replace")
 
     def running(self) -> bool:
@@ -107,13 +121,31 @@ class Emulator:
             raise TimeoutError(f"{self.name} still runs after {timeout} s")
         return self.process.wait()
 
+    def _wait_let_go(self, timeout: float) -> None:
+        """Until nobody has the emulator's standard files any more."""
+        ready, _, _ = select.select([self._held], [], [], timeout)
+        assert ready, f"{self.name} has ended, and somebody holds its standard input"
+
+    def wait_drover_gone(self, timeout: float = 10) -> None:
+        self.drover_pid()
+        ready, _, _ = select.select([self._companion[1]], [], [], timeout)
+        assert ready, f"{self.name}: Drover lives on"
+
     def kill(self) -> None:
+        """As when its host dies: Drover and QEMU."""
+        self._find_companion()
+        if self._companion is not None:
+            try:
+                signal.pidfd_send_signal(self._companion[1], signal.SIGKILL)
+            except ProcessLookupError:
+                pass
         if self.running():
             self.process.kill()
         self.process.wait()
 
     def stop(self) -> None:
         """Ends it, whatever its state."""
+        self._find_companion()
         if self.running():
             self.process.terminate()
             try:
@@ -131,12 +163,24 @@ def _link(path: str) -> str:
         return ""
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
     found = []
-    for task in os.listdir(f"/proc/{pid}/task"):
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")
+    except FileNotFoundError:
+        return found  # it has ended meanwhile
+    for task in tasks:
         try:
             with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as children:
                 found += [int(child) for child in children.read().split()]
         except (FileNotFoundError, ProcessLookupError):
             pass  # a thread that has ended since it was listed
     return found
+
+
+def _comm(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/comm", encoding="ascii") as comm:
+            return comm.read()
+    except OSError:
+        return ""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import paths
-from .emulator import _die_with_parent
+from .emulator import _die_with_parent, children_of
 from .faulty import Clock, SmallDisk
 from .net import Namespace
 from .qmp import Qmp
@@ -284,7 +284,7 @@ capacity = {self.slice.link}
         running = [vm for vm in self.qmp.execute("query-vms") if vm.get("pid", 0) > 1]
         self.kill()
         for vm in running:
-            os.kill(vm["pid"], 9)
+            kill_with_children(vm["pid"])
             self.namespace.run("ip", "link", "delete", vm["name"])  # its tap
         for part in ("vms", "run", "migrations"):
             shutil.rmtree(self.directory / part, ignore_errors=True)
@@ -310,7 +310,7 @@ capacity = {self.slice.link}
                 self.start()
             for vm in self.qmp.execute("query-vms"):
                 if vm.get("pid", 0) > 1:  # not one that is shut off
-                    os.kill(vm["pid"], 9)
+                    kill_with_children(vm["pid"])
         except Exception as error:  # the rest must go all the same
             print(f"closing {self.name}: {error}")
         self.daemon.stop()
@@ -327,6 +327,13 @@ capacity = {self.slice.link}
                 for slowed in group.glob("drover-*"):  # of a Drover that was killed while it slowed its guest
                     slowed.rmdir()
                 group.rmdir()
+
+
+def kill_with_children(pid: int) -> None:
+    """Drover, which is a child of QEMU's, first: it would tell others of QEMU's end."""
+    for process in (*children_of(pid), pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, 9)
 
 
 @dataclass(frozen=True)

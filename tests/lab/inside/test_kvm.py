@@ -61,7 +61,7 @@ def test_postcopy(case):
 
 
 def groups_of_threads(vm) -> set[str]:
-    pid = vm.qemu_pid()
+    pid = vm.pid
     groups = set()
     for thread in os.listdir(f"/proc/{pid}/task"):
         try:

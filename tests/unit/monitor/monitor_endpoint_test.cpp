@@ -97,7 +97,7 @@ private:
 
 TEST_F(MonitorEndpointTest, UnixListenServesOneClientAfterTheOther)
 {
-    ASSERT_TRUE(server.add_monitor({.kind = Kind::UnixListen, .path = path}));
+    ASSERT_TRUE(add_monitor(server, {.kind = Kind::UnixListen, .path = path}));
     auto first = std::make_unique<LineClient>(connect_unix(path));
     first->negotiate();
     LineClient second(connect_unix(path));
@@ -112,7 +112,7 @@ TEST_F(MonitorEndpointTest, UnixPathIsUnlinkedAtTheEnd)
 {
     {
         QmpServer shorter(Json::object(), handler);
-        ASSERT_TRUE(shorter.add_monitor({.kind = Kind::UnixListen, .path = path}));
+        ASSERT_TRUE(add_monitor(shorter, {.kind = Kind::UnixListen, .path = path}));
         EXPECT_EQ(access(path.c_str(), F_OK), 0);
     }
     EXPECT_NE(access(path.c_str(), F_OK), 0);
@@ -123,7 +123,7 @@ TEST_F(MonitorEndpointTest, SomeoneElsesUnixPathIsNotUnlinked)
     UniqueFd other;
     {
         QmpServer shorter(Json::object(), handler);
-        ASSERT_TRUE(shorter.add_monitor({.kind = Kind::UnixListen, .path = path}));
+        ASSERT_TRUE(add_monitor(shorter, {.kind = Kind::UnixListen, .path = path}));
         unlink(path.c_str());
         other = listen_unix(path);
     }
@@ -133,14 +133,14 @@ TEST_F(MonitorEndpointTest, SomeoneElsesUnixPathIsNotUnlinked)
 TEST_F(MonitorEndpointTest, StaleUnixSocketIsReplaced)
 {
     listen_unix(path).reset();
-    ASSERT_TRUE(server.add_monitor({.kind = Kind::UnixListen, .path = path}));
+    ASSERT_TRUE(add_monitor(server, {.kind = Kind::UnixListen, .path = path}));
     LineClient(connect_unix(path)).negotiate();
 }
 
 TEST_F(MonitorEndpointTest, UnixSocketInUseIsNotTaken)
 {
     const UniqueFd other = listen_unix(path);
-    const Status added = server.add_monitor({.kind = Kind::UnixListen, .path = path});
+    const Status added = add_monitor(server, {.kind = Kind::UnixListen, .path = path});
     ASSERT_FALSE(added);
     EXPECT_EQ(added.error().text(), "QMP monitor: another program listens on " + path +
                                         " (end it or choose another path)");
@@ -150,7 +150,7 @@ TEST_F(MonitorEndpointTest, UnixSocketInUseIsNotTaken)
 TEST_F(MonitorEndpointTest, OtherFileIsNotReplaced)
 {
     UniqueFd(open(path.c_str(), O_CREAT | O_WRONLY, 0600)).reset();
-    const Status added = server.add_monitor({.kind = Kind::UnixListen, .path = path});
+    const Status added = add_monitor(server, {.kind = Kind::UnixListen, .path = path});
     ASSERT_FALSE(added);
     EXPECT_EQ(added.error().text(), "QMP monitor: " + path +
                                         " exists and is not a socket (remove it or choose "
@@ -160,7 +160,7 @@ TEST_F(MonitorEndpointTest, OtherFileIsNotReplaced)
 TEST_F(MonitorEndpointTest, UnusableEndpointsSayWhy)
 {
     const auto error = [&](const MonitorEndpoint& endpoint) {
-        const Status added = server.add_monitor(endpoint);
+        const Status added = add_monitor(server, endpoint);
         return added ? "" : added.error().text();
     };
     EXPECT_NE(error({.kind = Kind::UnixListen, .path = std::string(108, 'x')}).find("107 bytes"),
@@ -181,7 +181,7 @@ TEST_F(MonitorEndpointTest, InheritedListeningSocket)
     UniqueFd listening = listen_tcp(port);
     MonitorEndpoint endpoint{.kind = Kind::ListenFd};
     endpoint.fd = listening.release();
-    ASSERT_TRUE(server.add_monitor(endpoint));
+    ASSERT_TRUE(add_monitor(server, endpoint));
     LineClient(connect_tcp(port)).negotiate();
     LineClient(connect_tcp(port)).negotiate();
 }
@@ -190,7 +190,7 @@ TEST_F(MonitorEndpointTest, TcpListen)
 {
     std::string port;
     listen_tcp(port).reset(); // finds a free one
-    ASSERT_TRUE(server.add_monitor({.kind = Kind::TcpListen, .host = "127.0.0.1", .port = port}));
+    ASSERT_TRUE(add_monitor(server, {.kind = Kind::TcpListen, .host = "127.0.0.1", .port = port}));
     LineClient(connect_tcp(port)).negotiate();
 }
 
@@ -198,10 +198,10 @@ TEST_F(MonitorEndpointTest, ConnectsToTcpAndUnix)
 {
     std::string port;
     const UniqueFd tcp = listen_tcp(port);
-    ASSERT_TRUE(server.add_monitor({.kind = Kind::TcpConnect, .host = "127.0.0.1", .port = port}));
+    ASSERT_TRUE(add_monitor(server, {.kind = Kind::TcpConnect, .host = "127.0.0.1", .port = port}));
     accept_on(tcp).negotiate();
     const UniqueFd local = listen_unix(path);
-    ASSERT_TRUE(server.add_monitor({.kind = Kind::UnixConnect, .path = path}));
+    ASSERT_TRUE(add_monitor(server, {.kind = Kind::UnixConnect, .path = path}));
     accept_on(local).negotiate();
 }
 
@@ -209,7 +209,7 @@ TEST_F(MonitorEndpointTest, ReconnectsUntilSomebodyListensAndAfterALoss)
 {
     MonitorEndpoint endpoint{.kind = Kind::UnixConnect, .path = path};
     endpoint.reconnect_s = 1;
-    ASSERT_TRUE(server.add_monitor(endpoint));
+    ASSERT_TRUE(add_monitor(server, endpoint));
     run_pending();
     const UniqueFd listening = listen_unix(path);
     accept_on(listening).negotiate();
@@ -218,7 +218,7 @@ TEST_F(MonitorEndpointTest, ReconnectsUntilSomebodyListensAndAfterALoss)
 
 TEST_F(MonitorEndpointTest, WaitsForTheAwaitedClients)
 {
-    ASSERT_TRUE(server.add_monitor({.kind = Kind::UnixListen, .path = path, .wait = true}));
+    ASSERT_TRUE(add_monitor(server, {.kind = Kind::UnixListen, .path = path, .wait = true}));
     bool came = false;
     server.when_awaited_clients_came([&] { came = true; });
     run_pending();
@@ -229,7 +229,7 @@ TEST_F(MonitorEndpointTest, WaitsForTheAwaitedClients)
 
 TEST_F(MonitorEndpointTest, NobodyAwaitedMeansAtOnce)
 {
-    ASSERT_TRUE(server.add_monitor({.kind = Kind::UnixListen, .path = path}));
+    ASSERT_TRUE(add_monitor(server, {.kind = Kind::UnixListen, .path = path}));
     bool came = false;
     server.when_awaited_clients_came([&] { came = true; });
     EXPECT_TRUE(run_until([&] { return came; }));
@@ -264,7 +264,7 @@ TEST_F(MonitorEndpointTest, StdioAnswersAllThatWasPipedIn)
     {
         const Redirected in(STDIN_FILENO, input[0]);
         const Redirected out(STDOUT_FILENO, output->second.get());
-        ASSERT_TRUE(server.add_monitor({.kind = Kind::Stdio}));
+        ASSERT_TRUE(add_monitor(server, {.kind = Kind::Stdio}));
     }
     LineClient reader(std::move(output->first));
     EXPECT_TRUE(reader.next().contains("QMP"));

@@ -46,7 +46,7 @@ TEST_F(QmpServerTest, OobIsRefusedWhereNotOffered)
     auto pair = socket_pair();
     MonitorEndpoint endpoint{.kind = MonitorEndpoint::Kind::ConnectedFd};
     endpoint.fd = pair->second.release();
-    ASSERT_TRUE(plain.add_monitor(endpoint));
+    ASSERT_TRUE(add_monitor(plain, endpoint));
     LineClient client(std::move(pair->first));
     client.next();
     EXPECT_EQ(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include "monitor/monitor_listener.h"
 #include "monitor/qmp_server.h"
 #include "tests/unit/monitor/loop_testing.h"
 #include "util/defect.h"
@@ -47,6 +48,15 @@ public:
     std::vector<uint64_t> gone;
 };
 
+inline Status add_monitor(QmpServer& server, const MonitorEndpoint& endpoint)
+{
+    auto opened = open_monitor(endpoint);
+    if (!opened)
+        return pass(opened);
+    server.add_monitor(std::move(*opened));
+    return {};
+}
+
 class QmpServerTest : public ::testing::Test {
 protected:
     /// A client on a monitor of its own.
@@ -56,7 +66,7 @@ protected:
         MonitorEndpoint endpoint{.kind = MonitorEndpoint::Kind::ConnectedFd};
         endpoint.fd = pair->second.release();
         endpoint.pretty = pretty;
-        EXPECT_TRUE(server.add_monitor(endpoint));
+        EXPECT_TRUE(add_monitor(server, endpoint));
         return LineClient(std::move(pair->first));
     }
 

@@ -170,7 +170,7 @@ TEST(StandstillLimit, IsKeptWhenAThreadDoesNotStop)
     ASSERT_TRUE(process);
     ASSERT_TRUE(victim.do_it("wait-in-kernel"));
     {
-        Standstill standstill(process->pidfd());
+        Standstill standstill(*process);
         auto still = standstill.begin();
         ASSERT_TRUE(still) << still.error().text();
         EXPECT_FALSE(*still);
@@ -178,7 +178,7 @@ TEST(StandstillLimit, IsKeptWhenAThreadDoesNotStop)
     }
     ASSERT_TRUE(victim.do_it("wait-no-more"));
     {
-        Standstill standstill(process->pidfd());
+        Standstill standstill(*process);
         auto still = standstill.begin();
         ASSERT_TRUE(still) << still.error().text();
         EXPECT_TRUE(*still);

@@ -46,7 +46,7 @@ TEST(LaunchPlan, CarriesOutWhatIsItsOwn)
               "-machine memory-backend=pc.ram "
               "-chardev socket,id=drover-qmp-0,fd=21 -mon chardev=drover-qmp-0,mode=control "
               "-chardev socket,id=drover-qmp-1,fd=22 -mon chardev=drover-qmp-1,mode=control "
-              "-S -incoming defer");
+              "-pidfile /p -S -incoming defer");
 }
 
 TEST(LaunchPlan, ASourceIsNotIncoming)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include "child.h"
 #include "fake_host.h"
 #include "monitor/json.h"
 #include "vmm/qemu/default_memory.h"
@@ -15,7 +16,7 @@ namespace drover::qemu {
 namespace {
 
 /// Starts the stock QEMU of this host from a planned command line, and talks to it.
-class RealQemu : public testing::Test {
+class RealQemu : public ::testing::Test {
 protected:
     void SetUp() override
     {
@@ -43,13 +44,11 @@ protected:
         const timeval limit{.tv_sec = 30};
         setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
 
-        SpawnRequest request{.binary = plan_.binary, .null_stdio = true};
-        request.arguments = qemu_arguments(plan_, fds, std::vector{sockets->second.get()});
-        request.keep_fds = fds;
-        request.keep_fds.push_back(sockets->second.get());
-        auto process = QemuProcess::spawn(request, {});
-        ASSERT_TRUE(process) << process.error().text();
-        process_ = std::move(*process);
+        QemuStart start{.binary = plan_.binary, .null_stdio = true};
+        start.arguments = qemu_arguments(plan_, fds, std::vector{sockets->second.get()});
+        start.keep_fds = fds;
+        start.keep_fds.push_back(sockets->second.get());
+        process_ = std::make_unique<QemuProcess>(start_child(start), QemuProcess::Exited());
         sockets->second.reset();
         ASSERT_NE(read_line(), "");
         execute("qmp_capabilities");

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 #include <optional>
+#include <poll.h>
 #include <sys/socket.h>
 
 namespace drover {
@@ -46,6 +47,8 @@ Result<std::optional<TrackedMapping>> receive_one(int socket)
     if (n == sizeof mapping.where && mapping.where.holding_error == 0 && next < fds.size())
         mapping.holding = std::move(fds[next++]);
     const MappingMessage& where = mapping.where;
+    if (n == sizeof where && where.length == 0)
+        return mapping; // the library's hello
     if (n != sizeof where || where.address % 4096 || where.length % 4096 || where.offset % 4096 ||
         where.address + where.length < where.address)
         return fail(ErrorKind::Machine, "QEMU's tracker library sent a malformed message",
@@ -54,6 +57,26 @@ Result<std::optional<TrackedMapping>> receive_one(int socket)
 }
 
 } // namespace
+
+Status check_library(int socket, pid_t qemu)
+{
+    MappingMessage hello;
+    const ssize_t n = recv(socket, &hello, sizeof hello, MSG_PEEK | MSG_DONTWAIT);
+    pollfd closed{socket, 0, 0}; // by a wrapper that loaded it, and executed a QEMU that did not
+    const bool gone = poll(&closed, 1, 0) > 0;
+    if (n != static_cast<ssize_t>(sizeof hello) || hello.length != 0 || gone)
+        return fail(ErrorKind::Machine,
+                    "QEMU has not loaded libdrover-tracker.so, without which it would outlive "
+                    "Drover and could not be migrated",
+                    "it must be linked dynamically, and have neither setuid nor file "
+                    "capabilities: choose another by -vmm qemu,path=PROGRAM");
+    if (hello.address != static_cast<uint64_t>(qemu))
+        return fail(ErrorKind::Machine,
+                    "QEMU runs in process " + std::to_string(hello.address) +
+                        ", a child of the program that Drover executed as " + std::to_string(qemu),
+                    "a wrapper must become QEMU (in a script: exec qemu-system-…)");
+    return {};
+}
 
 Result<std::vector<TrackedMapping>> receive_mappings(int socket)
 {
@@ -64,7 +87,8 @@ Result<std::vector<TrackedMapping>> receive_mappings(int socket)
             return pass(one);
         if (!*one)
             return mappings;
-        mappings.push_back(std::move(**one));
+        if ((*one)->where.length > 0)
+            mappings.push_back(std::move(**one));
         if (mappings.size() > 1024)
             return fail(ErrorKind::Machine, "QEMU announced more than 1,024 RAM mappings");
     }

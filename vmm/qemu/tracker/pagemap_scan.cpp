@@ -366,7 +366,7 @@ Result<double> PagemapScanTracker::hold_next(bool hold)
     Piece* piece = next_piece(hold);
     if (!piece)
         return 0;
-    Standstill standstill(process_.pidfd());
+    Standstill standstill(process_);
     const TimePoint start = Clock::now();
     auto still = standstill.begin();
     if (!still)

@@ -29,8 +29,7 @@ public:
 };
 
 /// Tracks by PAGEMAP_SCAN (Linux 6.7): written pages are read and protected again in one step, from
-/// outside, while the guest runs. The blocks must outlive the tracker. `pid` must be a child of
-/// ours.
+/// outside, while the guest runs. The blocks must outlive the tracker.
 [[nodiscard]] Result<std::unique_ptr<HoldingTracker>>
 make_pagemap_scan_tracker(pid_t pid, std::span<const BlockMapping> blocks);
 

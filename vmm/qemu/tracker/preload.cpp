@@ -25,8 +25,10 @@
 #include <cstring>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -48,6 +50,7 @@ constexpr size_t max_files = 512;
 FileId g_files[max_files];
 size_t g_file_count = 0;
 int g_socket = -1;
+int g_farewell = -1;
 std::atomic<bool> g_is_qemu{false};
 
 /// The RAM mapped so far. Slots are only ever added: `g_range_count` is raised after a slot is
@@ -79,14 +82,40 @@ void drop_our_preload()
         unsetenv("LD_PRELOAD");
 }
 
-/// Asks the kernel to kill us when Drover's end of the socket closes. Drover has set a parent-death
-/// signal too, but -runas, a change of identity, clears that one, and so does executing a program
-/// that has capabilities.
+/// Asks the kernel to kill us when Drover's end of the socket closes. Drover is a child of ours,
+/// for whose death there is no other signal that cannot be missed. -runas, a change of identity,
+/// comes later, and changes nothing of this.
 void die_with_drover()
 {
     fcntl(g_socket, F_SETOWN, getpid());
     fcntl(g_socket, F_SETSIG, SIGKILL);
     fcntl(g_socket, F_SETFL, fcntl(g_socket, F_GETFL) | O_ASYNC);
+    pollfd closed{g_socket, POLLIN, 0};
+    if (poll(&closed, 1, 0) > 0 && (closed.revents & POLLHUP))
+        kill(getpid(), SIGKILL); // it was closed before the kernel was asked
+}
+
+/// Yama lets a process trace its descendants only, and Drover is a child of ours.
+void let_drover_trace()
+{
+    const char* companion = getenv(drover::companion_variable);
+    if (companion)
+        prctl(PR_SET_PTRACER, strtoul(companion, nullptr, 10), 0, 0, 0); // fails without Yama
+}
+
+void end_as_failed(int)
+{
+    _exit(1);
+}
+
+/// Both descriptors are optional.
+void send_message(const MappingMessage& message, int tracking, int holding);
+
+void say_hello()
+{
+    MappingMessage hello;
+    hello.address = static_cast<uint64_t>(getpid());
+    send_message(hello, -1, -1);
 }
 
 /// This process is QEMU: a RAM file was mapped. QEMU's main thread is alone with the environment at
@@ -96,9 +125,15 @@ void become_qemus()
     if (g_is_qemu.exchange(true))
         return;
     fcntl(g_socket, F_SETFD, FD_CLOEXEC);
+    fcntl(g_farewell, F_SETFD, FD_CLOEXEC);
     die_with_drover();
+    let_drover_trace();
+    signal(drover::end_as_failed_signal(), end_as_failed);
+    say_hello();
     unsetenv(drover::tracker_socket_variable);
     unsetenv(drover::tracker_files_variable);
+    unsetenv(drover::companion_variable);
+    unsetenv(drover::farewell_variable);
     drop_our_preload();
 }
 
@@ -117,8 +152,22 @@ __attribute__((constructor)) void read_environment()
         at += *at == ',';
     }
     g_socket = static_cast<int>(strtol(socket, nullptr, 10));
+    if (const char* farewell = getenv(drover::farewell_variable))
+        g_farewell = static_cast<int>(strtol(farewell, nullptr, 10));
     if (g_file_count == 0)
         become_qemus(); // no RAM file will tell
+}
+
+/// Our stderr goes through Drover: whoever waits for our end finds there what we said.
+__attribute__((destructor)) void let_words_arrive()
+{
+    char byte = 0;
+    if (g_farewell < 0 || send(g_farewell, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
+        return;
+    pollfd answer{g_farewell, POLLIN, 0};
+    // A helper of a wrapper's must not leave its answer to QEMU.
+    if (poll(&answer, 1, 1000) > 0)
+        recv(g_farewell, &byte, 1, MSG_DONTWAIT);
 }
 
 bool is_guest_ram(int fd, MappingMessage& message)
@@ -176,7 +225,6 @@ int make_holding_userfaultfd()
     return made;
 }
 
-/// Both descriptors are optional.
 void send_message(const MappingMessage& message, int tracking, int holding)
 {
     iovec piece{const_cast<MappingMessage*>(&message), sizeof message};

@@ -8,11 +8,11 @@
 
 namespace drover {
 
-/// A child process by a descriptor: once it is dead and reaped its number may be another's, so
+/// A process by a descriptor: once it is dead and reaped its number may be another's, so
 /// nothing here goes by the number alone.
 class ProcessHandle {
 public:
-    /// `pid` must not have been reaped yet, which is so for a child on the loop thread.
+    /// `pid` must not have been reaped yet: QEMU, whose end the loop thread has not been told of.
     [[nodiscard]] static Result<ProcessHandle> open(pid_t pid);
 
     [[nodiscard]] pid_t pid() const { return pid_; }

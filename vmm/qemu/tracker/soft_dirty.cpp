@@ -185,7 +185,7 @@ Status SoftDirtyTracker::collect_all(std::span<PageBitmap> dirty)
     for (const BlockMapping& block : blocks_)
         lacking.emplace_back(block.pages);
     {
-        Standstill standstill(process_.pidfd());
+        Standstill standstill(process_);
         auto still = standstill.begin();
         if (!still)
             return pass(still);

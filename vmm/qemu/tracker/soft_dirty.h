@@ -12,8 +12,8 @@ namespace drover {
 
 /// Tracks by the soft-dirty bit (Linux 3.11, CONFIG_MEM_SOFT_DIRTY; 5.14 for its witness), for
 /// kernels without PAGEMAP_SCAN. Reading and clearing the bits are two steps, so the process stands
-/// still between them: some milliseconds a collection. `pid` must be a child of ours, so that we
-/// learn when all of its threads have stopped. Linux "Documentation/admin-guide/mm/soft-dirty.rst".
+/// still between them (see Standstill): some milliseconds a collection. Linux
+/// "Documentation/admin-guide/mm/soft-dirty.rst".
 ///
 /// The bit is in the page table only. A page that the kernel takes out of it (swap, reclaim) loses
 /// it; so each page that is not there, or that a RamWitness says was not there for a moment, counts

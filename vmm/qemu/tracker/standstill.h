@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
-#include "util/result.h"
+#include "vmm/qemu/tracker/process_handle.h"
 
 #include <chrono>
+#include <memory>
+#include <thread>
 
 namespace drover {
 
-/// Holds a child process still. SIGSTOP returns before the threads have stopped; the parent's
-/// waitid(WSTOPPED) returns when the last of them has, and so no page is lost between.
+/// Holds a process still, as a debugger would (ptrace). Not by SIGSTOP: whoever started QEMU would
+/// be told, and a shell, or sudo, would take it for a job that the user suspended. And only who
+/// traces a process, or is its parent, learns when the last of its threads has stopped.
 ///
 /// A thread that waits in the kernel (a slow disk, a dead server) stops when that is over, and the
 /// others stand still until then: so it is not waited for longer than `limit`, and a guest is never
@@ -17,8 +20,12 @@ class Standstill {
 public:
     static constexpr std::chrono::milliseconds limit{100};
 
-    /// `pidfd` must outlive it.
-    explicit Standstill(int pidfd) : pidfd_(pidfd) {}
+    /// Once, before there is another thread: none but those that trace may take the SIGCHLD that
+    /// says that a thread has stopped.
+    static void prepare_process();
+
+    /// `process` must outlive it.
+    explicit Standstill(const ProcessHandle& process) : process_(process) {}
     ~Standstill() { go_on(); }
     Standstill(const Standstill&) = delete;
     Standstill& operator=(const Standstill&) = delete;
@@ -30,8 +37,10 @@ public:
     void go_on();
 
 private:
-    int pidfd_;
-    bool stopped_ = false;
+    struct Shared;
+    const ProcessHandle& process_;
+    std::shared_ptr<Shared> shared_;
+    std::thread tracer_; ///< what it has not let go is let go by its end
 };
 
 } // namespace drover

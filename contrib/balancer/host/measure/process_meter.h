@@ -72,7 +72,7 @@ private:
     std::vector<uint64_t> sockets_;
 };
 
-/// Which process has which parent: an emulator may have the one that runs the guest as its child.
+/// Which process has which parent: an emulator may have Drover, or helpers, as its children.
 class ProcessTree {
 public:
     explicit ProcessTree(std::string root) : root_(std::move(root)) {}

@@ -75,7 +75,7 @@ void VmMonitor::set_migration(MigrationWork work)
 bool VmMonitor::migrates_only(const ProcessMeter& process) const
 {
     return migration_ == MigrationWork::All ||
-           (migration_ == MigrationWork::Process && process.pid() == config_.pid);
+           (migration_ == MigrationWork::Companion && process.pid() != config_.pid);
 }
 
 /// What the guest's threads missed. What a migration waits for no guest misses.

@@ -43,9 +43,9 @@ struct VmNicConfig {
 /// Which part of an emulator's work is a migration's.
 enum class MigrationWork : uint8_t {
     None,
-    Threads, ///< the emulator's threads that came since: stock QEMU's source
-    Process, ///< the emulator's own process, not its children: Drover's, where the guest runs
-    All,     ///< a destination, where no guest runs yet
+    Threads,   ///< the emulator's threads that came since: stock QEMU's source
+    Companion, ///< the emulator's children: Drover, which is one of QEMU's
+    All,       ///< a destination, where no guest runs yet
 };
 
 struct VmConfig {

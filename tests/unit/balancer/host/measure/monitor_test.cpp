@@ -247,7 +247,7 @@ TEST(VmMonitor, TellsAMigrationsWorkApart)
         double wait;
     } cases[] = {{MigrationWork::None, 0, 1.2},
                  {MigrationWork::Threads, 0.3, 0.5},
-                 {MigrationWork::Process, 40 * tick(), 0.25},
+                 {MigrationWork::Companion, 20 * tick(), 0.95},
                  {MigrationWork::All, 60 * tick(), 0}};
     for (const auto& expected : cases) {
         const FixtureTree tree;
