@@ -2,6 +2,7 @@
 #include "monitor/endpoint_socket.h"
 
 #include <cerrno>
+#include <csignal>
 #include <cstddef>
 #include <cstring>
 #include <netdb.h>
@@ -55,6 +56,16 @@ int bind_to(int fd, const sockaddr_un& address)
     return bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0 : errno;
 }
 
+/// Whether the process that called listen() is no more: the guest whose monitor it was has ended,
+/// and its companion has not closed it yet. A zombie still counts as there.
+bool listener_has_ended(int connected)
+{
+    ucred listener = {};
+    socklen_t size = sizeof listener;
+    return getsockopt(connected, SOL_SOCKET, SO_PEERCRED, &listener, &size) == 0 &&
+           listener.pid > 0 && kill(listener.pid, 0) < 0 && errno == ESRCH;
+}
+
 /// Removes what a dead program left, and nothing else.
 Status remove_stale_socket(const std::string& path, const sockaddr_un& address)
 {
@@ -67,11 +78,12 @@ Status remove_stale_socket(const std::string& path, const sockaddr_un& address)
         return fail_errno("making a socket", errno);
     const bool connected =
         connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
-    if (connected || errno == EAGAIN || errno == EINPROGRESS)
+    const int error = connected ? 0 : errno;
+    if ((connected && !listener_has_ended(probe.get())) || error == EAGAIN || error == EINPROGRESS)
         return fail(ErrorKind::Refused, "another program listens on " + path,
                     "end it or choose another path");
-    if (errno != ECONNREFUSED && errno != ENOENT)
-        return fail_errno("probing " + path, errno);
+    if (!connected && error != ECONNREFUSED && error != ENOENT)
+        return fail_errno("probing " + path, error);
     if (unlink(path.c_str()) < 0 && errno != ENOENT)
         return fail_errno("removing the stale socket " + path, errno);
     return {};

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace drover::testing {
@@ -145,6 +146,22 @@ TEST_F(MonitorEndpointTest, UnixSocketInUseIsNotTaken)
     EXPECT_EQ(added.error().text(), "QMP monitor: another program listens on " + path +
                                         " (end it or choose another path)");
     EXPECT_EQ(access(path.c_str(), F_OK), 0);
+}
+
+/// A guest that is started again at once: the companion of the one before has not closed it yet.
+TEST_F(MonitorEndpointTest, UnixSocketWhoseListenerHasEndedIsTaken)
+{
+    const UniqueFd held(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const sockaddr_un address = address_of(path);
+    ASSERT_EQ(bind(held.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    const pid_t listener = fork();
+    if (listener == 0)
+        _exit(::listen(held.get(), 4));
+    int status = -1;
+    ASSERT_EQ(waitpid(listener, &status, 0), listener);
+    ASSERT_EQ(status, 0);
+    ASSERT_TRUE(add_monitor(server, {.kind = Kind::UnixListen, .path = path}));
+    LineClient(connect_unix(path)).negotiate();
 }
 
 TEST_F(MonitorEndpointTest, OtherFileIsNotReplaced)
