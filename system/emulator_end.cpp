@@ -42,8 +42,10 @@ void Emulator::incoming_failed(const Error& error)
     if (!control_->exits_on_error() && !control_->owes_an_answer())
         return; // its user asks query-migrate why
     exit_code_ = 1;
+    // At once: who is told of the failure may send SIGTERM, which QEMU takes for a good end.
     if (!control_->owes_an_answer()) {
-        end_timer_ = loop::after(last_words_time, [this] { process_->end_as_failed(); });
+        telling_ = true;
+        process_->end_as_failed();
         return;
     }
     log::warning("staying for 10 minutes, so that the source can learn that the guest is its");
@@ -97,8 +99,9 @@ void Emulator::process_exited(std::optional<qemu::ExitStatus> status, const std:
         how.pop_back();
     if (!ended_well(status) && !exit_code_)
         log::error(how);
-    telling_ =
-        control_ && control_->process_died({ErrorKind::Machine, how, "the guest is gone with it"});
+    const Error gone{ErrorKind::Machine, how, "the guest is gone with it"};
+    if (control_ && control_->process_died(gone))
+        telling_ = true;
     exit_code_ = exit_code_.value_or(ended_well(status) ? 0 : 1);
     const bool serving = control_ && control_->serves_pages();
     if (serving && !stays_)
