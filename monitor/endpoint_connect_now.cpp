@@ -2,8 +2,6 @@
 #include "monitor/endpoint_socket.h"
 
 #include <cerrno>
-#include <charconv>
-#include <cstddef>
 #include <cstring>
 #include <linux/tcp.h>
 #include <memory>
@@ -11,7 +9,6 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 namespace drover {
 
@@ -52,18 +49,10 @@ Result<UniqueFd> connect_to_address(int family, const sockaddr* address, socklen
 
 Result<UniqueFd> connect_by_path(const MonitorEndpoint& endpoint)
 {
-    sockaddr_un address = {};
-    const std::string& path = endpoint.path;
-    if (path.empty() || path.size() >= sizeof address.sun_path)
-        return fail(ErrorKind::Invalid, "'" + path + "' cannot be the path of a UNIX socket",
-                    "it must have 1 to 107 bytes");
-    address.sun_family = AF_UNIX;
-    std::memcpy(address.sun_path + (endpoint.abstract ? 1 : 0), path.data(), path.size());
-    size_t length = sizeof address;
-    if (endpoint.abstract && !endpoint.padded)
-        length = offsetof(sockaddr_un, sun_path) + 1 + path.size();
-    return connect_to_address(AF_UNIX, reinterpret_cast<const sockaddr*>(&address),
-                              static_cast<socklen_t>(length));
+    const auto where = unix_address(endpoint);
+    if (!where)
+        return std::unexpected(where.error());
+    return connect_to_address(AF_UNIX, where->get(), where->length);
 }
 
 Result<UniqueFd> connect_by_name(const MonitorEndpoint& endpoint)
@@ -85,17 +74,6 @@ Result<UniqueFd> connect_by_name(const MonitorEndpoint& endpoint)
 }
 
 } // namespace
-
-Result<uint16_t> port_number(const MonitorEndpoint& endpoint)
-{
-    uint16_t port = 0;
-    const char* end = endpoint.port.data() + endpoint.port.size();
-    const auto [rest, error] = std::from_chars(endpoint.port.data(), end, port);
-    if (error != std::errc{} || rest != end || port == 0)
-        return fail(ErrorKind::Invalid, "'" + endpoint.port + "' is not a port",
-                    "give a number from 1 to 65535");
-    return port;
-}
 
 Result<UniqueFd> connect_to_endpoint(const MonitorEndpoint& endpoint)
 {

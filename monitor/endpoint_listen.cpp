@@ -3,12 +3,8 @@
 
 #include <cerrno>
 #include <csignal>
-#include <cstddef>
-#include <cstring>
 #include <netdb.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 namespace drover {
@@ -18,42 +14,23 @@ namespace {
 constexpr int backlog = 8;
 constexpr int stream_flags = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
 
-Result<sockaddr_un> unix_address(const std::string& path)
-{
-    sockaddr_un address = {};
-    if (path.empty() || path.size() >= sizeof address.sun_path)
-        return fail(ErrorKind::Invalid, "'" + path + "' cannot be the path of a UNIX socket",
-                    "it must have 1 to 107 bytes");
-    address.sun_family = AF_UNIX;
-    std::memcpy(address.sun_path, path.data(), path.size());
-    return address;
-}
-
 /// A name that is no file: nobody has to remove it, and nobody else can.
 Result<ListeningSocket> listen_abstract(const MonitorEndpoint& endpoint)
 {
-    sockaddr_un address = {};
-    const std::string& name = endpoint.path;
-    if (name.empty() || name.size() >= sizeof address.sun_path)
-        return fail(ErrorKind::Invalid, "'" + name + "' cannot be the name of an abstract socket",
-                    "it must have 1 to 107 bytes");
-    address.sun_family = AF_UNIX;
-    std::memcpy(address.sun_path + 1, name.data(), name.size());
-    const size_t length =
-        endpoint.padded ? sizeof address : offsetof(sockaddr_un, sun_path) + 1 + name.size();
+    auto where = unix_address(endpoint);
+    if (!where)
+        return pass(where);
     UniqueFd fd(socket(AF_UNIX, stream_flags, 0));
     if (!fd)
         return fail_errno("making a socket", errno);
-    if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address),
-             static_cast<socklen_t>(length)) < 0 ||
-        listen(fd.get(), backlog) < 0)
+    if (bind(fd.get(), where->get(), where->length) < 0 || listen(fd.get(), backlog) < 0)
         return fail_errno("listening on " + describe(endpoint), errno);
     return ListeningSocket{std::move(fd), {}};
 }
 
-int bind_to(int fd, const sockaddr_un& address)
+int bind_to(int fd, const UnixAddress& where)
 {
-    return bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0 : errno;
+    return bind(fd, where.get(), where.length) == 0 ? 0 : errno;
 }
 
 /// Whether the process that called listen() is no more: the guest whose monitor it was has ended,
@@ -67,7 +44,7 @@ bool listener_has_ended(int connected)
 }
 
 /// Removes what a dead program left, and nothing else.
-Status remove_stale_socket(const std::string& path, const sockaddr_un& address)
+Status remove_stale_socket(const std::string& path, const UnixAddress& where)
 {
     struct stat status = {};
     if (lstat(path.c_str(), &status) == 0 && !S_ISSOCK(status.st_mode))
@@ -76,8 +53,7 @@ Status remove_stale_socket(const std::string& path, const sockaddr_un& address)
     const UniqueFd probe(socket(AF_UNIX, stream_flags, 0));
     if (!probe)
         return fail_errno("making a socket", errno);
-    const bool connected =
-        connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+    const bool connected = connect(probe.get(), where.get(), where.length) == 0;
     const int error = connected ? 0 : errno;
     if ((connected && !listener_has_ended(probe.get())) || error == EAGAIN || error == EINPROGRESS)
         return fail(ErrorKind::Refused, "another program listens on " + path,
@@ -89,19 +65,20 @@ Status remove_stale_socket(const std::string& path, const sockaddr_un& address)
     return {};
 }
 
-Result<ListeningSocket> listen_unix(const std::string& path)
+Result<ListeningSocket> listen_unix(const MonitorEndpoint& endpoint)
 {
-    auto address = unix_address(path);
-    if (!address)
-        return pass(address);
+    const std::string& path = endpoint.path;
+    auto where = unix_address(endpoint);
+    if (!where)
+        return pass(where);
     UniqueFd fd(socket(AF_UNIX, stream_flags, 0));
     if (!fd)
         return fail_errno("making a socket", errno);
-    int error = bind_to(fd.get(), *address);
+    int error = bind_to(fd.get(), *where);
     if (error == EADDRINUSE) {
-        if (Status removed = remove_stale_socket(path, *address); !removed)
+        if (Status removed = remove_stale_socket(path, *where); !removed)
             return pass(removed);
-        error = bind_to(fd.get(), *address);
+        error = bind_to(fd.get(), *where);
     }
     if (error != 0)
         return fail_errno("binding a socket to " + path, error);
@@ -197,7 +174,7 @@ Result<ListeningSocket> listen_on_endpoint(const MonitorEndpoint& endpoint)
 {
     switch (endpoint.kind) {
     case MonitorEndpoint::Kind::UnixListen:
-        return endpoint.abstract ? listen_abstract(endpoint) : listen_unix(endpoint.path);
+        return endpoint.abstract ? listen_abstract(endpoint) : listen_unix(endpoint);
     case MonitorEndpoint::Kind::TcpListen: return listen_tcp(endpoint);
     case MonitorEndpoint::Kind::ListenFd: return adopt_listening(endpoint.fd);
     default: return fail(ErrorKind::Invalid, describe(endpoint) + " does not listen");

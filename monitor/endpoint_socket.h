@@ -5,7 +5,9 @@
 
 #include <functional>
 #include <memory>
+#include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/un.h>
 
 namespace drover {
 
@@ -34,6 +36,19 @@ struct ListeningSocket {
 /// Of the kinds UnixListen (a socket file that nobody listens on any more is replaced), TcpListen
 /// and ListenFd (which must be listening already; it is taken over).
 [[nodiscard]] Result<ListeningSocket> listen_on_endpoint(const MonitorEndpoint& endpoint);
+
+struct UnixAddress {
+    sockaddr_un address = {};
+    socklen_t length = sizeof(sockaddr_un);
+
+    [[nodiscard]] const sockaddr* get() const
+    {
+        return reinterpret_cast<const sockaddr*>(&address);
+    }
+};
+
+/// Of the kinds UnixListen and UnixConnect.
+[[nodiscard]] Result<UnixAddress> unix_address(const MonitorEndpoint& endpoint);
 
 /// The port of a TcpConnect.
 [[nodiscard]] Result<uint16_t> port_number(const MonitorEndpoint& endpoint);
