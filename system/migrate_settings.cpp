@@ -59,6 +59,12 @@ Status check_number(const Json& arguments, const char* key, uint64_t high, const
                                         std::to_string(high) + " " + unit);
 }
 
+/// A member in percent as a part of one; QEMU's most where it is missing.
+double percent_of(const Json& object, const char* key)
+{
+    return static_cast<double>(json_u64(object, key, 99)) / 100;
+}
+
 } // namespace
 
 void MigrateSettings::learn_capabilities(const Json& qemu_list)
@@ -159,6 +165,10 @@ void MigrateSettings::set_parameters(const Json& arguments)
     if (arguments.contains("downtime-limit"))
         wish_.downtime_s = static_cast<double>(json_u64(arguments, "downtime-limit")) / 1e3;
     downtime_by_qmp_ = downtime_by_qmp_ || arguments.contains("downtime-limit");
+    if (arguments.contains("cpu-throttle-initial"))
+        wish_.first_slowdown = percent_of(arguments, "cpu-throttle-initial");
+    if (arguments.contains("cpu-throttle-increment"))
+        wish_.slowdown_increment = percent_of(arguments, "cpu-throttle-increment");
 }
 
 Json MigrateSettings::native_capabilities() const
@@ -196,16 +206,17 @@ Json MigrateSettings::engine_capabilities() const
 }
 
 /// downtime-limit is a bound to those who set it, as in QEMU: a guest that is not to be paused for
-/// longer is not, unless on-stall says so. auto-converge permits what max-slowdown does; Drover
-/// needs no steps (cpu-throttle-initial, -increment): it finds the least that will do.
+/// longer is not, unless on-stall says so. auto-converge permits what max-slowdown does, in the
+/// steps that were set for it (cpu-throttle-initial, -increment); without, in those of the policy.
 MigrationWish MigrateSettings::wish() const
 {
     MigrationWish wish = wish_;
     if (downtime_by_qmp_ && !wish.on_stall_given)
         std::erase(wish.on_stall, StallAction::Switch);
     if (capability("auto-converge") && wish.max_slowdown == 0)
-        wish.max_slowdown =
-            static_cast<double>(json_u64(parameters_, "max-cpu-throttle", 99)) / 100;
+        wish.max_slowdown = percent_of(parameters_, "max-cpu-throttle");
+    else
+        wish.first_slowdown = wish.slowdown_increment = std::nullopt;
     return wish;
 }
 

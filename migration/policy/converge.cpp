@@ -266,7 +266,8 @@ private:
         for (;; slowdown += slowdown_step) {
             slowdown = std::min(slowdown, wish_.max_slowdown);
             if (const auto plan = plan_with(slowdown))
-                return follow(*plan, slowdown);
+                return in_steps(slowdown) == slowdown ? follow(*plan, slowdown)
+                                                      : another_step(in_steps(slowdown));
             if (slowdown == wish_.max_slowdown)
                 break;
         }
@@ -277,8 +278,26 @@ private:
         // time, since models err, and what comes after gains by it.
         if (time_left_ < decision_.predicted_downtime_s || (others && has_stalled(patient_rounds)))
             return std::nullopt;
+        if (in_steps(wish_.max_slowdown) != wish_.max_slowdown)
+            return another_step(in_steps(wish_.max_slowdown));
         return another_round(wish_.max_slowdown,
                              "slowing the guest by all of " + percent(wish_.max_slowdown));
+    }
+
+    /// This slow-down, or what the user's own steps permit of it after the one in force.
+    [[nodiscard]] double in_steps(double slowdown) const
+    {
+        if (stats_.slowdown == 0)
+            return std::min(wish_.first_slowdown.value_or(slowdown), wish_.max_slowdown);
+        if (!wish_.slowdown_increment)
+            return slowdown;
+        return std::min(slowdown, stats_.slowdown + *wish_.slowdown_increment);
+    }
+
+    Decision another_step(double slowdown)
+    {
+        return another_round(slowdown, "the guest slowed by " + percent(slowdown) +
+                                           ", the step that cpu-throttle-* set");
     }
 
     std::optional<Decision> wait(bool others)

@@ -28,6 +28,11 @@ struct MigrationWish {
     double downtime_s = 0.3;          ///< 0.001 … 2000; the default is QEMU's downtime-limit
     std::optional<double> deadline_s; ///< from the start to the guest's running at the destination
     double max_slowdown = 0;          ///< 0 … 0.99 of the guest's speed
+    /// Steps that the user has set (QEMU's cpu-throttle-initial and -increment), 0 … 0.99 of the
+    /// guest's speed: the first slow-down, and the most that a round adds to it. None: the policy
+    /// goes at once to the least that its model says will do.
+    std::optional<double> first_slowdown;
+    std::optional<double> slowdown_increment;
     uint64_t bandwidth = 0;           ///< bytes/s on the wire; 0: as max-bandwidth says
     double cpu = 0;                   ///< cores that the engine may use; 0: no bound
     std::vector<StallAction> on_stall = {StallAction::Slow, StallAction::Wait, StallAction::Switch};

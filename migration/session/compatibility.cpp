@@ -69,21 +69,6 @@ Status check_cpu_features(const Json& source, const Json& destination)
     return {};
 }
 
-/// A source that was told to validate it (validate-uuid) names its own; who was given none fits
-/// all.
-Status check_uuid(const Json& source, const Json& destination)
-{
-    constexpr std::string_view none = "00000000-0000-0000-0000-000000000000";
-    const std::string ours = json_string(source, "uuid", none);
-    const std::string theirs = json_string(destination, "uuid", none);
-    if (ours == theirs || ours == none || theirs == none)
-        return {};
-    return fail(ErrorKind::Incompatible,
-                "the UUID differs: '" + ours + "' at the source, '" + theirs +
-                    "' at the destination",
-                "this destination waits for another guest; or turn validate-uuid off");
-}
-
 Status check_devices(const Json& source, const Json& destination)
 {
     const Json none = Json::object();
@@ -138,11 +123,22 @@ Status check_machines(const Json& source, const Json& destination)
                     "give both sides the same -smp");
     if (Status features = check_cpu_features(source, destination); !features)
         return features;
-    if (Status uuid = check_uuid(source, destination); !uuid)
-        return uuid;
     if (Status devices = check_devices(source, destination); !devices)
         return devices;
     return check_layout(source, destination);
+}
+
+Status check_identity(const Json& source, const Json& destination)
+{
+    constexpr std::string_view none = "00000000-0000-0000-0000-000000000000";
+    const std::string ours = json_string(source, "uuid", none);
+    const std::string theirs = json_string(destination, "uuid", none);
+    if (ours == theirs || ours == none || theirs == none)
+        return {};
+    return fail(ErrorKind::Incompatible,
+                "the UUID differs: '" + ours + "' at the source, '" + theirs +
+                    "' at the destination",
+                "migrate to the destination that was started for this guest, or turn validate-uuid off");
 }
 
 Status check_ram(std::span<const stream::RamBlockInfo> source,

@@ -17,6 +17,11 @@ namespace drover {
 ///   devices: object of device path or id → type.
 [[nodiscard]] Status check_machines(const Json& source, const Json& destination);
 
+/// Whether the destination waits for this very guest: a source that was told to validate it
+/// (validate-uuid) names its UUID; who was given none fits all. Unlike the others, this is no
+/// matter of options that may be mended: the destination's wait is over, as in QEMU.
+[[nodiscard]] Status check_identity(const Json& source, const Json& destination);
+
 /// Whether both have the same RAM: blocks of the same names and sizes.
 [[nodiscard]] Status check_ram(std::span<const stream::RamBlockInfo> source,
                                std::span<const RamBlock> destination);

@@ -223,6 +223,8 @@ def test_validate_uuid(case, kind):
     assert end == ("failed" if kind == "other" else "completed"), end
     if kind == "other" and paths.is_drover(case.emulator):
         assert "UUID" in source.qmp.execute("query-migrate")["error-desc"]
+    if kind == "other":  # who waits for another guest waits in vain
+        assert destination.process.wait(10) == 1
 
 
 @test(wish=[True, False])

@@ -202,6 +202,20 @@ TEST(Converge, ObeysALoweredLimitAtOnce)
     EXPECT_LE(decide(wish, stats).slowdown, 0.3);
 }
 
+TEST(Converge, TheUsersStepsAreKept)
+{
+    MigrationStats stats = stalled(5);
+    MigrationWish wish = wish_of(0.01, {}, {Slow, Wait});
+    wish.max_slowdown = 0.9;
+    wish.first_slowdown = 0.05;
+    EXPECT_EQ(decide(wish, stats).slowdown, 0.05) << "not a better one that the model knows";
+    stats.slowdown = 0.05;
+    wish.slowdown_increment = 0.1;
+    EXPECT_DOUBLE_EQ(decide(wish, stats).slowdown, 0.15);
+    stats.slowdown = 0.85;
+    EXPECT_LE(decide(wish, stats).slowdown, 0.9);
+}
+
 TEST(Converge, WhatWasWonBySlowingAfterWaitingIsNotGivenAway)
 {
     MigrationWish wish = wish_of(0.05, {}, {Wait, Slow, Switch});

@@ -82,6 +82,20 @@ TEST_F(MigrateSettingsTest, QemusOwnMigrationHasTheUsersSettings)
     EXPECT_EQ(settings.engine_capabilities()["capabilities"].size(), 3U);
 }
 
+TEST_F(MigrateSettingsTest, AutoConvergeHasTheStepsThatWereSet)
+{
+    settings.learn_capabilities(Json::parse(R"([{"capability":"auto-converge","state":false}])"));
+    settings.set_capabilities(capabilities({capability("auto-converge", true)}));
+    EXPECT_FALSE(settings.wish().first_slowdown) << "QEMU's default: nobody asked for it";
+    settings.set_parameters(Json::parse(
+        R"({"cpu-throttle-initial":5,"cpu-throttle-increment":25,"max-cpu-throttle":95})"));
+    EXPECT_EQ(settings.wish().max_slowdown, 0.95);
+    EXPECT_EQ(settings.wish().first_slowdown, 0.05);
+    EXPECT_EQ(settings.wish().slowdown_increment, 0.25);
+    ASSERT_TRUE(settings.set_policy(Json::parse(R"({"max-slowdown":"50"})")));
+    EXPECT_FALSE(settings.wish().first_slowdown) << "the policy's own slow-down has no steps";
+}
+
 TEST(HumanCommands, AreQmpCommands)
 {
     const Json parameters = Json::parse(
