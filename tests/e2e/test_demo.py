@@ -4,7 +4,7 @@
 import re
 import sys
 
-from drover_e2e import net, paths, terminal
+from drover_e2e import net, paths, picture_labels, terminal
 from drover_e2e.case import Skip
 from drover_e2e.runner import test
 
@@ -31,6 +31,20 @@ def frames_fit(text: str) -> None:
         assert before.endswith(f"\x1b[{len(lines)}A\r"), before[-40:]
 
 
+def picture_is_legible(text: str) -> None:
+    path = paths.ROOT / re.search(r"picture: (\S+)", text)[1]
+    assert not picture_labels.problems(path.read_text()), (path, picture_labels.problems(path.read_text()))
+
+
+@test()
+def test_the_pictures_of_the_documents(case):
+    """Were drawn by the programs in real runs, and kept."""
+    pictures = sorted((paths.ROOT / "docs" / "images").glob("*.svg"))
+    assert len(pictures) >= 4
+    for picture in pictures:
+        assert not picture_labels.problems(picture.read_text()), (picture, picture_labels.problems(picture.read_text()))
+
+
 @test(timeout=240, alone=True)
 def test_a_hotspot_on_a_terminal(case):
     if reason := net.why_not():
@@ -43,6 +57,7 @@ def test_a_hotspot_on_a_terminal(case):
     resolved = re.search(r"resolved +after ([\d.]+) s", text)
     assert resolved and float(resolved[1]) < 60, text  # 20 are wanted, and reached on a quiet machine: docs/balancer.md
     assert "✗" not in text and "picture: " in text, text
+    picture_is_legible(text)
     frames_fit(text)
 
 
@@ -51,3 +66,4 @@ def test_a_move_on_a_terminal(case):
     text = demonstrate("move_demo", 100)
     assert "round 1  " in text and "\r\x1b[K" in text, text
     assert "✗" not in text and "picture: " in text, text
+    picture_is_legible(text)

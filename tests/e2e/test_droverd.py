@@ -69,6 +69,62 @@ def test_a_move(case, kind):
     wait_for(lambda: not fleet.hosts["h1"].qmp.execute("query-vms"))  # the old emulator is ended
 
 
+def begin_held_move(fleet: Fleet, name: str) -> None:
+    """As a balancer begins it: stock QEMU's guest is to stand until the source's word is known."""
+    uri = fleet.hosts["h2"].qmp.execute("vm-prepare", migration="m1", confirms=True,
+                                        definition=definition(fleet, name))["uri"]
+    fleet.hosts["h1"].qmp.execute("vm-migrate", migration="m1", name=name, uri=uri)
+
+
+def status_at(fleet: Fleet, host: str) -> str:
+    return fleet.hosts[host].qmp.execute("query-vm-migration", migration="m1")["status"]
+
+
+@test(paused=[False, True])
+def test_a_stock_guest_waits_for_its_sources_word(case, paused):
+    """Stock QEMU's two sides can both run a guest, if their link breaks at the end: the destination's does not run
+    before somebody has heard the source say that it went. It runs if it ran."""
+    fleet = hosts(case)
+    control = boot(fleet, Guest("web1", "10.80.1.10", kind="qemu"))
+    if paused:
+        control.close()
+        fleet.hosts["h1"].qmp.execute("vm-execute", name="web1", command="stop")
+    begin_held_move(fleet, "web1")
+    assert end_of(fleet, "h1")["status"] == "completed"
+    wait_for(lambda: status_at(fleet, "h2") == "asking")
+    tell = fleet.hosts["h2"].qmp.execute
+    assert not tell("vm-execute", name="web1", command="query-status")["running"]
+    ran = fleet.hosts["h1"].qmp.execute("query-vm-migration", migration="m1")["guest-ran"]
+    assert ran is not paused
+    fleet.hosts["h2"].kill()  # who held it still does, and knows why
+    fleet.hosts["h2"].start()
+    wait_for(lambda: status_at(fleet, "h2") == "asking")
+    fleet.hosts["h2"].qmp.execute("vm-confirm", migration="m1", run=ran)
+    fleet.hosts["h2"].qmp.execute("vm-confirm", migration="m1", run=ran)  # once more is no error
+    assert status_at(fleet, "h2") == "completed"
+    if not paused:
+        runs_only_on(fleet, "web1", "h2")
+    status = fleet.hosts["h2"].qmp.execute("vm-execute", name="web1", command="query-status")
+    assert status["running"] is not paused, status
+
+
+@test()
+def test_a_stock_guest_that_is_held_in_vain(case):
+    """Its source says that it runs the guest: nobody but who says so ends the one that came."""
+    fleet = hosts(case)
+    boot(fleet, Guest("web1", "10.80.1.10", kind="qemu")).close()
+    begin_held_move(fleet, "web1")
+    wait_for(lambda: status_at(fleet, "h2") == "asking")
+    target = fleet.hosts["h2"].qmp
+    try:
+        target.execute("vm-abandon", migration="m1")
+        raise AssertionError("it ended the guest")
+    except QmpError as error:
+        assert "may be on this host" in str(error), error
+    target.execute("vm-abandon", migration="m1", guest__at__source=True)
+    wait_for(lambda: not target.execute("query-vms"))
+
+
 @test(kind=["drover", "qemu"])
 def test_an_adopted_vm_moves(case, kind):
     """A VM that somebody else started, with a QMP socket of its own."""

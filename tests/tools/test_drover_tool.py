@@ -4,13 +4,18 @@
 
 import json
 import os
+import pathlib
 import pty
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import unittest
 import xml.etree.ElementTree
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "e2e"))
+from drover_e2e import picture_labels  # noqa: E402 (where the path has just been set)
 
 TOOL = os.environ.get("DROVER_TOOL", "build/bin/drover")
 
@@ -153,6 +158,7 @@ class ReportTest(ToolTest):
         text = "".join(picture.itertext())
         self.assertIn("completed: 2.30 s, downtime 20.0 ms", text)
         self.assertIn("round 1: <b> & more", text)
+        self.assertEqual(picture_labels.problems(run.stdout), [])
 
     def test_refuses_what_is_no_report(self):
         for text, words in (("{", "JSON"), ("[]", "no report"), ("{}", "no report"),

@@ -24,9 +24,12 @@ Balancer::Balancer(Config config, Parts parts)
       fleet_(parts_.make_link, parts_.time,
              {.host_changed = [this](const std::string& host) { mover_.host_changed(host); },
               .waiting =
-                  [this](const std::string& host, const std::string& migration) {
-                      if (recovered_ && mover_.find(migration) == nullptr)
-                          leftovers_.seen(host, migration);
+                  [this](const std::string& host, const std::string& vm,
+                         const std::string& migration) {
+                      if (!recovered_ || mover_.find(migration) != nullptr)
+                          return;
+                      leftovers_.seen(host, migration);
+                      held_guests_.seen(host, vm, migration);
                   }}),
       find_door_([this](const std::string& host) { return fleet_.door(host); }),
       mover_(
@@ -34,6 +37,8 @@ Balancer::Balancer(Config config, Parts parts)
           {.patience = parts_.patience, .back_off = {}, .owner = identity_},
           [this](const MoveRecord& record) { on_move_changed(record); }, parts_.make_move_id),
       leftovers_(parts_.journal, find_door_, parts_.time, identity_),
+      held_guests_(
+          find_door_, [this] { return fleet_.host_names(); }, parts_.time),
       forecasts_(parts_.judgement, parts_.time)
 {
     fleet_.configure(config_);

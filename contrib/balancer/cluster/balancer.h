@@ -2,6 +2,7 @@
 #pragma once
 
 #include "contrib/balancer/cluster/forecasts.h"
+#include "contrib/balancer/cluster/held_guests.h"
 #include "contrib/balancer/cluster/journal.h"
 #include "contrib/balancer/cluster/judgement.h"
 #include "contrib/balancer/cluster/leftovers.h"
@@ -149,6 +150,7 @@ private:
     DoorFinder find_door_;
     Mover mover_;
     Leftovers leftovers_;
+    HeldGuests held_guests_;
     Forecasts forecasts_;
     std::set<std::string> evacuating_;
     std::vector<ShownHotspot> hotspots_;

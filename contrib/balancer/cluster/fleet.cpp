@@ -168,7 +168,16 @@ void Fleet::take_vms(FleetHost& host, const Json& answer)
     host.vms_at = time_.now();
     for (const auto& [name, vm] : host.vms)
         if (vm.state == "incoming" && !vm.migration.empty())
-            callbacks_.waiting(host.config.name, vm.migration);
+            callbacks_.waiting(host.config.name, name, vm.migration);
+}
+
+std::vector<std::string> Fleet::host_names() const
+{
+    std::vector<std::string> names;
+    names.reserve(hosts_.size());
+    for (const auto& [name, host] : hosts_)
+        names.push_back(name);
+    return names;
 }
 
 void Fleet::on_event(const std::string& host, const Json& event)

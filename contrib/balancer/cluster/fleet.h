@@ -60,8 +60,10 @@ public:
     struct Callbacks {
         /// It came up or went down, or spoke of a migration.
         std::function<void(const std::string& host)> host_changed;
-        /// An emulator there waits for its source.
-        std::function<void(const std::string& host, const std::string& migration)> waiting;
+        /// An emulator there waits for its source, or for its source's word.
+        std::function<void(const std::string& host, const std::string& vm,
+                           const std::string& migration)>
+            waiting;
     };
     Fleet(LinkMaker make_link, const TimeSource& time, Callbacks callbacks);
 
@@ -72,6 +74,7 @@ public:
 
     [[nodiscard]] HostDoor* door(const std::string& host) const;
     [[nodiscard]] const std::map<std::string, FleetHost>& hosts() const { return hosts_; }
+    [[nodiscard]] std::vector<std::string> host_names() const;
     [[nodiscard]] const FleetHost* host(const std::string& name) const;
 
     /// Where a guest is. With two emulators (one waits for its source) it is one VM.

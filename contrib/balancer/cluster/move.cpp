@@ -94,7 +94,7 @@ void Move::act()
     case MoveState::Starting: start(); break;
     case MoveState::Watching: watch(); break;
     case MoveState::Unknown: inquire(); break;
-    case MoveState::Completed: step(MoveEvent::Close, {}); break;
+    case MoveState::Completed: confirm(); break;
     case MoveState::Failed: abandon(); break;
     case MoveState::Closed: break;
     }
@@ -111,10 +111,11 @@ void Move::prepare()
         return finish(MoveEvent::GiveUp, {},
                       record_.to + " did not make ready in time: " +
                           (waits_for_.empty() ? "no answer" : waits_for_));
-    if (!ask(record_.to, "vm-prepare",
-             {{"migration", record_.id},
-              {"definition", record_.definition},
-              {"owner", around_.owner}},
+    Json arguments = {
+        {"migration", record_.id}, {"definition", record_.definition}, {"owner", around_.owner}};
+    if (is_stock_qemu())
+        arguments["confirms"] = true;
+    if (!ask(record_.to, "vm-prepare", std::move(arguments),
              [this](const HostDoor::Answer& answer) { on_prepared(answer); }))
         again(record_.to + " cannot be reached");
 }
@@ -253,13 +254,49 @@ void Move::tell_cancel()
     door->execute("vm-cancel", only_id(), [](const HostDoor::Answer&) {});
 }
 
+/// Stock QEMU's guest is held at its destination until we have its source's word. A run before
+/// this one had it: then the source is asked whether the guest ran, and if it is silent, it did.
+void Move::confirm()
+{
+    if (!is_stock_qemu() || around_.find_door(record_.to) == nullptr) {
+        step(MoveEvent::Close, {});
+        return;
+    }
+    if (!guest_ran_ && is_up(record_.from))
+        return ask_whether_it_ran();
+    if (!ask(record_.to, "vm-confirm",
+             {{"migration", record_.id}, {"run", guest_ran_.value_or(true)}},
+             [this](const HostDoor::Answer& answer) { on_confirmed(answer); }))
+        again(record_.to + " cannot be reached, to let the guest run");
+}
+
+void Move::ask_whether_it_ran()
+{
+    ask(record_.from, "query-vm-migration", only_id(), [this](const HostDoor::Answer& answer) {
+        guest_ran_ = read_word(answer, record_.id, record_.vm, "source").guest_ran;
+        hurry();
+    });
+}
+
+void Move::on_confirmed(const HostDoor::Answer& answer)
+{
+    if (answer || answer.error().never_heard()) {
+        step(MoveEvent::Close, {});
+        return;
+    }
+    again(record_.to + " does not let the guest run: " + answer.error().text);
+}
+
 void Move::abandon()
 {
     if (around_.find_door(record_.to) == nullptr) {
         step(MoveEvent::Abandoned, record_.to + " is not configured any more");
         return;
     }
-    if (!ask(record_.to, "vm-abandon", {{"migration", record_.id}, {"owner", around_.owner}},
+    Json arguments = {{"migration", record_.id}, {"owner", around_.owner}};
+    if (is_stock_qemu() && source_runs_it_)
+        arguments["guest-at-source"] = true;
+    if (!ask(record_.to, "vm-abandon", std::move(arguments),
              [this](const HostDoor::Answer& answer) { on_abandoned(answer); }))
         again(record_.to + " cannot be reached, to clean up there");
 }
@@ -277,7 +314,8 @@ void Move::on_abandoned(const HostDoor::Answer& answer)
     ask(record_.from, "query-vm-migration", only_id(), [this](const HostDoor::Answer& said) {
         const Word word = read_word(said, record_.id, record_.vm, "source");
         if (word.says("completed"))
-            finish(MoveEvent::Moved, word, {});
+            return finish(MoveEvent::Moved, word, {});
+        source_runs_it_ = word.says("failed") || word.says("cancelled");
     });
 }
 

@@ -77,6 +77,9 @@ private:
     void watch();
     void on_watched(const HostDoor::Answer& answer);
     void inquire();
+    void confirm();
+    void on_confirmed(const HostDoor::Answer& answer);
+    void ask_whether_it_ran();
     void abandon();
     void on_abandoned(const HostDoor::Answer& answer);
     void tell_cancel();
@@ -88,6 +91,7 @@ private:
     void finish(MoveEvent event, const Word& word, const std::string& error);
     void again(const std::string& why);
     [[nodiscard]] bool is_up(const std::string& host) const;
+    [[nodiscard]] bool is_stock_qemu() const;
     [[nodiscard]] Json only_id() const { return {{"migration", record_.id}}; }
 
     MoveRecord record_;
@@ -104,7 +108,9 @@ private:
     bool saved_ = true;
     Inquiry inquiry_;
     Word latest_;
-    std::string refusal_; // what the source said to vm-migrate
+    bool source_runs_it_ = false;   // it said so, after the target had refused to give up
+    std::optional<bool> guest_ran_; // as the source said with its last word
+    std::string refusal_;           // what the source said to vm-migrate
     std::string waits_for_;
 };
 

@@ -121,6 +121,7 @@ Word read_word(const HostDoor::Answer& answer, const std::string& migration, con
     word.total = number_of(value, "total").value_or(0);
     word.remaining = number_of(value, "remaining").value_or(0);
     word.rate = number_of(value, "rate").value_or(0);
+    word.guest_ran = json_bool(value, "guest-ran", true);
     word.downtime = number_of(value, "downtime");
     word.total_time = number_of(value, "total-time");
     return word;

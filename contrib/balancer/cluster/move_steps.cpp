@@ -26,6 +26,11 @@ bool Move::is_up(const std::string& host) const
     return door != nullptr && door->is_up();
 }
 
+bool Move::is_stock_qemu() const
+{
+    return json_string(record_.definition, "kind") == "qemu";
+}
+
 /// False if nobody is there to be asked. The answer comes once, or the round's time ends.
 bool Move::ask(const std::string& host, const std::string& command, Json arguments,
                std::function<void(const HostDoor::Answer&)> take)
@@ -87,10 +92,13 @@ bool Move::step(MoveEvent event, const std::string& note)
 void Move::finish(MoveEvent event, const Word& word, const std::string& error)
 {
     record_.error = event == MoveEvent::Moved ? std::string() : error;
-    if (event == MoveEvent::Moved)
+    if (event == MoveEvent::Moved) {
         record_.outcome = "completed";
-    else
+        if (word.kind == Word::Kind::Says)
+            guest_ran_ = word.guest_ran;
+    } else {
         record_.outcome = record_.cancel ? "cancelled" : "failed";
+    }
     if (word.total > 0)
         record_.bytes = word.total;
     if (word.downtime)

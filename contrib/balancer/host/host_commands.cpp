@@ -163,8 +163,12 @@ const std::vector<Entry>& entries()
         {"vm-end", Role::Operate, {{"name", "str"}, {"force?", "bool"}}, of_vms<&HostVms::end>},
         {"vm-prepare",
          Role::Operate,
-         {{"migration", "str"}, {"definition", "object"}, {"owner?", "str"}},
+         {{"migration", "str"}, {"definition", "object"}, {"owner?", "str"}, {"confirms?", "bool"}},
          of_moves<&HostMoves::prepare>},
+        {"vm-confirm",
+         Role::Operate,
+         {{"migration", "str"}, {"run?", "bool"}},
+         of_moves<&HostMoves::confirm>},
         {"vm-migrate",
          Role::Operate,
          {{"migration", "str"},
@@ -192,7 +196,8 @@ const std::vector<Entry>& entries()
 /// These are asked about a migration that must be known here; the caller tells by the class.
 bool asks_of_known(const std::string& command)
 {
-    return command == "query-vm-migration" || command == "vm-cancel" || command == "vm-abandon";
+    return command == "query-vm-migration" || command == "vm-cancel" || command == "vm-confirm" ||
+           command == "vm-abandon";
 }
 
 void add_cpu_features(std::set<std::string>& offers)

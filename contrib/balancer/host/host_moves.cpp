@@ -279,10 +279,23 @@ void HostMoves::take_info(Move& move, const Json& info)
     move.record.total_time = reading.total_time;
     if (*reading.status != MoveStatus::Waiting)
         move.limit.reset();
+    if (!move.record.incoming)
+        note_whether_it_runs(move);
+    if (move.record.held && *reading.status == MoveStatus::Completed)
+        return set_status(move, MoveStatus::Asking);
     if (is_over(*reading.status))
         finish(move, *reading.status, reading.error);
     else
         set_status(move, *reading.status);
+}
+
+/// Once it is paused for the migration, nobody can tell that from a pause of the user's.
+void HostMoves::note_whether_it_runs(Move& move)
+{
+    const Vm* vm = vms_.find(move.record.vm);
+    const std::string state = vm != nullptr ? vm->run_state() : std::string();
+    if (state == "running" || state == "paused" || state == "prelaunch")
+        move.record.guest_ran = state == "running";
 }
 
 void HostMoves::migration_news(Vm& vm)
@@ -293,7 +306,7 @@ void HostMoves::migration_news(Vm& vm)
     // A destination that has just started, or that a droverd before us did not finish preparing.
     if (move->record.incoming && move->record.uri.empty() && vm.waits_for_guest()) {
         if (!std::exchange(move->door_opening, true))
-            open_door(move->record.id, config_.first_port);
+            first_door(*move, vm);
         return;
     }
     ask(move->record.id);

@@ -27,6 +27,7 @@ public:
     void cancel(const Json& arguments, const Answer& answer);
     void abandon(const Json& arguments, const Answer& answer);
     void query(const Json& arguments, const Answer& answer);
+    void confirm(const Json& arguments, const Answer& answer);
     void query_all(const Json& arguments, const Answer& answer);
     void forecast(const Json& arguments, const Answer& answer);
 
@@ -48,7 +49,11 @@ private:
     Result<Vm*> vm_for_migration(const Json& arguments, const std::string& id);
     void begin(Move& move, Vm& vm, const std::string& uri, const std::string& policy);
     void send_migrate(const std::string& id, const std::string& uri);
+    void note_whether_it_runs(Move& move);
+    void first_door(Move& move, Vm& vm);
     void open_door(const std::string& id, unsigned port);
+    void confirm_if_it_came(const std::string& id, const Json& info, bool run,
+                            const Answer& answer);
     void door_opened(Move& move, const std::string& uri);
     void ask(const std::string& id);
     void take_info(Move& move, const Json& info);

@@ -40,15 +40,30 @@ void HostMoves::prepare(const Json& arguments, const Answer& answer)
     if (!definition)
         return answer(pass(definition));
     Move* move = new_move(arguments, definition->name, true);
+    move->record.held = json_bool(arguments, "confirms") && definition->kind == VmKind::Qemu;
     if (const Status saved = save(*move); !saved) {
         moves_.erase(*id);
         return answer(std::unexpected(saved.error()));
     }
     move->waiting.push_back(answer);
-    const auto vm = vms_.start_incoming(std::move(*definition), *id);
+    const auto vm = vms_.start_incoming(std::move(*definition), *id, move->record.held);
     if (!vm)
         return finish(*move, MoveStatus::Failed, vm.error().text());
     limit(*move);
+}
+
+/// A guest that is held takes its disks with `cont`: until then its source may need them again.
+void HostMoves::first_door(Move& move, Vm& vm)
+{
+    const Json late = {{"capability", "late-block-activate"}, {"state", true}};
+    if (move.record.held)
+        vm.link().execute("migrate-set-capabilities", {{"capabilities", Json::array({late})}},
+                          [this, id = move.record.id](const Result<Json>& set) {
+                              Move* refused = set ? nullptr : find(id);
+                              if (refused != nullptr && !is_over(refused->record.status))
+                                  finish(*refused, MoveStatus::Failed, set.error().text());
+                          });
+    open_door(move.record.id, config_.first_port);
 }
 
 /// Ports are tried in turn; a door that opens tells its address to who waits.
@@ -86,6 +101,52 @@ void HostMoves::door_opened(Move& move, const std::string& uri)
     for (const Answer& answer : std::exchange(move.waiting, {}))
         answer(Json{{"uri", uri}});
     watch(move);
+}
+
+/// The source has said that its guest has gone: the one that is held here runs.
+void HostMoves::confirm(const Json& arguments, const Answer& answer)
+{
+    const auto id = text_argument(arguments, "migration");
+    Move* move = id ? find(*id) : nullptr;
+    if (move == nullptr)
+        return answer(std::unexpected(id ? not_found(*id) : id.error()));
+    if (move->record.incoming && move->record.status == MoveStatus::Completed)
+        return answer(Json::object());
+    Vm* vm = vms_.find(move->record.vm);
+    if (!move->record.held || is_over(move->record.status) || vm == nullptr)
+        return answer(fail(ErrorKind::Refused, "no guest of the migration " + *id +
+                                                   " is held here: it is " +
+                                                   std::string(to_string(move->record.status)) +
+                                                   " " + move->record.error));
+    vm->link().execute("query-migrate", Json::object(),
+                       [this, id = *id, run = json_bool(arguments, "run", true),
+                        reply = in_time(answer)](const Result<Json>& info) {
+                           if (info)
+                               confirm_if_it_came(id, *info, run, reply);
+                           else
+                               reply(info);
+                       });
+}
+
+void HostMoves::confirm_if_it_came(const std::string& id, const Json& info, bool run,
+                                   const Answer& answer)
+{
+    Move* move = find(id);
+    if (move == nullptr)
+        return answer(std::unexpected(not_found(id)));
+    take_info(*move, info);
+    Vm* vm = vms_.find(move->record.vm);
+    if (move->record.status != MoveStatus::Asking || vm == nullptr)
+        return answer(fail(ErrorKind::Refused, "the guest " + move->record.vm +
+                                                   " has not come: the migration is " +
+                                                   std::string(to_string(move->record.status))));
+    vm->link().execute(run ? "cont" : "query-status", Json::object(),
+                       [this, id, answer](const Result<Json>& done) {
+                           Move* held = find(id);
+                           if (done && held != nullptr && !is_over(held->record.status))
+                               finish(*held, MoveStatus::Completed, {});
+                           answer(done ? Result<Json>(Json::object()) : done);
+                       });
 }
 
 void HostMoves::abandon(const Json& arguments, const Answer& answer)
@@ -133,9 +194,9 @@ void HostMoves::abandon_if_empty(const std::string& id, const Json& info, bool a
     Vm* vm = vms_.find(move->record.vm);
     if (vm == nullptr || (is_over(status) && status != MoveStatus::Completed))
         return answer(Json::object());
-    if (status == MoveStatus::Asking && at_source)
+    if (status == MoveStatus::Asking && at_source && !move->record.held)
         return vm->link().execute("migrate-resolve", {{"guest-is-here", false}}, answer);
-    if (guest_may_be_here(status, true))
+    if (guest_may_be_here(status, true) && !(move->record.held && at_source))
         return answer(fail(ErrorKind::Refused,
                            "the guest " + move->record.vm +
                                " may be on this host: the migration is " +

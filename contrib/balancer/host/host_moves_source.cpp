@@ -56,6 +56,7 @@ void HostMoves::migrate(const Json& arguments, const Answer& answer)
         return answer(std::unexpected(commands.error()));
     Move* move = new_move(arguments, (*vm)->name(), false);
     move->record.uri = *uri;
+    note_whether_it_runs(*move);
     Status kept = save(*move);
     if (kept)
         kept = vms_.set_migration(**vm, *id, false);

@@ -95,7 +95,7 @@ Vm* HostVms::add(VmRecord record)
     return &entry->vm;
 }
 
-Result<Vm*> HostVms::start(VmRecord record, bool incoming)
+Result<Vm*> HostVms::start(VmRecord record, VmStart how)
 {
     const std::string name = record.definition.name;
     if (vms_.contains(name))
@@ -110,7 +110,8 @@ Result<Vm*> HostVms::start(VmRecord record, bool incoming)
     // First the file, then the process: a droverd that dies in between knows what to look for.
     if (const Status saved = save_state(state_of(name), vm_state_json(record)); !saved)
         return std::unexpected(saved.error());
-    Status started = start_vm(config_, {.incoming = incoming, .cgroups = cgroups_}, record);
+    how.cgroups = cgroups_;
+    Status started = start_vm(config_, how, record);
     if (!started) {
         remove_state(state_of(name));
         return std::unexpected(std::move(started.error()).in("starting " + name));
@@ -217,7 +218,8 @@ void HostVms::execute(const Json& arguments, const Answer& answer)
     vm->link().execute(*command, arguments.value("arguments", Json::object()), answer);
 }
 
-Result<Vm*> HostVms::start_incoming(VmDefinition definition, const std::string& migration)
+Result<Vm*> HostVms::start_incoming(VmDefinition definition, const std::string& migration,
+                                    bool held)
 {
     // It is what its source says that it is.
     const std::string directory = directory_of(definition.name);
@@ -242,7 +244,7 @@ Result<Vm*> HostVms::start_incoming(VmDefinition definition, const std::string& 
     VmRecord record;
     record.definition = std::move(definition);
     record.migration = migration;
-    auto vm = start(std::move(record), true);
+    auto vm = start(std::move(record), {.incoming = true, .held = held, .cgroups = {}});
     if (vm)
         (*vm)->set_migration(migration, true, false);
     else if (!vms_.contains(name))

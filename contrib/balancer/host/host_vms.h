@@ -53,8 +53,10 @@ public:
     /// Adopts what answers on sockets that match the configuration's patterns.
     void adopt_by_pattern();
 
-    /// For a migration that comes in: starts the emulator, in state Incoming.
-    [[nodiscard]] Result<Vm*> start_incoming(VmDefinition definition, const std::string& migration);
+    /// For a migration that comes in: starts the emulator, in state Incoming. `held`: the guest
+    /// stands when it has come, until `cont`.
+    [[nodiscard]] Result<Vm*> start_incoming(VmDefinition definition, const std::string& migration,
+                                             bool held);
 
     /// Marks it as in a migration or not, on disk too.
     [[nodiscard]] Status set_migration(Vm& vm, const std::string& id, bool incoming);
@@ -72,7 +74,7 @@ private:
 
     [[nodiscard]] std::string directory_of(const std::string& name) const;
     [[nodiscard]] std::string state_of(const std::string& name) const;
-    Result<Vm*> start(VmRecord record, bool incoming);
+    Result<Vm*> start(VmRecord record, VmStart how = {});
     Vm* add(VmRecord record);
     void restore_one(const std::string& name);
     [[nodiscard]] Status may_start(const std::string& name, bool force) const;

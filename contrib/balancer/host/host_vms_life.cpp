@@ -44,7 +44,7 @@ void HostVms::create(const Json& arguments, const Answer& answer)
     VmRecord record;
     record.definition = std::move(*definition);
     const VmDefinition kept = record.definition;
-    const auto vm = start(std::move(record), false);
+    const auto vm = start(std::move(record));
     if (!vm)
         return answer(std::unexpected(vm.error()));
     vms_.at(name)->is_new = true;
@@ -66,7 +66,7 @@ void HostVms::start_kept(const Json& arguments, const Answer& answer)
         return answer(std::unexpected(may.error()));
     VmRecord record;
     record.definition = kept->definition;
-    const auto vm = start(std::move(record), false);
+    const auto vm = start(std::move(record));
     if (!vm)
         return answer(std::unexpected(vm.error()));
     if (const Status saved = kept_.keep({(*vm)->record().definition, {}}); !saved)

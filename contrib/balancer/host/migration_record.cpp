@@ -42,6 +42,10 @@ Json to_json(const MigrationRecord& record)
                  {"rate", is_over(record.status) ? 0 : record.rate},
                  {"downtime", record.downtime},
                  {"total-time", record.total_time}};
+    if (record.incoming)
+        json["held"] = record.held;
+    else
+        json["guest-ran"] = record.guest_ran;
     if (!record.owner.empty())
         json["owner"] = record.owner;
     if (!record.error.empty())
@@ -74,6 +78,8 @@ Result<MigrationRecord> migration_from_state(const Json& state)
     record.uri = json_string(state, "uri");
     record.error = json_string(state, "error");
     record.guest_here = json_bool(state, "guest-here");
+    record.held = json_bool(state, "held");
+    record.guest_ran = json_bool(state, "guest-ran", true);
     record.changed = json_quantity(state, "changed");
     record.total = json_quantity(state, "total");
     record.downtime = json_quantity(state, "downtime");

@@ -33,7 +33,11 @@ struct MigrationRecord {
     std::string uri;         ///< where the destination waits
     std::string error;       ///< in words; of Failed
     bool guest_here = false; ///< we run the guest, or may have to
-    double changed = 0;      ///< seconds since 1970: when the status last changed
+    /// At a destination, of stock QEMU: the guest stands when it has come, until vm-confirm tells
+    /// the source's word. (QEMU's two sides can both run it, if their link breaks at the end.)
+    bool held = false;
+    bool guest_ran = true; ///< at a source: until it was paused for the migration
+    double changed = 0;    ///< seconds since 1970: when the status last changed
 
     // Not kept on disk: how far it is.
     double total = 0;     ///< bytes

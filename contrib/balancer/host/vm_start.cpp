@@ -42,6 +42,8 @@ std::vector<std::string> command_line(const std::string& emulator, const Droverd
                                "chardev=droverd,mode=control"});
     if (start.incoming)
         words.insert(words.end(), {"-incoming", "defer"});
+    if (start.held)
+        words.emplace_back("-S");
     return words;
 }
 

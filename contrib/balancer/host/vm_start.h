@@ -11,6 +11,7 @@ inline constexpr char vm_environment[] = "DROVER_VM_DIRECTORY";
 
 struct VmStart {
     bool incoming = false;            ///< it waits for migrate-incoming
+    bool held = false;                ///< its guest stands when it has come, until `cont` (-S)
     std::vector<std::string> cgroups; ///< the slice's
 };
 

@@ -55,7 +55,7 @@ class Qmp:
         self._wait(lambda: self.greeting, timeout, "QMP greeting")
         self.execute("qmp_capabilities")
 
-    def execute(self, command: str, timeout: float = 30, **arguments):
+    def execute(self, command: str, /, timeout: float = 30, **arguments):
         """The command's return value. An underscore in an argument's name stands for a hyphen
         where written double: multifd__channels is multifd-channels."""
         return self.result(self.send(command, **arguments), command, timeout)
@@ -64,7 +64,7 @@ class Qmp:
         """A descriptor travels beside the command."""
         return self.result(self.send(command, _fd=fd, **arguments), command)
 
-    def send(self, command: str, _fd: int | None = None, **arguments) -> int:
+    def send(self, command: str, /, _fd: int | None = None, **arguments) -> int:
         """Sends without waiting; the number goes to result()."""
         number = next(self._ids)
         message = {"execute": command, "id": number}

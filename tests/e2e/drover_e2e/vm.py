@@ -27,6 +27,7 @@ class GuestOptions:
     disk: Path | None = None  # a raw image, which source and destination share
     tcp: str | None = None  # HOST:PORT that the guest connects to over its tap
     network: TapNetwork | None = None  # gives the guest a second NIC, on a tap
+    vhost: bool = False  # that NIC's, with the kernel's vhost-net
     policy: str | None = "downtime=50ms,deadline=60s"  # only Drover gets it
     boot: tuple[str, ...] = ()  # more words for the kernel
     extra: tuple[str, ...] = ()
@@ -66,7 +67,8 @@ def _devices(options: GuestOptions, tap: str | None) -> list[str]:
     rom = "" if bus == "device" else ",romfile="
     arguments = ["-netdev", "user,id=net0", "-device", f"virtio-net-{bus},netdev=net0{rom}"]
     if tap:
-        arguments += ["-netdev", f"tap,id=net1,ifname={tap},script=no,downscript=no", "-device",
+        vhost = ",vhost=on" if options.vhost else ""
+        arguments += ["-netdev", f"tap,id=net1,ifname={tap},script=no,downscript=no{vhost}", "-device",
                       f"virtio-net-{bus},netdev=net1,mac=52:54:00:77:00:02{rom}"]
     if options.disk:
         arguments += ["-drive", f"file={options.disk},if=none,id=disk0,format=raw,cache=none",

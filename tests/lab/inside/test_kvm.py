@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from drover_e2e import kernel
+from drover_e2e.qmp import QmpError
 from drover_e2e.runner import test
 from drover_e2e.vm import GuestOptions
 
@@ -92,4 +93,33 @@ def test_slowed_by_cgroup_v2(case):
     source.qmp.wait_migration("cancelled", timeout=240, after=mark)
     assert not any("/drover-" in group for group in groups_of_threads(source))
     assert not our_groups(), our_groups()
+    case.alive_on(source, 20)
+
+
+@test(timeout=600)
+def test_balloon_and_dimm(case):
+    """Under KVM both are memory slots that come and go: what the guest gave back, and what it got besides."""
+    mib = 1 << 20
+    options = GUEST.but(machine="pc", memory="160M,slots=2,maxmem=512M", boot=("memhp_default_state=online",), extra=(
+        "-device", "virtio-balloon-pci,id=balloon,free-page-reporting=on",
+        "-object", "memory-backend-ram,id=m1,size=128M", "-device", "pc-dimm,id=d1,memdev=m1"))
+    source, destination = case.guest(options), case.destination(options)
+    mark = source.qmp.mark()
+    source.qmp.execute("balloon", value=256 * mib)
+    source.qmp.wait_event("BALLOON_CHANGE", 120, mark, lambda data: data["actual"] == 256 * mib)
+    case.migrate(source, destination, timeout=240, within=20)
+    assert destination.qmp.execute("query-balloon")["actual"] == 256 * mib
+    case.healthy(destination)
+
+
+@test(timeout=600)
+def test_vhost_is_refused(case):
+    """A thread of the kernel's writes guest RAM, which does not stop with QEMU and which soft-dirty does not see."""
+    options = GUEST.but(network=case.tap_network(), vhost=True)
+    source, destination = case.guest(options), case.destination(options)
+    try:
+        source.qmp.execute("migrate", uri=destination.uri)
+        raise AssertionError("it was begun")
+    except QmpError as error:
+        assert "/dev/vhost-net" in error.desc and "vhost=off" in error.desc, error
     case.alive_on(source, 20)

@@ -56,3 +56,21 @@ def test_postcopy(case):
     assert report["drover"]["postcopy"] and report["ram"]["postcopy-requests"] > 0, report
     case.alive_on(destination, 20)
     case.healthy(destination)
+
+
+@test(timeout=600)
+def test_vhost_net(case):
+    """Its worker in the kernel writes guest RAM, too, and is seen: a TCP stream loses and repeats no byte."""
+    network = case.tap_network()
+    peer = case.tcp_peer(network)
+    options = GUEST.but(network=network, vhost=True, tcp=peer.target)
+    there = case.guest(options)
+    for _ in range(3):
+        here = case.destination(options)
+        before = case.beats.last(there.name)
+        case.migrate(there, here, timeout=240, within=20)
+        there.stop()
+        case.beats.wait(here.name, 20, match=lambda b: b.tcp_bytes > before.tcp_bytes)
+        there = here
+    case.healthy(there)
+    assert peer.problem is None and peer.connections == 1, (peer.problem, peer.connections)

@@ -148,6 +148,8 @@ HostDoor::Answer FakeFleet::carry_out(const std::string& host, const std::string
         return migrate(host, arguments);
     if (command == "vm-cancel")
         return cancel(host, id);
+    if (command == "vm-confirm")
+        return confirm(host, arguments);
     if (command == "vm-abandon")
         return abandon(host, arguments);
     if (command == "query-vm-migration")
@@ -188,7 +190,8 @@ HostDoor::Answer FakeFleet::prepare(const std::string& name, const Json& argumen
                 fail(transfers_[id], Phase::Failed);
         });
         host.emulators[vm] = {Emulator::Kind::Incoming, id};
-        transfers_[id] = {.vm = vm, .from = "", .to = name};
+        transfers_[id] = {
+            .vm = vm, .from = "", .to = name, .held = json_bool(arguments, "confirms")};
     } else if (!transfers_[id].target_lives) {
         return refused("it is over");
     }
@@ -236,7 +239,9 @@ void FakeFleet::go_on(const std::string& id)
         transfer.phase = Phase::Handover;
         time_.at(between(0.01, 0.5), [this, id] { go_on(id); });
     } else if (transfer.phase == Phase::Handover) {
-        if (!link) // the source asks, until it hears
+        if (transfer.held && (!link || chance(0.1))) // stock QEMU's source asks nobody
+            split(transfer);
+        else if (!link) // the source asks, until it hears
             time_.at(between(0.1, 3), [this, id] { go_on(id); });
         else if (!transfer.target_lives || chance(0.1))
             fail(transfer, Phase::Failed);
@@ -247,18 +252,25 @@ void FakeFleet::go_on(const std::string& id)
 
 void FakeFleet::fail(Transfer& transfer, Phase how)
 {
-    transfer.phase = how;
-    if (!transfer.from.empty())
+    if (!transfer.from.empty() && transfer.phase != Phase::Split) // there it is over already
         hosts_[transfer.from].emulators[transfer.vm].migration.clear();
     if (transfer.target_lives && !transfer.to.empty())
         hosts_[transfer.to].emulators.erase(transfer.vm);
     transfer.target_lives = false;
+    transfer.phase = how;
+}
+
+void FakeFleet::split(Transfer& transfer)
+{
+    transfer.phase = Phase::Split;
+    hosts_[transfer.from].emulators[transfer.vm].migration.clear();
 }
 
 void FakeFleet::complete(const std::string& id, Transfer& transfer)
 {
     transfer.phase = Phase::Completed;
-    hosts_[transfer.to].emulators[transfer.vm] = {};
+    hosts_[transfer.to].emulators[transfer.vm] = {.migration = transfer.held ? id : "",
+                                                  .held = transfer.held};
     hosts_[transfer.from].emulators[transfer.vm] = {Emulator::Kind::Gone, id};
     // Its daemon ends the old emulator, as soon as there is one.
     const auto end = [this, host = transfer.from, vm = transfer.vm, id](auto&& self) -> void {
@@ -284,6 +296,22 @@ HostDoor::Answer FakeFleet::cancel(const std::string& name, const std::string& i
     return Json::object();
 }
 
+HostDoor::Answer FakeFleet::confirm(const std::string& name, const Json& arguments)
+{
+    Host& host = hosts_[name];
+    const std::string id = json_string(arguments, "migration");
+    if (!host.records.contains(id))
+        return refused("no such migration", "DeviceNotFound");
+    Transfer& transfer = transfers_[id];
+    if (transfer.phase == Phase::Split) // whoever says this now doubles the guest
+        host.emulators[transfer.vm] = {};
+    else if (transfer.phase != Phase::Completed)
+        return refused("no guest has come");
+    else if (is_held(name, transfer.vm))
+        host.emulators[transfer.vm] = {};
+    return Json::object();
+}
+
 HostDoor::Answer FakeFleet::abandon(const std::string& name, const Json& arguments)
 {
     Host& host = hosts_[name];
@@ -294,6 +322,8 @@ HostDoor::Answer FakeFleet::abandon(const std::string& name, const Json& argumen
         !json_bool(arguments, "force"))
         return refused("it is another balancer's");
     Transfer& transfer = transfers_[id];
+    if (transfer.phase == Phase::Split && !blind_ && !json_bool(arguments, "guest-at-source"))
+        return refused("the guest may be here");
     if (transfer.phase == Phase::Completed || transfer.phase == Phase::Handover) {
         if (!blind_)
             return refused("the guest may be here");
@@ -319,7 +349,10 @@ HostDoor::Answer FakeFleet::query(const std::string& name, const std::string& id
     case Phase::Waiting: status = transfer.target_lives ? "waiting" : "failed"; break;
     case Phase::Active: status = "active"; break;
     case Phase::Handover: status = "asking"; break;
-    case Phase::Completed: status = "completed"; break;
+    case Phase::Split: status = source ? "failed" : "asking"; break;
+    case Phase::Completed:
+        status = !source && is_held(name, transfer.vm) ? "asking" : "completed";
+        break;
     case Phase::Failed: status = "failed"; break;
     case Phase::Cancelled: status = "cancelled"; break;
     }
@@ -329,6 +362,7 @@ HostDoor::Answer FakeFleet::query(const std::string& name, const std::string& id
                 {"role", record->second.role},
                 {"status", status},
                 {"guest-here", source != moved},
+                {"held", transfer.held},
                 {"total", 1000},
                 {"remaining", 10},
                 {"rate", source && transfer.phase == Phase::Active ? link_ : 0}};
@@ -355,6 +389,12 @@ Json FakeFleet::nics_of(const std::string& host) const
     return {{{"name", "eth0"}, {"capacity", link_}, {"rx", rx}, {"tx", tx}}};
 }
 
+bool FakeFleet::is_held(const std::string& host, const std::string& vm) const
+{
+    const auto guest = hosts_.at(host).emulators.find(vm);
+    return guest != hosts_.at(host).emulators.end() && guest->second.held;
+}
+
 Json FakeFleet::query_load(const std::string& name) const
 {
     const Host& host = hosts_.at(name);
@@ -378,13 +418,16 @@ Json FakeFleet::query_vms(const std::string& name) const
     Json list = Json::array();
     for (const auto& [vm, emulator] : hosts_.at(name).emulators) {
         const char* state = "running";
-        if (emulator.kind == Emulator::Kind::Incoming)
+        if (emulator.kind == Emulator::Kind::Incoming || emulator.held)
             state = "incoming";
         else if (emulator.kind == Emulator::Kind::Gone)
             state = "moved";
         else if (!emulator.migration.empty())
             state = "moving";
-        Json entry = {{"name", vm}, {"state", state}, {"definition", {{"name", vm}}}};
+        Json entry = {
+            {"name", vm},
+            {"state", state},
+            {"definition", {{"name", vm}, {"kind", stock.contains(vm) ? "qemu" : "drover"}}}};
         if (!emulator.migration.empty())
             entry["migration"] = emulator.migration;
         if (const auto run_state = run_states.find(vm); run_state != run_states.end()) {
@@ -475,9 +518,12 @@ std::string FakeFleet::complaint() const
 std::string FakeFleet::complaint_when_settled() const
 {
     for (const auto& [name, host] : hosts_)
-        for (const auto& [vm, emulator] : host.emulators)
+        for (const auto& [vm, emulator] : host.emulators) {
+            if (emulator.held)
+                return "on " + name + " " + vm + " stands still";
             if (emulator.kind != Emulator::Kind::Runs || !emulator.migration.empty())
                 return "on " + name + " " + vm + " is left in migration " + emulator.migration;
+        }
     return complaint();
 }
 

@@ -11,6 +11,7 @@
 #include <optional>
 #include <queue>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,8 @@ public:
     void add_host(const std::string& name);
     void add_vm(const std::string& name, const std::string& host);
     [[nodiscard]] const std::vector<std::string>& hosts() const { return host_names_; }
+    /// Stock QEMU is what moves these.
+    std::set<std::string> stock;
 
     /// Puts a second emulator in the list, as a host would whose records are wrong.
     void claim(const std::string& vm, const std::string& host);
@@ -102,7 +105,8 @@ public:
     std::function<bool()> may_send = [] { return true; };
 
 private:
-    enum class Phase { Waiting, Active, Handover, Completed, Failed, Cancelled };
+    /// Split: stock QEMU's guest came and is held, but its source has heard nothing and runs it.
+    enum class Phase { Waiting, Active, Handover, Split, Completed, Failed, Cancelled };
     /// Both emulators' view: they settle it between them.
     struct Transfer {
         std::string vm;
@@ -110,10 +114,12 @@ private:
         std::string to;
         Phase phase = Phase::Waiting;
         bool target_lives = true; ///< the emulator that waits
+        bool held = false;        ///< by vm-prepare: the guest stands until vm-confirm
     };
     struct Emulator {
         enum class Kind { Runs, Incoming, Gone } kind = Kind::Runs;
         std::string migration;
+        bool held = false; ///< its guest stands, and nobody else has it
     };
     struct Record {
         std::string role;
@@ -135,12 +141,15 @@ private:
     [[nodiscard]] HostDoor::Answer prepare(const std::string& host, const Json& arguments);
     [[nodiscard]] HostDoor::Answer migrate(const std::string& host, const Json& arguments);
     [[nodiscard]] HostDoor::Answer cancel(const std::string& host, const std::string& id);
+    [[nodiscard]] HostDoor::Answer confirm(const std::string& host, const Json& arguments);
     [[nodiscard]] HostDoor::Answer abandon(const std::string& host, const Json& arguments);
     [[nodiscard]] HostDoor::Answer query(const std::string& host, const std::string& id) const;
+    [[nodiscard]] bool is_held(const std::string& host, const std::string& vm) const;
     [[nodiscard]] Json query_load(const std::string& host) const;
     [[nodiscard]] Json nics_of(const std::string& host) const;
     [[nodiscard]] Json garbage();
     void go_on(const std::string& id);
+    void split(Transfer& transfer);
     void fail(Transfer& transfer, Phase how);
     void complete(const std::string& id, Transfer& transfer);
     [[nodiscard]] bool linked(const std::string& a, const std::string& b) const;

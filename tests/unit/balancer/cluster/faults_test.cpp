@@ -70,6 +70,8 @@ public:
             fleet_.add_host("host" + std::to_string(i));
         for (int i = 0; i < vms; ++i)
             fleet_.add_vm("vm" + std::to_string(i), pick_host());
+        for (int i = 0; i < vms; i += 3)
+            fleet_.stock.insert("vm" + std::to_string(i));
         fleet_.may_send = [this] { return !death_.strikes(); };
         start_balancer();
     }
