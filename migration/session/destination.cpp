@@ -4,6 +4,7 @@
 #include "migration/session/compatibility.h"
 #include "util/defect.h"
 #include "util/log.h"
+#include "util/sync_point.h"
 
 namespace drover {
 
@@ -59,6 +60,7 @@ void DestinationSession::enter(DestinationState next)
     log::debug("destination: " + std::string(to_string(state_)) + " → " +
                std::string(to_string(next)));
     state_ = next;
+    sync_point("destination", to_string(next));
     if (is_final(next))
         report_.total_s = seconds_since(started_);
     observer_.state_changed(next);
@@ -127,6 +129,8 @@ void DestinationSession::control_closed(Error error)
     loop::post([this, alive = alive_] { // not from within the connection's callback
         if (*alive && (state_ == DestinationState::Ready || is_committed(state_)))
             control_.reset();
+        if (*alive && state_ == DestinationState::Ready)
+            sync_point("destination", "asking");
     });
     if (state_ == DestinationState::Ready) {
         report_.error = error;

@@ -3,6 +3,7 @@
 
 #include "util/defect.h"
 #include "util/log.h"
+#include "util/sync_point.h"
 
 #include <algorithm>
 #include <utility>
@@ -83,6 +84,7 @@ void SourceSession::enter(SourceState next)
     require(may_follow(state_, next), "that the source's state may follow the one before");
     log::debug("source: " + std::string(to_string(state_)) + " → " + std::string(to_string(next)));
     state_ = next;
+    sync_point("source", to_string(next));
     if (watch_)
         watch_->set_limit(next == SourceState::Paused || next == SourceState::Loading ||
                                   next == SourceState::Committing

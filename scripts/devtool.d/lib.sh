@@ -81,7 +81,7 @@ configure() {
 build_programs() {
     local directory=$1
     shift
-    configure "$directory" -Dcpp_args=-g1 -Dc_args=-g1 --unity=on -Dunity_size=12 "$@"
+    configure "$directory" -Dcpp_args=-g1 -Dc_args=-g1 --unity=on -Dunity_size=12 -Dsync-points=true "$@"
     # shellcheck disable=SC2086 # several words
     ninja -C "$directory" -j "$jobs" --quiet ${targets:-} || die "the build in $directory failed"
 }

@@ -98,7 +98,8 @@ def test_a_stock_guest_waits_for_its_sources_word(case, paused):
     assert ran is not paused
     fleet.hosts["h2"].kill()  # who held it still does, and knows why
     fleet.hosts["h2"].start()
-    wait_for(lambda: status_at(fleet, "h2") == "asking")
+    wait_for(lambda: fleet.hosts["h2"].qmp.execute("query-vms")[0]["run-state"])  # it has its monitor again
+    assert status_at(fleet, "h2") == "asking"
     fleet.hosts["h2"].qmp.execute("vm-confirm", migration="m1", run=ran)
     fleet.hosts["h2"].qmp.execute("vm-confirm", migration="m1", run=ran)  # once more is no error
     assert status_at(fleet, "h2") == "completed"

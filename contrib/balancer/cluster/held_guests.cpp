@@ -9,14 +9,14 @@ namespace drover::balancer::cluster {
 namespace {
 
 constexpr double ask_again_s = 5; // also how long whoever began it has for its own word
-constexpr double forget_after_s = 600;
+constexpr double remembered_s = 600;
 
 } // namespace
 
 void HeldGuests::seen(const std::string& host, const std::string& vm, const std::string& migration)
 {
     const double now = time_.now();
-    std::erase_if(asked_, [now](const auto& entry) { return now - entry.second > forget_after_s; });
+    std::erase_if(asked_, [now](const auto& entry) { return now - entry.second > remembered_s; });
     const auto [entry, is_new] = asked_.try_emplace(migration, now);
     HostDoor* door = find_door_(host);
     if (is_new || now - entry->second < ask_again_s || door == nullptr || !door->is_up())

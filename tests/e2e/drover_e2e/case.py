@@ -50,7 +50,7 @@ class Case:
         more.setdefault("emulator", self.emulator)
         vm = Vm(name, options, self.scratch, self.beats, self.heartbeat_port(namespace),
                 namespace=namespace, tap=tap, **more)
-        self._cleanup.callback(vm.stop)
+        self._cleanup.callback(vm.close)
         return vm
 
     def bare(self, name: str, *extra: str, paused: bool = True) -> Emulator:
@@ -58,14 +58,14 @@ class Case:
         arguments = ["-M", "pc", "-accel", "tcg", "-m", "64M", "-nodefaults", "-no-user-config",
                      "-display", "none", *(["-S"] if paused else []), *extra]
         vm = Emulator(name, arguments, self.scratch, self.emulator)
-        self._cleanup.callback(vm.stop)
+        self._cleanup.callback(vm.close)
         vm.qmp.negotiate()
         return vm
 
     def qtest(self, name: str, *words: str) -> QtestMachine:
         """A machine whose CPU is the test, negotiated."""
         machine = QtestMachine(name, list(words), self.scratch, self.emulator)
-        self._cleanup.callback(machine.stop)
+        self._cleanup.callback(machine.close)
         machine.qmp.negotiate()
         return machine
 

@@ -69,6 +69,7 @@ class Emulator:
         stdin.close()
         monitor.close()
         self._pidfd = os.pidfd_open(self.process.pid)
+        self._released = False
         self._companion: tuple[int, int] | None = None  # its pid, and a pidfd
 
     @property
@@ -116,20 +117,17 @@ class Emulator:
 
     def wait_exit(self, timeout: float = 10) -> int:
         """The exit code (negative: the signal that ended it)."""
-        ready, _, _ = select.select([self._pidfd], [], [], timeout)
-        if not ready:
+        if not self._released and not _is_readable(self._pidfd, timeout):
             raise TimeoutError(f"{self.name} still runs after {timeout} s")
         return self.process.wait()
 
     def _wait_let_go(self, timeout: float) -> None:
         """Until nobody has the emulator's standard files any more."""
-        ready, _, _ = select.select([self._held], [], [], timeout)
-        assert ready, f"{self.name} has ended, and somebody holds its standard input"
+        assert self._released or _is_readable(self._held, timeout), f"{self.name} has ended, and somebody holds its standard input"
 
     def wait_drover_gone(self, timeout: float = 10) -> None:
         self.drover_pid()
-        ready, _, _ = select.select([self._companion[1]], [], [], timeout)
-        assert ready, f"{self.name}: Drover lives on"
+        assert _is_readable(self._companion[1], timeout), f"{self.name}: Drover lives on"
 
     def kill(self) -> None:
         """As when its host dies: Drover and QEMU."""
@@ -154,6 +152,24 @@ class Emulator:
                 pass
         self.kill()
         self.qmp.close()
+
+    def close(self) -> None:
+        """Ends it, and lets go of what is known of its end."""
+        if self._released:
+            return
+        self.stop()
+        self._released = True
+        os.close(self._pidfd)
+        self._held.close()
+        if self._companion is not None:
+            os.close(self._companion[1])
+
+
+def _is_readable(file, timeout: float) -> bool:
+    """A soak's files have numbers that are too high for select()."""
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    return bool(poll.poll(timeout * 1e3))
 
 
 def _link(path: str) -> str:

@@ -85,11 +85,7 @@ def guest_arguments(options: GuestOptions, heartbeat_port: int, tap: str | None)
                  "-m", options.memory, "-kernel", paths.guest_file("vmlinuz"),
                  "-initrd", paths.guest_file("initrd"),
                  "-append", kernel_parameters(options, heartbeat_port)]
-    # microvm keeps virtio-mmio devices in reverse: the first -device is the last in the guest.
-    devices = _devices(options, tap)
-    if options.machine == "microvm" and tap:
-        devices = devices[4:8] + devices[0:4] + devices[8:]
-    return arguments + devices + list(options.extra)
+    return arguments + _devices(options, tap) + list(options.extra)
 
 
 class Vm(Emulator):
