@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from drover_e2e import kernel
+from drover_e2e.case import Skip
 from drover_e2e.qmp import QmpError
 from drover_e2e.runner import test
 from drover_e2e.vm import GuestOptions
@@ -123,3 +124,30 @@ def test_vhost_is_refused(case):
     except QmpError as error:
         assert "/dev/vhost-net" in error.desc and "vhost=off" in error.desc, error
     case.alive_on(source, 20)
+
+
+class ClosingAsRoot:
+    """What clears up after the test needs its rights again."""
+
+    @staticmethod
+    def close() -> None:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+@test(timeout=600)
+def test_an_ordinary_user_under_yama(case):
+    """As Ubuntu has it: a process may trace its descendants only, and Drover is a child of QEMU's."""
+    scope, nobody = Path("/proc/sys/kernel/yama/ptrace_scope"), 65534
+    if not scope.exists():
+        raise Skip("this kernel has no Yama")
+    scope.write_text("1")
+    os.chmod("/dev/kvm", 0o666)
+    os.chown(case.scratch, nobody, nobody)
+    os.setgroups([])
+    os.setresgid(nobody, nobody, 0)
+    os.setresuid(nobody, nobody, 0)  # what is started is that user's, for good
+    case.keep(ClosingAsRoot)
+    source, destination = case.guest(GUEST), case.destination(GUEST)
+    case.migrate(source, destination, timeout=240, within=20)
+    case.healthy(destination)
