@@ -253,7 +253,8 @@ def run(scenario: Scenario, hosts: int, out) -> tuple[Story, int]:
         step(f"{len(guests)} guests boot", out)
         controls = boot(fleet, guests)
         fleet.start_balancer()
-        step(f"the balancer watches the calm fleet for {CALM:.0f} s", out)
+        step(f"the balancer watches the calm fleet for {CALM:.0f} s (here {fleet.persistence} above a threshold make a "
+             "hotspot; 30s as delivered)", out)
         time.sleep(CALM)
         step(scenario.words, out)
         story = Story(scenario.name)

@@ -47,6 +47,7 @@ class Fleet:
                  persistence: str = "3s"):
         self.directory = Path(tempfile.mkdtemp(prefix="drover-fleet-"))
         self.faulty = faulty
+        self.persistence = persistence
         self.disks: dict[str, SmallDisk] = {}
         self.clocks: dict[str, Clock] = {}
         self.core = Namespace()
