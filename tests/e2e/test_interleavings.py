@@ -54,7 +54,7 @@ class Held:
             self.proxy.refuses = False
             return
         victim = self.source if action == "source dies" else self.destination
-        os.kill(victim.drover_pid(), signal.SIGKILL)
+        os.kill(victim.pid if "QEMU" in action else victim.drover_pid(), signal.SIGKILL)
         victim.wait_exit()
         self.points.let_go(self.point)
 
@@ -93,3 +93,11 @@ def test_who_runs_the_guest(case, point, action):
         held.points.hold(outcome.replace("asks", "asking"))
     held.act(action)
     held.check(outcome)
+
+
+@test(point=["source committing", "destination ready"])
+def test_a_dead_qemu_has_run_nothing(case, point):
+    """Drover outlives it at the destination, and can say that it was never told to run the guest."""
+    held = Held(case, point)
+    held.act("destination's QEMU dies")
+    held.check("source")
