@@ -3,6 +3,7 @@
 
 import json
 import os
+import subprocess
 import threading
 
 from drover_e2e import libvirt, paths
@@ -180,3 +181,43 @@ def test_statistics(case):
                  if "=" in line)
     assert int(stats["cpu.time"]) > 1e9, stats
     assert int(stats["balloon.rss"]) > 60 << 10, stats
+
+
+@test()
+def test_private_memory_pinned_threads(case):
+    """libvirt's default for memory in files is private, which QEMU's stream carries; pins are set by the pid."""
+    hosts = Hosts(case)
+    hosts.start(backing="<source type='file'/>")
+    hosts.a.virsh("emulatorpin", "g", "1", "--live")
+    status = subprocess.check_output(hosts.a.command(
+        "sh", "-c", "cat /proc/$(cat /run/libvirt/qemu/g.pid)/status"), text=True)
+    assert "Name:\tqemu-system" in status and "Cpus_allowed_list:\t1\n" in status, status
+    hosts.migrate(hosts.a, hosts.b, "--live")
+    case.healthy(hosts.b)
+
+
+@test()
+def test_postcopy_after_precopy(case):
+    """virsh waits for the event of the second round, and then asks for post-copy."""
+    hosts = Hosts(case)
+    hosts.start()
+    hosts.migrate(hosts.a, hosts.b, "--live", "--postcopy", "--postcopy-after-precopy", "--bandwidth", "60",
+                  "--parallel", "--parallel-connections", "2")
+    case.healthy(hosts.b)
+
+
+@test()
+def test_copy_storage_with_a_checkpoint(case):
+    """A backup's bitmap goes with the disk."""
+    hosts = Hosts(case)
+    for host in (hosts.a, hosts.b):
+        image = host.directory / "lib" / "images" / "disk.qcow2"
+        image.parent.mkdir(exist_ok=True)
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, "16M"], check=True)
+    hosts.start(disk=DISK.replace("raw", "qcow2"), format="qcow2")
+    hosts.a.virsh("checkpoint-create-as", "g", "before")
+    hosts.migrate(hosts.a, hosts.b, "--live", "--copy-storage-all")
+    nodes = json.loads(hosts.b.virsh("qemu-monitor-command", "g", '{"execute":"query-named-block-nodes"}'))["return"]
+    bitmaps = [bitmap["name"] for node in nodes for bitmap in node.get("dirty-bitmaps", [])]
+    assert "before" in bitmaps, bitmaps
+    case.healthy(hosts.b)

@@ -129,9 +129,9 @@ def why_not() -> str | None:
     return net.why_not()
 
 
-def domain(hosts: Hosts, disk: str = "", max_memory: str = "") -> str:
+def domain(hosts: Hosts, disk: str = "", max_memory: str = "", format: str = "raw", backing: str = "") -> str:
     """The guest's definition: libvirt's defaults (a balloon among them), and the workload of all our guests.
-    With `max_memory` (in KiB) DIMMs can be plugged."""
+    With `max_memory` (in KiB) DIMMs can be plugged; `backing` goes into <memoryBacking>."""
     options = GUEST
     words = kernel_parameters(replace(options, disk=hosts.disk), hosts.port) + " memhp_default_state=online"
     kib = parse_size(options.memory) >> 10
@@ -139,6 +139,7 @@ def domain(hosts: Hosts, disk: str = "", max_memory: str = "") -> str:
     numa = f"<numa><cell id='0' cpus='0' memory='{kib}' unit='KiB'/></numa>" if max_memory else ""
     return f"""<domain type='qemu'>
   <name>g</name><uuid>0000574f-1111-4222-8333-000000000001</uuid>
+  {f"<memoryBacking>{backing}</memoryBacking>" if backing else ""}
   {memory}<memory unit='KiB'>{kib}</memory><vcpu>{options.smp}</vcpu>
   <os><type arch='x86_64' machine='{options.machine}'>hvm</type>
     <kernel>{paths.guest_file("vmlinuz")}</kernel><initrd>{paths.guest_file("initrd")}</initrd>
@@ -147,7 +148,7 @@ def domain(hosts: Hosts, disk: str = "", max_memory: str = "") -> str:
   <cpu mode='custom' match='exact' check='none'><model fallback='forbid'>{options.cpu}</model>{numa}</cpu>
   <on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash>
   <devices><emulator>{hosts.case.emulator}</emulator>
-    <disk type='file' device='disk'><driver name='qemu' type='raw' cache='none'/>
+    <disk type='file' device='disk'><driver name='qemu' type='{format}' cache='none'/>
       <source file='{disk or hosts.disk}'/><target dev='vda' bus='virtio'/></disk>
     <interface type='user'><model type='virtio'/></interface>
     <serial type='file'><source path='/var/log/libvirt/console.log' append='on'/></serial>
