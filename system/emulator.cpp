@@ -2,6 +2,7 @@
 #include "system/emulator.h"
 
 #include "util/log.h"
+#include "vmm/qemu/disk_aio.h"
 #include "vmm/qemu/tracker/handover.h"
 
 #include <algorithm>
@@ -96,7 +97,14 @@ MonitorCommands::Callbacks Emulator::command_callbacks()
                     machine_->settle_ram(); // what was plugged while a guest came in
                 machine_->ask_blockers(std::move(done));
             },
-        .opening = [this](const std::string& text) { machine_->aio_words().learn(text); },
+        .opening_by_text = [this](const std::string& text) { machine_->aio_words().learn(text); },
+        .opening =
+            [this](Json& arguments) {
+                if (!plan_.keep_aio && qemu::use_aio_threads(arguments))
+                    log::info("a disk with aio=native or io_uring has aio=threads here, so that "
+                              "this guest can be migrated");
+                machine_->aio_words().learn(dump_json(arguments));
+            },
         .copying_flags = [this] { machine_->aio_words().pin(); },
         .quit_when_served = [this] { quit_when_served(); },
     };

@@ -107,17 +107,17 @@ void MonitorCommands::query_migrate(QmpResponder& respond)
 }
 
 /// Whatever opens an image may bring Linux AIO or io_uring along, which QEMU tells of nowhere.
-void MonitorCommands::learn_disks(const QmpRequest& request) const
+void MonitorCommands::learn_disks(QmpRequest& request) const
 {
     const std::string& command = request.command;
     if (command == "blockdev-add" || command == "blockdev-reopen" || command == "blockdev-create")
-        callbacks_.opening(dump_json(request.arguments));
+        callbacks_.opening(request.arguments);
     std::string word;
     if (command == "human-monitor-command") {
         std::string line = json_string(request.arguments, "command-line");
         word = first_word(line);
         std::ranges::replace(line, ' ', ',');
-        callbacks_.opening(line);
+        callbacks_.opening_by_text(line);
     }
     // These open images with the flags of one that is open: a name is no sign any more.
     for (const char* copies :

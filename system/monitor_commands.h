@@ -24,7 +24,9 @@ public:
         /// Asks the running QEMU why this guest cannot be migrated.
         std::function<void(std::function<void(Result<std::vector<std::string>>)>)> blockers;
         /// An image is being opened with these options.
-        std::function<void(const std::string& options)> opening;
+        std::function<void(const std::string& options)> opening_by_text; ///< HMP's
+        /// A QMP command that opens an image; may change how it is read.
+        std::function<void(Json& arguments)> opening;
         /// An image is being opened with another's flags.
         std::function<void()> copying_flags;
         /// A user wants QEMU to quit, but the guest at its destination needs our memory: later.
@@ -52,7 +54,7 @@ private:
     void add_memory_commands();
     void ask_blockers(const QmpResponder& respond,
                       std::function<void(const std::vector<std::string>&)> then);
-    void learn_disks(const QmpRequest& request) const;
+    void learn_disks(QmpRequest& request) const;
     void query_migrate(QmpResponder& respond);
     void pass_on(QmpRequest& request, QmpResponder respond);
     void migrate(QmpRequest& request, QmpResponder& respond);

@@ -4,7 +4,7 @@
 import shutil
 from pathlib import Path
 
-from drover_e2e import tpm
+from drover_e2e import paths, tpm
 from drover_e2e.case import Case, Skip
 from drover_e2e.qtest import QtestMachine
 from drover_e2e.runner import test
@@ -152,3 +152,19 @@ def cancelled_late(case: Case, source: QtestMachine, destination: QtestMachine) 
 
 def machine(case: Case, name: str, *words: str) -> QtestMachine:
     return case.qtest(name, "-M", "pc", "-m", "64M", *tpm.Swtpm(name, case.scratch).words(), *words)
+
+
+@test(aio=["native", "io_uring"])
+def test_disks_as_platforms_have_them(case, aio):
+    """oVirt's and Proxmox's: their reads would be seen by no tracker, so the disk has aio=threads."""
+    vm = there_and_back(case, SMALL.but(disk=case.disk(), aio=aio))
+    if paths.is_drover(case.emulator):
+        assert "[aio]" not in Path(f"/proc/{vm.pid}/maps").read_text()
+        mark = "aio=threads here"
+        assert mark in vm.stderr(), vm.stderr()
+        (case.scratch / "more").write_bytes(bytes(MIB))
+        vm.qmp.execute("blockdev-add", driver="file", node__name="more", filename=str(case.scratch / "more"), aio=aio,
+                       cache={"direct": True})
+        assert vm.stderr().count(mark) == 2, vm.stderr()
+        assert "blocked-reasons" not in vm.qmp.execute("query-migrate")
+    case.healthy(vm)

@@ -88,7 +88,7 @@ def test_blockers_come_and_go(case):
         raise Skip("Drover's own words")
     with open(case.scratch / "part", "wb") as file:
         file.truncate(2 * SIZE)
-    vm = machine(case, "vm")
+    vm = machine(case, "vm", "-vmm", "qemu,aio=keep")
     assert "blocked-reasons" not in vm.qmp.execute("query-migrate")
     vm.qmp.execute("device_add", driver="nvme", id="vfio-d", serial="1")
     vm.qmp.execute("blockdev-add", **{"driver": "file", "node__name": "n", "aio": "native",

@@ -7,6 +7,7 @@
 #include "vmm/qemu/command_line.h"
 #include "vmm/qemu/config_file.h"
 #include "vmm/qemu/default_ports.h"
+#include "vmm/qemu/disk_aio.h"
 #include "vmm/qemu/monitor_plan.h"
 #include "vmm/qemu/opts.h"
 
@@ -17,8 +18,11 @@ namespace drover::qemu {
 namespace {
 
 constexpr std::string_view vmm_help =
-    "-vmm qemu[,path=PROGRAM]  the machine is stock QEMU: PROGRAM, or the qemu-system-ARCH found\n"
-    "                          in the search path (the default)\n"
+    "-vmm qemu[,path=PROGRAM][,aio=threads|keep]\n"
+    "                          the machine is stock QEMU: PROGRAM, or the qemu-system-ARCH found\n"
+    "                          in the search path (the default). Disks with aio=native or\n"
+    "                          io_uring have aio=threads, so that the guest can be migrated;\n"
+    "                          with aio=keep they have what is written, and it cannot\n"
     "-vmm microvm              Drover's own machine; not in this version\n";
 
 bool is_help(std::string_view text)
@@ -30,6 +34,7 @@ bool is_help(std::string_view text)
 struct OwnOptions {
     std::string policy;
     std::string qemu_path;
+    bool keep_aio = false;
     std::string help;
 };
 
@@ -45,10 +50,15 @@ Status read_vmm(const std::string& text, OwnOptions& own)
         return fail(ErrorKind::Invalid, "-vmm " + text + ": there is no such machine",
                     "-vmm help lists them");
     for (const Opts::Item& item : opts->items())
-        if (item.key != "vmm" && item.key != "path")
+        if (item.key != "vmm" && item.key != "path" && item.key != "aio")
             return fail(ErrorKind::Invalid, "-vmm qemu has no option '" + item.key + "'",
                         "-vmm help lists them");
-    own.qemu_path = opts->get("path").value_or("");
+    own.qemu_path = opts->get("path").value_or(own.qemu_path);
+    const std::string aio = opts->get("aio").value_or(own.keep_aio ? "keep" : "threads");
+    if (aio != "threads" && aio != "keep")
+        return fail(ErrorKind::Invalid, "-vmm qemu,aio=" + aio + ": there is no such value",
+                    "-vmm help lists them");
+    own.keep_aio = aio == "keep";
     return {};
 }
 
@@ -182,6 +192,9 @@ Status fill_plan(CommandLine& line, const HostFacts& host, LaunchPlan& plan)
     plan.monitors = std::move(*monitors);
     if (auto status = refuse_stdio_of_daemon(line, plan); !status)
         return status;
+    if (!plan.keep_aio && use_aio_threads(line))
+        plan.notes.emplace_back("disks have aio=threads here, so that this guest can be migrated "
+                                "(-vmm qemu,aio=keep leaves them as they are written)");
     spell_out_memory(line, host, plan);
     auto ram = plan_ram(line, plan.architecture, host, plan.notes);
     if (!ram)
@@ -212,6 +225,7 @@ Result<LaunchPlan> plan_launch(std::string_view program_name,
         return plan;
     }
     plan.migrate_policy = own->policy;
+    plan.keep_aio = own->keep_aio;
     plan.architecture = architecture_of(program_name);
     auto binary = find_qemu(plan.architecture, own->qemu_path, host);
     if (!binary)

@@ -30,6 +30,7 @@ struct LaunchPlan {
     std::string pidfile;                ///< QEMU writes it, locks it, and removes it
     std::string name;                   ///< of the guest; may be empty
     std::string migrate_policy;         ///< the texts of all -migrate-policy, joined by commas
+    bool keep_aio = false;              ///< -vmm qemu,aio=keep; see disk_aio.h
     AioWords aio;                       ///< what is said of disks; see blockers.h
     std::optional<std::string> blocker; ///< why it can never be migrated, by its line alone
     std::vector<std::string> notes;     ///< one-line warnings for the user

@@ -25,6 +25,7 @@ class GuestOptions:
     dirty: int = 5000  # pages a second
     pattern: str = "random-pages"
     disk: Path | None = None  # a raw image, which source and destination share
+    aio: str | None = None  # of the disk
     tcp: str | None = None  # HOST:PORT that the guest connects to over its tap
     network: TapNetwork | None = None  # gives the guest a second NIC, on a tap
     vhost: bool = False  # that NIC's, with the kernel's vhost-net
@@ -71,7 +72,8 @@ def _devices(options: GuestOptions, tap: str | None) -> list[str]:
         arguments += ["-netdev", f"tap,id=net1,ifname={tap},script=no,downscript=no{vhost}", "-device",
                       f"virtio-net-{bus},netdev=net1,mac=52:54:00:77:00:02{rom}"]
     if options.disk:
-        arguments += ["-drive", f"file={options.disk},if=none,id=disk0,format=raw,cache=none",
+        arguments += ["-drive", f"file={options.disk},if=none,id=disk0,format=raw,cache=none"
+                      + (f",aio={options.aio}" if options.aio else ""),
                       "-device", f"virtio-blk-{bus},drive=disk0"]
     return arguments
 

@@ -386,5 +386,28 @@ TEST(LaunchPlan, UnderKvmSaysOnceThatRamGetsNoHugePages)
     }
 }
 
+TEST(LaunchPlan, DisksAreReadWhereTheTrackerSees)
+{
+    const auto planned =
+        plan(R"(-drive file=/srv/aio=native.img,aio=native,if=none -set drive.d.aio=io_uring )"
+             R"(-blockdev driver=raw,file.driver=file,file.aio=native -name aio=native )"
+             R"(-blockdev '{"driver":"raw","file":{"driver":"file","aio":"io_uring"}}' )"
+             R"(-drive file=/srv/b,aio=threads)");
+    ASSERT_TRUE(planned);
+    const std::string line = joined(planned->arguments);
+    EXPECT_TRUE(line.starts_with(
+        R"(-drive file=/srv/aio=native.img,aio=threads,if=none -set drive.d.aio=threads )"
+        R"(-blockdev driver=raw,file.driver=file,file.aio=threads -name aio=native )"
+        R"(-blockdev {"driver":"raw","file":{"aio":"threads","driver":"file"}} )"
+        R"(-drive file=/srv/b,aio=threads)"))
+        << line;
+    EXPECT_TRUE(planned->aio.empty());
+    const auto kept = plan("-vmm qemu,aio=keep -drive file=/a,aio=native");
+    ASSERT_TRUE(kept);
+    EXPECT_TRUE(kept->keep_aio);
+    EXPECT_FALSE(kept->aio.empty());
+    EXPECT_FALSE(plan("-vmm qemu,aio=always"));
+}
+
 } // namespace
 } // namespace drover::qemu
