@@ -33,8 +33,8 @@ struct MigrationWish {
     /// goes at once to the least that its model says will do.
     std::optional<double> first_slowdown;
     std::optional<double> slowdown_increment;
-    uint64_t bandwidth = 0;           ///< bytes/s on the wire; 0: as max-bandwidth says
-    double cpu = 0;                   ///< cores that the engine may use; 0: no bound
+    uint64_t bandwidth = 0; ///< bytes/s on the wire; 0: as max-bandwidth says
+    double cpu = 0;         ///< cores that the engine may use; 0: no bound
     std::vector<StallAction> on_stall = {StallAction::Slow, StallAction::Wait, StallAction::Switch};
 
     bool on_stall_given = false; ///< by the user; else it is the default above

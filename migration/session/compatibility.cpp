@@ -135,10 +135,10 @@ Status check_identity(const Json& source, const Json& destination)
     const std::string theirs = json_string(destination, "uuid", none);
     if (ours == theirs || ours == none || theirs == none)
         return {};
-    return fail(ErrorKind::Incompatible,
-                "the UUID differs: '" + ours + "' at the source, '" + theirs +
-                    "' at the destination",
-                "migrate to the destination that was started for this guest, or turn validate-uuid off");
+    return fail(
+        ErrorKind::Incompatible,
+        "the UUID differs: '" + ours + "' at the source, '" + theirs + "' at the destination",
+        "migrate to the destination that was started for this guest, or turn validate-uuid off");
 }
 
 Status check_ram(std::span<const stream::RamBlockInfo> source,

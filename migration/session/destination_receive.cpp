@@ -37,7 +37,8 @@ void DestinationSession::greeted(const stream::Frame& frame)
         if (Status fits = check(*description); !fits)
             return refuse(fits.error());
         if (Status same = check_identity(hello_->machine, *description); !same) {
-            enter(DestinationState::Preparing); // no stranger any more: what fails now is its migration
+            enter(DestinationState::Preparing); // no stranger any more: what fails now is its
+                                                // migration
             return fail(same.error());
         }
         prepare(std::move(*description));
