@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Guests with what people's guests have: it arrives whole, and works there."""
 
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from drover_e2e.vm import GuestOptions, Vm
 SMALL = GuestOptions(memory="256M", working_set="64M", dirty=2000)
 FIRMWARE = Path("/usr/share/seabios/bios-256k.bin")
 MIB = 1 << 20
+SHMEM_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
 
 
 def there_and_back(case: Case, options: GuestOptions) -> Vm:
@@ -168,3 +171,33 @@ def test_disks_as_platforms_have_them(case, aio):
         assert vm.stderr().count(mark) == 2, vm.stderr()
         assert "blocked-reasons" not in vm.qmp.execute("query-migrate")
     case.healthy(vm)
+
+
+@test(timeout=180)
+def test_transparent_huge_pages(case):
+    """A guest gets them where the host permits, at its destination too, and one byte written is 4 KiB to send."""
+    if not paths.is_drover(case.emulator):
+        raise Skip("stock QEMU's memory is no file")
+    if os.geteuid() != 0:
+        raise Skip("only root permits them")
+    before = re.search(r"\[(\w+)\]", SHMEM_HUGE_PAGES.read_text())[1]
+    SHMEM_HUGE_PAGES.write_text("advise")
+    try:
+        options = SMALL.but(memory="768M", working_set="512M", dirty=1000, policy="downtime=100ms")
+        source, destination = case.guest(options), case.destination(options)
+        assert huge_bytes(source) > 256 * MIB, huge_bytes(source)
+        source.qmp.execute("migrate-set-parameters", max__bandwidth=100_000_000)
+        case.migrate(source, destination)
+        assert huge_bytes(destination) > 256 * MIB, huge_bytes(destination)
+        rounds = source.qmp.execute("query-migrate")["drover"]["rounds"]
+        written = 1000 * sum(each["seconds"] for each in rounds)
+        again = sum(each["sent-pages"] for each in rounds[1:])
+        assert again < 2 * written + 4000, (again, written)  # a huge page has 512
+        case.healthy(destination)
+    finally:
+        SHMEM_HUGE_PAGES.write_text(before)
+
+
+def huge_bytes(vm: Vm) -> int:
+    lines = Path(f"/proc/{vm.pid}/smaps").read_text().splitlines()
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("ShmemPmdMapped"))

@@ -219,6 +219,16 @@ bool must_stay(const Backend& backend, const HostFacts& host)
            backend.opts.get("offset").value_or("0") != "0" || !readonly || *readonly;
 }
 
+/// The kernel maps transparent huge pages only where address and offset in the file agree by their
+/// size. QEMU sees to that for anonymous memory, for a file only if it is told.
+constexpr uint64_t transparent_huge_page = 2U << 20;
+
+bool may_have_transparent_pages(const RamFile& ram)
+{
+    return ram.path.empty() && ram.directory.empty() && !ram.memfd_hugetlb &&
+           ram.size % transparent_huge_page == 0;
+}
+
 /// Turns the back-end into a shared file whose path is filled in later.
 Result<Source> take_backend(Backend& backend, const HostFacts& host,
                             std::vector<std::string>& notes)
@@ -246,6 +256,8 @@ Result<Source> take_backend(Backend& backend, const HostFacts& host,
         opts.remove(key);
     opts.set_bool("share", true);
     opts.set("mem-path", std::string(ram_placeholder));
+    if (may_have_transparent_pages(**source) && !opts.has("align"))
+        opts.set_size("align", transparent_huge_page);
     // Machines of QEMU 4.0 and before name a file's RAM block otherwise than an anonymous one's.
     if (backend.type == "ram" && !opts.has("x-use-canonical-path-for-ramblock-id"))
         opts.set_bool("x-use-canonical-path-for-ramblock-id", false);
@@ -301,7 +313,10 @@ Result<RamFile> add_default_backend(CommandLine& line, std::string_view architec
     RamFile ram{.id = default_ram_id(line, architecture), .size = *size, .directory = directory};
     line.append("object", "memory-backend-file,id=" + ram.id + ",size=" + std::to_string(*size) +
                               ",share=on,mem-path=" + std::string(ram_placeholder) +
-                              ",x-use-canonical-path-for-ramblock-id=off");
+                              ",x-use-canonical-path-for-ramblock-id=off" +
+                              (may_have_transparent_pages(ram)
+                                   ? ",align=" + std::to_string(transparent_huge_page)
+                                   : ""));
     ram.argument = line.words().size() - 1;
     line.append("machine", "memory-backend=" + ram.id);
     return ram;

@@ -42,7 +42,7 @@ TEST(LaunchPlan, CarriesOutWhatIsItsOwn)
     EXPECT_EQ(joined(qemu_arguments(*planned, ram_fds, qmp_fds)),
               "-M q35 -name guest=web1,debug-threads=on -nodefaults -m 64 disk.img "
               "-object memory-backend-file,id=pc.ram,size=67108864,share=on,"
-              "mem-path=/proc/self/fd/11,x-use-canonical-path-for-ramblock-id=off "
+              "mem-path=/proc/self/fd/11,x-use-canonical-path-for-ramblock-id=off,align=2097152 "
               "-machine memory-backend=pc.ram "
               "-chardev socket,id=drover-qmp-0,fd=21 -mon chardev=drover-qmp-0,mode=control "
               "-chardev socket,id=drover-qmp-1,fd=22 -mon chardev=drover-qmp-1,mode=control "
@@ -199,7 +199,7 @@ driver = "isa-serial"
     EXPECT_EQ(joined(qemu_arguments(*planned, std::vector{7}, {})),
               "-name a -machine type=q35,accel=tcg -m size=256M "
               "-object qom-type=memory-backend-file,size=256M,share=on,id=mem0,"
-              "mem-path=/proc/self/fd/7 "
+              "mem-path=/proc/self/fd/7,align=2097152 "
               "-numa type=node,nodeid=0,memdev=mem0 -smp cpus=2 -boot strict=on "
               "-global driver=ICH9-LPC,property=disable_s3,value=1 "
               "-device driver=isa-serial,id=serial0 -nographic -S");

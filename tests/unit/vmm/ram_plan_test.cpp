@@ -70,7 +70,8 @@ TEST(RamPlan, AMachineWithoutBackendGetsOne)
         EXPECT_EQ(object_of(planned, 0), "memory-backend-file,id=" + ram.id +
                                              ",size=" + std::to_string(ram.size) +
                                              ",share=on,mem-path=FD"
-                                             ",x-use-canonical-path-for-ramblock-id=off");
+                                             ",x-use-canonical-path-for-ramblock-id=off" +
+                                             (ram.size % (2 * mib) == 0 ? ",align=2097152" : ""));
     }
 }
 
@@ -82,12 +83,12 @@ TEST(RamPlan, BackendsBecomeSharedFiles)
     } cases[] = {
         {"memory-backend-ram,id=r,size=1G",
          "qom-type=memory-backend-file,id=r,size=1G,share=on,mem-path=FD"
-         ",x-use-canonical-path-for-ramblock-id=off"},
+         ",align=2097152,x-use-canonical-path-for-ramblock-id=off"},
         {"memory-backend-ram,share=off,id=r,size=1G,host-nodes=0,host-nodes=1,policy=bind,"
          "prealloc=on,prealloc-threads=4,merge=off,dump=off,reserve=off",
          "qom-type=memory-backend-file,share=on,id=r,size=1G,host-nodes=0,host-nodes=1,policy=bind,"
          "prealloc=on,prealloc-threads=4,merge=off,dump=off,reserve=off,mem-path=FD"
-         ",x-use-canonical-path-for-ramblock-id=off"},
+         ",align=2097152,x-use-canonical-path-for-ramblock-id=off"},
         {"memory-backend-memfd,id=r,size=1G,seal=on,hugetlb=on,hugetlbsize=2M",
          "qom-type=memory-backend-file,id=r,size=1G,share=on,mem-path=FD"},
         {"memory-backend-file,id=r,size=1G,mem-path=/dev/hugepages,align=2M",
@@ -133,7 +134,7 @@ TEST(RamPlan, JsonBackendStaysJson)
     EXPECT_EQ(Json::parse(object_of(planned, 0)),
               Json::parse(R"({"qom-type":"memory-backend-file","id":"pc.ram","share":true,)"
                           R"("x-use-canonical-path-for-ramblock-id":false,"size":4294967296,)"
-                          R"("host-nodes":[0],"policy":"bind","mem-path":"FD"})"));
+                          R"("host-nodes":[0],"policy":"bind","mem-path":"FD","align":2097152})"));
 }
 
 TEST(RamPlan, NumaBackendsAreTheRam)
