@@ -21,6 +21,9 @@
 
 namespace drover {
 
+/// What the two sides of a migration tell each other that they are.
+inline constexpr const char* own_software = "drover " DROVER_VERSION;
+
 /// Why a guest cannot be migrated: the first reason in words, and that there are more.
 [[nodiscard]] Status check_blockers(const std::vector<std::string>& blockers);
 

@@ -158,6 +158,16 @@ Result<Json> MigrateSettings::check_parameters(const Json& arguments) const
     return for_qemu;
 }
 
+/// As QEMU had it at the start, nobody asked for it: libvirt sets all back when a job has failed.
+std::optional<double> MigrateSettings::step_of(const char* parameter) const
+{
+    const auto value = parameters_.find(parameter);
+    const auto qemus = qemu_parameters_.find(parameter);
+    if (value == parameters_.end() || (qemus != qemu_parameters_.end() && *value == *qemus))
+        return std::nullopt;
+    return percent_of(parameters_, parameter);
+}
+
 void MigrateSettings::set_parameters(const Json& arguments)
 {
     for (const auto& [name, value] : arguments.items())
@@ -165,10 +175,8 @@ void MigrateSettings::set_parameters(const Json& arguments)
     if (arguments.contains("downtime-limit"))
         wish_.downtime_s = static_cast<double>(json_u64(arguments, "downtime-limit")) / 1e3;
     downtime_by_qmp_ = downtime_by_qmp_ || arguments.contains("downtime-limit");
-    if (arguments.contains("cpu-throttle-initial"))
-        wish_.first_slowdown = percent_of(arguments, "cpu-throttle-initial");
-    if (arguments.contains("cpu-throttle-increment"))
-        wish_.slowdown_increment = percent_of(arguments, "cpu-throttle-increment");
+    wish_.first_slowdown = step_of("cpu-throttle-initial");
+    wish_.slowdown_increment = step_of("cpu-throttle-increment");
 }
 
 Json MigrateSettings::native_capabilities() const

@@ -5,6 +5,7 @@
 #include "monitor/json.h"
 #include "util/result.h"
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,8 @@ public:
     [[nodiscard]] MigrationWish wish() const;
 
 private:
+    [[nodiscard]] std::optional<double> step_of(const char* parameter) const;
+
     struct Capability {
         std::string name;
         bool on = false;

@@ -276,7 +276,9 @@ private:
             return std::nullopt;
         // The full slow-down is not enough by the model; it is tried all the same while there is
         // time, since models err, and what comes after gains by it.
-        if (time_left_ < decision_.predicted_downtime_s || (others && has_stalled(patient_rounds)))
+        if (time_left_ < decision_.predicted_downtime_s ||
+            (others && has_stalled(patient_rounds) &&
+             in_steps(wish_.max_slowdown) == wish_.max_slowdown))
             return std::nullopt;
         if (in_steps(wish_.max_slowdown) != wish_.max_slowdown)
             return another_step(in_steps(wish_.max_slowdown));

@@ -10,8 +10,7 @@
 namespace drover {
 
 namespace {
-/// So many are sent before the budget is looked at again: a few milliseconds of a slow link.
-constexpr uint64_t budgeted_pages = 64;
+constexpr uint64_t compared_pages = 64; // read at once, to be compared with what was sent
 } // namespace
 
 RamSender::RamSender(std::span<const RamBlock> ram, DirtyTracker& tracker, RateLimit& limit,
@@ -185,7 +184,7 @@ Status RamSender::drop_unchanged()
         const uint64_t size = pending.size();
         for (uint64_t page = pending.next_set(0, size), end; page < size;
              page = pending.next_set(end, size)) {
-            end = std::min(pending.next_clear(page, size), page + budgeted_pages);
+            end = std::min(pending.next_clear(page, size), page + compared_pages);
             if (Status dropped = drop_unchanged(i, page, end); !dropped)
                 return dropped;
         }
@@ -195,7 +194,7 @@ Status RamSender::drop_unchanged()
 
 Status RamSender::drop_unchanged(size_t index, uint64_t first, uint64_t end)
 {
-    std::array<std::byte, budgeted_pages * ram_page_size> pages;
+    std::array<std::byte, compared_pages * ram_page_size> pages;
     const std::span<std::byte> into(pages.data(), (end - first) * ram_page_size);
     if (Status read = read_ram(ram_[index], first * ram_page_size, into); !read)
         return read;
@@ -226,150 +225,6 @@ Status RamSender::look_for_changes()
         changed_holes_[i] = *changed ? 1 : 0;
     }
     return {};
-}
-
-Status RamSender::work(Worker& worker, const Job& job)
-{
-    worker.batch->begin_round(job.round, job.last());
-    std::vector<Stripe> put_off;
-    for (const Stripe& stripe : worker.stripes) {
-        if (auto hot = is_hot(stripe, job); !hot)
-            return pass(hot);
-        else if (*hot)
-            put_off.push_back(stripe);
-        else if (Status status = send_stripe(worker, stripe, job); !status)
-            return status;
-        if (hurry_ && !job.last())
-            break;
-    }
-    // A frame's pages ascend, and the ones put off lie before where we are.
-    if (Status status = worker.batch->flush(); !status)
-        return status;
-    for (const Stripe& stripe : hurry_ && !job.last() ? std::vector<Stripe>() : put_off)
-        if (Status status = send_stripe(worker, stripe, job); !status)
-            return status;
-    if (Status status = worker.batch->flush(); !status)
-        return status;
-    if (Status status = flush_told(worker); !status)
-        return status;
-    const stream::Bytes end = stream::encode(stream::RoundEnd{job.round, job.last()});
-    return worker.writer->write(stream::FrameType::RoundEnd, end);
-}
-
-/// In the first round, what the guest writes to waits until the rest is gone: the sooner a page is
-/// sent, the likelier it is written again before the round is over.
-Result<bool> RamSender::is_hot(const Stripe& stripe, const Job& job)
-{
-    if (job.round != 1 || !tracker_.collects_ranges() ||
-        pending_[stripe.block].next_set(stripe.first, stripe.end) == stripe.end)
-        return false;
-    if (Status status = collect_stripe(stripe); !status)
-        return pass(status);
-    return written_[stripe.block].next_set(stripe.first, stripe.end) < stripe.end;
-}
-
-/// What was written to the stripe since it was last collected goes to written_, and is pending.
-Status RamSender::collect_stripe(const Stripe& stripe)
-{
-    PageBitmap& written = written_[stripe.block];
-    written.clear_range(stripe.first, stripe.end - stripe.first);
-    if (tracker_.collects_ranges()) {
-        Status status = tracker_.collect(stripe.block, stripe.first, stripe.end, written);
-        if (!status)
-            return status;
-        pending_[stripe.block].add(written, stripe.first, stripe.end);
-    }
-    if (options_.compare_holes)
-        holes_.note_written(stripe.block, written, stripe.first, stripe.end);
-    return {};
-}
-
-/// In the first round every page is pending, so that one write says little of it; but where many
-/// pages of a stripe were written already, they will be again.
-bool RamSender::leaves(const Stripe& stripe, const Job& job) const
-{
-    constexpr uint64_t hot_part = 3; // tenths
-    if (!job.leave_hot)
-        return false;
-    return job.round != 1 || written_[stripe.block].count(stripe.first, stripe.end) * 10 >
-                                 (stripe.end - stripe.first) * hot_part;
-}
-
-Status RamSender::send_stripe(Worker& worker, const Stripe& stripe, const Job& job)
-{
-    PageBitmap& pending = pending_[stripe.block];
-    find_new_holes(stripe);
-    const bool nothing = pending.next_set(stripe.first, stripe.end) == stripe.end;
-    if (nothing && (job.kind == Round::Live || !tracker_.collects_ranges()))
-        return {};
-    if (Status status = collect_stripe(stripe); !status)
-        return status;
-    const PageBitmap& written = written_[stripe.block];
-    const bool leave = leaves(stripe, job);
-    for (uint64_t page = pending.next_set(stripe.first, stripe.end); page < stripe.end;
-         page = pending.next_set(page, stripe.end)) {
-        if (is_spent(job))
-            return tell_stripe(worker, stripe);
-        uint64_t end = std::min(pending.next_clear(page, stripe.end), page + budgeted_pages);
-        if (leave && written.test(page)) {
-            page = written.next_clear(page, end);
-            continue;
-        }
-        if (leave)
-            end = written.next_set(page, end);
-        pending.clear_range(page, end - page);
-        Status status = worker.batch->add(stripe.block, ram_[stripe.block], present_[stripe.block],
-                                          page, end - page);
-        if (!status)
-            return status;
-        page = end;
-    }
-    return {};
-}
-
-/// Post-copy brings the rest.
-bool RamSender::is_spent(const Job& job) const
-{
-    return job.budget <= progress_.bytes - base_bytes_;
-}
-
-Status RamSender::tell_stripe(Worker& worker, const Stripe& stripe)
-{
-    if (worker.told.block != stripe.block ||
-        worker.told.stripes.size() == stream::max_missing_stripes)
-        if (Status status = flush_told(worker); !status)
-            return status;
-    worker.told.block = static_cast<uint32_t>(stripe.block);
-    append_missing(pending_[stripe.block], stripe.first, stripe.end, worker.told.stripes);
-    return {};
-}
-
-Status RamSender::flush_told(Worker& worker)
-{
-    if (worker.told.stripes.empty())
-        return {};
-    const stream::Bytes payload = stream::encode(worker.told);
-    worker.told.stripes.clear();
-    progress_.bytes += stream::header_size + payload.size();
-    return worker.writer->write(stream::FrameType::Missing, payload);
-}
-
-/// What the guest gave back (a balloon) does not show as written: finds the stripe's holes that the
-/// destination has pages for, and makes them pending. They are read like any page: that it holds
-/// nothing is said of a page that was seen to hold nothing, and never because it was counted so.
-void RamSender::find_new_holes(const Stripe& stripe)
-{
-    if (!options_.compare_holes)
-        return;
-    PageBitmap& pending = pending_[stripe.block];
-    holes_.note_written(stripe.block, pending, stripe.first, stripe.end);
-    if (changed_holes_[stripe.block] == 0)
-        return;
-    holes_.look(stripe.block, stripe.first, stripe.end);
-    const PageBitmap& present = present_[stripe.block];
-    const PageBitmap& data = holes_.data(stripe.block);
-    for (uint64_t word = stripe.first; word < stripe.end; word += 64)
-        pending.set_word(word, present.word(word) & ~data.word(word));
 }
 
 /// Each worker at its round's end. The last one reports; the first failure is reported at once and

@@ -59,6 +59,8 @@ class Held:
         self.points.let_go(self.point)
 
     def nobody_runs(self) -> None:
+        """For a second: that nothing happens shows in time only."""
+        time.sleep(max(0, self.acted + 1.3 - time.monotonic()))
         beats = self.case.beats.between(self.acted + 0.3, time.monotonic())
         assert not beats, f"it runs on {({beat.side for beat in beats})}"
 

@@ -1,102 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// Disk images change hands with the guest. QEMU opens those of an incoming guest inactive, and
-// gives its own up when its migration has completed; "cont" takes them. A guest that is not to run
-// must own its images all the same, or the next migration aborts QEMU 7.2, which gives up what it
-// has not.
+// A guest that does not run owns its disk images all the same: see disk_activation.h.
+#include "vmm/qemu/disk_activation.h"
 #include "vmm/qemu/qemu_machine.h"
-
-#include <array>
-#include <memory>
 
 namespace drover::qemu {
 
-namespace {
-
-bool contains(const std::string& text, std::string_view part)
-{
-    return text.find(part) != std::string::npos;
-}
-
-/// QEMU 7.2 has no command that only activates an image. Exporting one does that first; then this
-/// export is refused, since there is none over TCP: so nothing is left behind.
-Json impossible_export(const Json& node)
-{
-    return Json{{"type", "vhost-user-blk"},
-                {"id", "drover-activates"},
-                {"node-name", json_string(node, "node-name")},
-                {"writable", !json_bool(node, "ro")},
-                {"addr", {{"type", "inet"}, {"host", "localhost"}, {"port", "0"}}}};
-}
-
-/// Whether the refusal is one that comes after the activation: the guest's device shares its image
-/// with no other writer, or all is well but for the address.
-bool was_active(const std::string& refusal)
-{
-    constexpr std::array reasons = {"Only socket address types", "Permission conflict",
-                                    "Conflicts with use"};
-    for (const char* reason : reasons)
-        if (contains(refusal, reason))
-            return true;
-    return false;
-}
-
-Error not_activated(const std::string& what, const std::string& why)
-{
-    return {ErrorKind::Machine, "QEMU could not take over the disk image " + what + ": " + why,
-            "does another QEMU have it open?"};
-}
-
-} // namespace
-
-/// Takes over (and locks) all images, of a guest that does not run.
 void QemuMachine::activate_disks(std::function<void(Status)> done)
 {
-    qmp_.execute(
-        "blockdev-set-active", Json{{"active", true}}, // from QEMU 10 on
-        [this, alive = alive_, done = std::move(done)](const Result<Json>& answer) mutable {
-            if (!*alive)
-                return;
-            if (answer)
-                return done({});
-            if (!contains(answer.error().message, "not been found"))
-                return done(std::unexpected(not_activated("", answer.error().message)));
-            qmp_.execute("query-named-block-nodes", Json{{"flat", true}},
-                         [this, alive, done = std::move(done)](Result<Json> nodes) mutable {
-                             if (!*alive)
-                                 return;
-                             if (!nodes)
-                                 return done(pass(nodes));
-                             std::vector<Json> list;
-                             if (nodes->is_array())
-                                 list.assign(nodes->begin(), nodes->end());
-                             activate_nodes(std::move(list), std::move(done));
+    qemu::activate_disks(
+        [this, alive = alive_](const std::string& command, Json arguments, auto answered) {
+            qmp_.execute(command, std::move(arguments),
+                         [alive, answered = std::move(answered)](const Result<Json>& answer) {
+                             if (*alive)
+                                 answered(answer);
                          });
-        });
-}
-
-/// One after the other, from the list's end.
-void QemuMachine::activate_nodes(std::vector<Json> nodes, std::function<void(Status)> done)
-{
-    if (nodes.empty())
-        return done({});
-    const Json node = std::move(nodes.back());
-    nodes.pop_back();
-    qmp_.execute("block-export-add", impossible_export(node),
-                 [this, alive = alive_, node, nodes = std::move(nodes),
-                  done = std::move(done)](const Result<Json>& answer) mutable {
-                     if (!*alive)
-                         return;
-                     if (!answer && !was_active(answer.error().message))
-                         return done(std::unexpected(not_activated(
-                             json_string(node, "file", json_string(node, "node-name").c_str()),
-                             answer.error().message)));
-                     if (answer) // it cannot be; but then it must not stay
-                         qmp_.execute("block-export-del",
-                                      Json{{"id", "drover-activates"}, {"mode", "hard"}},
-                                      [](const Result<Json>&) {});
-                     activate_nodes(std::move(nodes), std::move(done));
-                 });
+        },
+        std::move(done));
 }
 
 /// QEMU refuses a guest in some states, but only when all of its RAM has been copied; in others it

@@ -96,7 +96,6 @@ private:
 
     // qemu_disks.cpp
     void activate_disks(std::function<void(Status)> done);
-    void activate_nodes(std::vector<Json> nodes, std::function<void(Status)> done);
 
     // qemu_save.cpp
     void run_state_event(const Json& event);

@@ -223,6 +223,13 @@ bool must_stay(const Backend& backend, const HostFacts& host)
 /// size. QEMU sees to that for anonymous memory, for a file only if it is told.
 constexpr uint64_t transparent_huge_page = 2U << 20;
 
+/// Not of every back-end: QEMU cuts an nvdimm down to a multiple of the alignment, which for
+/// anonymous memory is this anyway.
+bool keeps_its_size(const Backend& backend)
+{
+    return backend.type == "ram" || backend.use == Use::Ram;
+}
+
 bool may_have_transparent_pages(const RamFile& ram)
 {
     return ram.path.empty() && ram.directory.empty() && !ram.memfd_hugetlb &&
@@ -256,7 +263,7 @@ Result<Source> take_backend(Backend& backend, const HostFacts& host,
         opts.remove(key);
     opts.set_bool("share", true);
     opts.set("mem-path", std::string(ram_placeholder));
-    if (may_have_transparent_pages(**source) && !opts.has("align"))
+    if (keeps_its_size(backend) && may_have_transparent_pages(**source) && !opts.has("align"))
         opts.set_size("align", transparent_huge_page);
     // Machines of QEMU 4.0 and before name a file's RAM block otherwise than an anonymous one's.
     if (backend.type == "ram" && !opts.has("x-use-canonical-path-for-ramblock-id"))

@@ -37,9 +37,7 @@ Balancer::Balancer(Config config, Parts parts)
           {.patience = parts_.patience, .back_off = {}, .owner = identity_},
           [this](const MoveRecord& record) { on_move_changed(record); }, parts_.make_move_id),
       leftovers_(parts_.journal, find_door_, parts_.time, identity_),
-      held_guests_(
-          find_door_, [this] { return fleet_.host_names(); }, parts_.time),
-      forecasts_(parts_.judgement, parts_.time)
+      held_guests_(find_door_, parts_.time), forecasts_(parts_.judgement, parts_.time)
 {
     fleet_.configure(config_);
     if (parts_.journal.trouble().empty())

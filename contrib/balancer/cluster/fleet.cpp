@@ -171,15 +171,6 @@ void Fleet::take_vms(FleetHost& host, const Json& answer)
             callbacks_.waiting(host.config.name, name, vm.migration);
 }
 
-std::vector<std::string> Fleet::host_names() const
-{
-    std::vector<std::string> names;
-    names.reserve(hosts_.size());
-    for (const auto& [name, host] : hosts_)
-        names.push_back(name);
-    return names;
-}
-
 void Fleet::on_event(const std::string& host, const Json& event)
 {
     const auto link = links_.find(host);

@@ -74,7 +74,6 @@ public:
 
     [[nodiscard]] HostDoor* door(const std::string& host) const;
     [[nodiscard]] const std::map<std::string, FleetHost>& hosts() const { return hosts_; }
-    [[nodiscard]] std::vector<std::string> host_names() const;
     [[nodiscard]] const FleetHost* host(const std::string& name) const;
 
     /// Where a guest is. With two emulators (one waits for its source) it is one VM.

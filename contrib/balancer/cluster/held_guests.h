@@ -6,24 +6,25 @@
 
 #include <map>
 #include <memory>
-#include <vector>
+#include <utility>
 
 namespace drover::balancer::cluster {
 
 /// Guests of stock QEMU that came to their destination and stand there (`held`), of migrations that
 /// this balancer does not know: its journal was lost, or another balancer began them and is gone. A
 /// guest must not stand still for that. What its source says is final and the truth, whoever hears
-/// it: it went (then it is let run here), or it stayed (then this one is ended). Loop thread only.
+/// it: it went, or its emulator died (then it is let run here), or it stayed (then this one is
+/// ended). Loop thread only.
 class HeldGuests {
 public:
-    HeldGuests(const DoorFinder& find_door, std::function<std::vector<std::string>()> hosts,
-               const TimeSource& time)
-        : find_door_(find_door), hosts_(std::move(hosts)), time_(time)
+    HeldGuests(const DoorFinder& find_door, const TimeSource& time)
+        : find_door_(find_door), time_(time)
     {
     }
 
     /// `host` shows an emulator that has not let its guest run (query-vms: "incoming") in this
-    /// migration of `vm`. To be called again as long as it does.
+    /// migration of `vm`. To be called again as long as it does. Those whose ID is not of the
+    /// balancer's form (new_move_id()) are somebody else's.
     void seen(const std::string& host, const std::string& vm, const std::string& migration);
 
 private:
@@ -33,13 +34,13 @@ private:
         std::string migration;
         std::weak_ptr<int> alive;
     };
-    void ask_sources(const Inquiry& inquiry);
-    void settle(const Inquiry& inquiry, const HostDoor::Answer& answer);
+    void ask_source(const Inquiry& inquiry, const HostDoor::Answer& destination);
+    void settle(const Inquiry& inquiry, const HostDoor::Answer& source);
 
     const DoorFinder& find_door_;
-    std::function<std::vector<std::string>()> hosts_;
     const TimeSource& time_;
-    std::map<std::string, double> asked_; ///< by migration: when the host was asked last
+    std::map<std::pair<std::string, std::string>, double> asked_; ///< by host and migration: when
+    double swept_ = 0;
     std::shared_ptr<int> alive_ = std::make_shared<int>(0);
 };
 

@@ -65,6 +65,10 @@ void Move::tick()
         case MoveState::Preparing: on_prepared(late); break;
         case MoveState::Starting: on_started(late); break;
         case MoveState::Watching: on_watched(late); break;
+        case MoveState::Completed:
+            guest_ran_ = guest_ran_.value_or(true); // nearly all do
+            again("a host does not answer");
+            break;
         default: again("a host does not answer"); break;
         }
         return;
@@ -114,7 +118,7 @@ void Move::prepare()
     Json arguments = {
         {"migration", record_.id}, {"definition", record_.definition}, {"owner", around_.owner}};
     if (is_stock_qemu())
-        arguments["confirms"] = true;
+        arguments.update(Json{{"confirms", true}, {"source-host", record_.from}});
     if (!ask(record_.to, "vm-prepare", std::move(arguments),
              [this](const HostDoor::Answer& answer) { on_prepared(answer); }))
         again(record_.to + " cannot be reached");
@@ -181,6 +185,10 @@ void Move::on_watched(const HostDoor::Answer& answer)
     failures_ = 0;
     latest_ = word;
     const auto event = conclude(word, {}, Presence::Unsure);
+    if (!event) { // it says that it failed, and that the guest is not there
+        step(MoveEvent::Lost, record_.from + ": " + word.error);
+        return;
+    }
     if (event != MoveEvent::Runs)
         return finish(*event, word, word.error);
     waits_for_ = word.status == "asking"
@@ -195,11 +203,16 @@ void Move::inquire()
 {
     inquiry_ = {};
     // An operator's word, where nobody is left to be asked.
-    if (record_.cancel && around_.find_door(record_.from) == nullptr)
+    const bool source_is_gone = record_.cancel && around_.find_door(record_.from) == nullptr;
+    if (source_is_gone && !is_stock_qemu())
         return finish(MoveEvent::Stayed, {},
                       record_.from + " is not configured any more, and it was cancelled");
-    if (record_.cancel)
+    if (source_is_gone) {
+        inquiry_.source.kind = Word::Kind::Never;
+        inquiry_.at_source = Presence::Absent;
+    } else if (record_.cancel) {
         tell_cancel();
+    }
     // Who takes the target out of the configuration says that it will never be asked again.
     if (record_.cancel && around_.find_door(record_.to) == nullptr)
         inquiry_.target.kind = Word::Kind::Never;
@@ -225,7 +238,11 @@ void Move::conclude_inquiry()
         latest_ = source;
     else if (target.kind == Word::Kind::Says)
         latest_ = target;
-    const auto event = conclude(source, target, at_source);
+    auto event = conclude(source, target, at_source);
+    // Nobody will ever say what became of the source: the guest that stands there is the only one.
+    const bool holds = target.says("asking") && target.held;
+    if (!event && holds && record_.cancel && around_.find_door(record_.from) == nullptr)
+        event = MoveEvent::Moved;
     if (event == MoveEvent::Runs) {
         failures_ = 0;
         step(MoveEvent::Runs, "the source says: " + source.status);
@@ -235,6 +252,14 @@ void Move::conclude_inquiry()
         if (error.empty())
             error = "the source never began it";
         finish(*event, word, error);
+    } else if (source.kind == Word::Kind::Silent && holds) {
+        again(record_.to + " holds the guest, and " + record_.from +
+              " does not say whether it went. If that host is gone for good: take it out of the "
+              "configuration, reload, then drover cancel " +
+              record_.id);
+    } else if (source.kind == Word::Kind::Says) {
+        again("the emulator on " + record_.from + " ended, and " + record_.to +
+              " does not say whether the guest is there");
     } else if (source.kind == Word::Kind::Silent) {
         again(record_.from + " does not answer, and has the guest for all that is known");
     } else {
@@ -285,6 +310,22 @@ void Move::on_confirmed(const HostDoor::Answer& answer)
         return;
     }
     again(record_.to + " does not let the guest run: " + answer.error().text);
+    if (answer.error().kind != DoorError::Kind::Refused)
+        return;
+    if (answer.error().error_class == "CommandNotFound") { // an older droverd holds no guest
+        step(MoveEvent::Close, {});
+        return;
+    }
+    ask(record_.to, "query-vm-migration", only_id(), [this](const HostDoor::Answer& said) {
+        const Word word = read_word(said, record_.id, record_.vm, "destination");
+        if (!word.says("failed") && !word.says("cancelled"))
+            return;
+        log::error("migration " + record_.id + ": " + record_.vm + " was lost at " + record_.to +
+                   " before it ran there: " + word.error);
+        record_.outcome = "failed";
+        record_.error = record_.to + ": " + word.error;
+        step(MoveEvent::Close, record_.error);
+    });
 }
 
 void Move::abandon()
@@ -313,9 +354,11 @@ void Move::on_abandoned(const HostDoor::Answer& answer)
     // It may have the guest after all, if the source took a command that was long under way.
     ask(record_.from, "query-vm-migration", only_id(), [this](const HostDoor::Answer& said) {
         const Word word = read_word(said, record_.id, record_.vm, "source");
-        if (word.says("completed"))
-            return finish(MoveEvent::Moved, word, {});
-        source_runs_it_ = word.says("failed") || word.says("cancelled");
+        const bool stayed = word.says("failed") || word.says("cancelled");
+        source_runs_it_ = stayed && word.guest_here;
+        // Its emulator died at the very end, and runs nothing: the target's guest is the only one.
+        if (word.says("completed") || (is_stock_qemu() && stayed && !word.guest_here))
+            finish(MoveEvent::Moved, word, {});
     });
 }
 

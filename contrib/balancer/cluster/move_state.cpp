@@ -121,6 +121,8 @@ Word read_word(const HostDoor::Answer& answer, const std::string& migration, con
     word.total = number_of(value, "total").value_or(0);
     word.remaining = number_of(value, "remaining").value_or(0);
     word.rate = number_of(value, "rate").value_or(0);
+    word.guest_here = guest_here;
+    word.held = json_bool(value, "held");
     word.guest_ran = json_bool(value, "guest-ran", true);
     word.downtime = number_of(value, "downtime");
     word.total_time = number_of(value, "total-time");
@@ -148,9 +150,17 @@ std::optional<MoveEvent> conclude(const Word& source, const Word& target, Presen
     if (source.kind == Word::Kind::Says) {
         if (source.status == "completed")
             return MoveEvent::Moved;
-        if (source.status == "failed" || source.status == "cancelled")
+        if (source.status != "failed" && source.status != "cancelled")
+            return MoveEvent::Runs;
+        if (source.guest_here)
             return MoveEvent::Stayed;
-        return MoveEvent::Runs;
+        // Its emulator died, perhaps at the very end, and runs nothing: the target's may be the
+        // one.
+        if (target.says("completed") || (target.says("asking") && target.held))
+            return MoveEvent::Moved;
+        if (target.kind == Word::Kind::Silent)
+            return std::nullopt;
+        return MoveEvent::Stayed;
     }
     if (target.says("completed"))
         return MoveEvent::Moved;

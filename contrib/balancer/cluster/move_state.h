@@ -78,6 +78,8 @@ struct Word {
     double total = 0;                 ///< bytes
     double remaining = 0;             ///< bytes
     double rate = 0;                  ///< bytes/s on the link, as the source tells
+    bool guest_here = false;          ///< its emulator lives, and has the guest or may have it
+    bool held = false;                ///< at the target: the guest stands, until vm-confirm
     bool guest_ran = true;            ///< at the source, until it was paused for the migration
     std::optional<double> downtime;   ///< seconds
     std::optional<double> total_time; ///< seconds

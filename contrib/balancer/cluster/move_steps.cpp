@@ -106,6 +106,8 @@ void Move::finish(MoveEvent event, const Word& word, const std::string& error)
     if (word.total_time)
         record_.total_time = word.total_time;
     step(event, record_.error);
+    if (record_.state == MoveState::Completed)
+        confirm(); // at once: a guest may stand until then
 }
 
 void Move::again(const std::string& why)

@@ -126,6 +126,8 @@ void HostMoves::restore()
         }
         if (!in_it) {
             finish(*move, MoveStatus::Failed, "its emulator ended while droverd was not running");
+            if (vm == nullptr)
+                runs_nothing(*move);
             continue;
         }
         vm->set_migration(id, move->record.incoming, false);
@@ -281,8 +283,11 @@ void HostMoves::take_info(Move& move, const Json& info)
         move.limit.reset();
     if (!move.record.incoming)
         note_whether_it_runs(move);
-    if (move.record.held && *reading.status == MoveStatus::Completed)
-        return set_status(move, MoveStatus::Asking);
+    if (move.record.held && *reading.status == MoveStatus::Completed) {
+        if (!is_over(move.record.status))
+            set_status(move, MoveStatus::Asking);
+        return;
+    }
     if (is_over(*reading.status))
         finish(move, *reading.status, reading.error);
     else
@@ -294,8 +299,8 @@ void HostMoves::note_whether_it_runs(Move& move)
 {
     const Vm* vm = vms_.find(move.record.vm);
     const std::string state = vm != nullptr ? vm->run_state() : std::string();
-    if (state == "running" || state == "paused" || state == "prelaunch")
-        move.record.guest_ran = state == "running";
+    if (!state.empty() && state != "finish-migrate" && state != "postmigrate" && state != "colo")
+        move.record.guest_ran = state == "running" || state == "suspended";
 }
 
 void HostMoves::migration_news(Vm& vm)
@@ -303,6 +308,8 @@ void HostMoves::migration_news(Vm& vm)
     Move* move = open_move_of(vm);
     if (move == nullptr)
         return;
+    if (!move->record.incoming)
+        note_whether_it_runs(*move);
     // A destination that has just started, or that a droverd before us did not finish preparing.
     if (move->record.incoming && move->record.uri.empty() && vm.waits_for_guest()) {
         if (!std::exchange(move->door_opening, true))
@@ -320,8 +327,14 @@ void HostMoves::vm_ended(Vm& vm)
     const std::string words = last_words(vm.record().directory + "/emulator.log");
     move->asking_emulator = false;
     finish(*move, MoveStatus::Failed, "the emulator ended" + (words.empty() ? "" : ": " + words));
-    move->record.guest_here = false; // a process that is gone runs nothing
-    (void)save(*move);
+    runs_nothing(*move);
+}
+
+/// A process that is gone runs no guest.
+void HostMoves::runs_nothing(Move& move)
+{
+    move.record.guest_here = false;
+    (void)save(move);
 }
 
 } // namespace drover::balancer

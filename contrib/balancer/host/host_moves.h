@@ -49,6 +49,7 @@ private:
     Result<Vm*> vm_for_migration(const Json& arguments, const std::string& id);
     void begin(Move& move, Vm& vm, const std::string& uri, const std::string& policy);
     void send_migrate(const std::string& id, const std::string& uri);
+    void runs_nothing(Move& move);
     void note_whether_it_runs(Move& move);
     void first_door(Move& move, Vm& vm);
     void open_door(const std::string& id, unsigned port);

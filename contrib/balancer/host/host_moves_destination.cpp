@@ -3,6 +3,7 @@
 // Migrations to this host.
 #include "contrib/balancer/host/host_moves_state.h"
 #include "contrib/balancer/host/move_commands.h"
+#include "vmm/qemu/disk_activation.h"
 
 namespace drover::balancer {
 
@@ -41,6 +42,7 @@ void HostMoves::prepare(const Json& arguments, const Answer& answer)
         return answer(pass(definition));
     Move* move = new_move(arguments, definition->name, true);
     move->record.held = json_bool(arguments, "confirms") && definition->kind == VmKind::Qemu;
+    move->record.source_host = json_string(arguments, "source-host");
     if (const Status saved = save(*move); !saved) {
         moves_.erase(*id);
         return answer(std::unexpected(saved.error()));
@@ -140,13 +142,22 @@ void HostMoves::confirm_if_it_came(const std::string& id, const Json& info, bool
         return answer(fail(ErrorKind::Refused, "the guest " + move->record.vm +
                                                    " has not come: the migration is " +
                                                    std::string(to_string(move->record.status))));
-    vm->link().execute(run ? "cont" : "query-status", Json::object(),
-                       [this, id, answer](const Result<Json>& done) {
-                           Move* held = find(id);
-                           if (done && held != nullptr && !is_over(held->record.status))
-                               finish(*held, MoveStatus::Completed, {});
-                           answer(done ? Result<Json>(Json::object()) : done);
-                       });
+    const auto taken = [this, id, answer](const Status& done) {
+        Move* held = find(id);
+        if (done && held != nullptr && !is_over(held->record.status))
+            finish(*held, MoveStatus::Completed, {});
+        answer(done ? Result<Json>(Json::object()) : Result<Json>(std::unexpected(done.error())));
+    };
+    const auto execute = [this, name = move->record.vm](const std::string& command, Json arguments,
+                                                        auto answered) {
+        if (Vm* there = vms_.find(name); there != nullptr)
+            there->link().execute(command, std::move(arguments), std::move(answered));
+    };
+    if (!run)
+        return qemu::activate_disks(execute, taken);
+    execute("cont", Json::object(), [taken](const Result<Json>& done) {
+        taken(done ? Status() : Status(std::unexpected(done.error())));
+    });
 }
 
 void HostMoves::abandon(const Json& arguments, const Answer& answer)
@@ -196,7 +207,10 @@ void HostMoves::abandon_if_empty(const std::string& id, const Json& info, bool a
         return answer(Json::object());
     if (status == MoveStatus::Asking && at_source && !move->record.held)
         return vm->link().execute("migrate-resolve", {{"guest-is-here", false}}, answer);
-    if (guest_may_be_here(status, true) && !(move->record.held && at_source))
+    // A guest that is held, and that somebody has let run by hand, is no left-over any more.
+    const bool in_vain = status == MoveStatus::Asking && move->record.held && at_source &&
+                         vm->run_state() != "running";
+    if (guest_may_be_here(status, true) && !in_vain)
         return answer(fail(ErrorKind::Refused,
                            "the guest " + move->record.vm +
                                " may be on this host: the migration is " +

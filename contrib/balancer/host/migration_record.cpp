@@ -43,7 +43,7 @@ Json to_json(const MigrationRecord& record)
                  {"downtime", record.downtime},
                  {"total-time", record.total_time}};
     if (record.incoming)
-        json["held"] = record.held;
+        json.update(Json{{"held", record.held}, {"source-host", record.source_host}});
     else
         json["guest-ran"] = record.guest_ran;
     if (!record.owner.empty())
@@ -78,6 +78,7 @@ Result<MigrationRecord> migration_from_state(const Json& state)
     record.uri = json_string(state, "uri");
     record.error = json_string(state, "error");
     record.guest_here = json_bool(state, "guest-here");
+    record.source_host = json_string(state, "source-host");
     record.held = json_bool(state, "held");
     record.guest_ran = json_bool(state, "guest-ran", true);
     record.changed = json_quantity(state, "changed");

@@ -36,8 +36,9 @@ struct MigrationRecord {
     /// At a destination, of stock QEMU: the guest stands when it has come, until vm-confirm tells
     /// the source's word. (QEMU's two sides can both run it, if their link breaks at the end.)
     bool held = false;
-    bool guest_ran = true; ///< at a source: until it was paused for the migration
-    double changed = 0;    ///< seconds since 1970: when the status last changed
+    std::string source_host; ///< at a destination: where it comes from; empty: nobody said
+    bool guest_ran = true;   ///< at a source: until it was paused for the migration
+    double changed = 0;      ///< seconds since 1970: when the status last changed
 
     // Not kept on disk: how far it is.
     double total = 0;     ///< bytes

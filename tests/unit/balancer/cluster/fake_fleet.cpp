@@ -190,8 +190,11 @@ HostDoor::Answer FakeFleet::prepare(const std::string& name, const Json& argumen
                 fail(transfers_[id], Phase::Failed);
         });
         host.emulators[vm] = {Emulator::Kind::Incoming, id};
-        transfers_[id] = {
-            .vm = vm, .from = "", .to = name, .held = json_bool(arguments, "confirms")};
+        transfers_[id] = {.vm = vm,
+                          .from = "",
+                          .to = name,
+                          .told_from = json_string(arguments, "source-host"),
+                          .held = json_bool(arguments, "confirms")};
     } else if (!transfers_[id].target_lives) {
         return refused("it is over");
     }
@@ -269,6 +272,7 @@ void FakeFleet::split(Transfer& transfer)
 void FakeFleet::complete(const std::string& id, Transfer& transfer)
 {
     transfer.phase = Phase::Completed;
+    transfer.source_died = transfer.held && chance(0.2);
     hosts_[transfer.to].emulators[transfer.vm] = {.migration = transfer.held ? id : "",
                                                   .held = transfer.held};
     hosts_[transfer.from].emulators[transfer.vm] = {Emulator::Kind::Gone, id};
@@ -324,8 +328,9 @@ HostDoor::Answer FakeFleet::abandon(const std::string& name, const Json& argumen
     Transfer& transfer = transfers_[id];
     if (transfer.phase == Phase::Split && !blind_ && !json_bool(arguments, "guest-at-source"))
         return refused("the guest may be here");
+    const bool by_mistake = is_held(name, transfer.vm) && json_bool(arguments, "guest-at-source");
     if (transfer.phase == Phase::Completed || transfer.phase == Phase::Handover) {
-        if (!blind_)
+        if (!blind_ && !by_mistake)
             return refused("the guest may be here");
         host.emulators.erase(transfer.vm);
         transfer.target_lives = false;
@@ -351,6 +356,8 @@ HostDoor::Answer FakeFleet::query(const std::string& name, const std::string& id
     case Phase::Handover: status = "asking"; break;
     case Phase::Split: status = source ? "failed" : "asking"; break;
     case Phase::Completed:
+        if (source && transfer.source_died)
+            break; // "failed", and the guest is not there
         status = !source && is_held(name, transfer.vm) ? "asking" : "completed";
         break;
     case Phase::Failed: status = "failed"; break;
@@ -363,6 +370,7 @@ HostDoor::Answer FakeFleet::query(const std::string& name, const std::string& id
                 {"status", status},
                 {"guest-here", source != moved},
                 {"held", transfer.held},
+                {"source-host", transfer.told_from},
                 {"total", 1000},
                 {"remaining", 10},
                 {"rate", source && transfer.phase == Phase::Active ? link_ : 0}};

@@ -114,6 +114,8 @@ private:
         std::string to;
         Phase phase = Phase::Waiting;
         bool target_lives = true; ///< the emulator that waits
+        std::string told_from;    ///< by vm-prepare
+        bool source_died = false; ///< its emulator, at the very end: its host knows of no success
         bool held = false;        ///< by vm-prepare: the guest stands until vm-confirm
     };
     struct Emulator {

@@ -67,6 +67,7 @@ Word says(const char* status)
     Word word;
     word.kind = Word::Kind::Says;
     word.status = status;
+    word.guest_here = true;
     return word;
 }
 
@@ -86,6 +87,19 @@ TEST(Conclusion, the_sources_word_decides)
         for (const char* status : {"preparing", "active", "postcopy", "asking"})
             EXPECT_EQ(conclude(says(status), target, Presence::Unsure), Event::Runs);
     }
+}
+
+TEST(Conclusion, a_source_whose_emulator_died_runs_nothing)
+{
+    Word source = says("failed");
+    source.guest_here = false;
+    Word held = says("asking");
+    held.held = true;
+    EXPECT_EQ(conclude(source, held, Presence::Absent), Event::Moved);
+    EXPECT_EQ(conclude(source, says("completed"), Presence::Absent), Event::Moved);
+    EXPECT_EQ(conclude(source, says("failed"), Presence::Absent), Event::Stayed);
+    EXPECT_EQ(conclude(source, never(), Presence::Absent), Event::Stayed);
+    EXPECT_FALSE(conclude(source, Word{}, Presence::Absent)) << "the target may have the guest";
 }
 
 TEST(Conclusion, without_the_source_only_the_guests_arrival_is_certain)
