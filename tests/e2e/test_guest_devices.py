@@ -183,12 +183,12 @@ def test_transparent_huge_pages(case):
     before = re.search(r"\[(\w+)\]", SHMEM_HUGE_PAGES.read_text())[1]
     SHMEM_HUGE_PAGES.write_text("advise")
     try:
-        options = SMALL.but(memory="768M", working_set="512M", dirty=1000, policy="downtime=100ms")
+        options = SMALL.but(memory="384M", working_set="192M", dirty=1000, policy="downtime=100ms")
         source, destination = case.guest(options), case.destination(options)
-        assert huge_bytes(source) > 256 * MIB, huge_bytes(source)
-        source.qmp.execute("migrate-set-parameters", max__bandwidth=100_000_000)
+        assert huge_bytes(source) > 128 * MIB, huge_bytes(source)
+        source.qmp.execute("migrate-set-parameters", max__bandwidth=50_000_000)
         case.migrate(source, destination)
-        assert huge_bytes(destination) > 256 * MIB, huge_bytes(destination)
+        assert huge_bytes(destination) > 128 * MIB, huge_bytes(destination)
         rounds = source.qmp.execute("query-migrate")["drover"]["rounds"]
         written = 1000 * sum(each["seconds"] for each in rounds)
         again = sum(each["sent-pages"] for each in rounds[1:])
