@@ -146,7 +146,7 @@ unit_program() {
 
 # Hold times against limits: they run with nothing beside them.
 timed_tests=Governor.Keeps*:Governor.StandsStill*:Governor.LetsOther*:Governor.Ends*:Governor.GivesUp*
-timed_tests+=:Governor.DoesNotKeep*:StandstillLimit.*:TrackerScan.*:VcpuThrottle.*
+timed_tests+=:Governor.DoesNotKeep*:StandstillLimit.*:TrackerScan.*:VcpuThrottle.*:TlsDoorTest.FiftyClientsAtOnce
 
 # check_sanitized NAME SANITIZERS FILTER OPTION…: the unit tests, in a build of their own.
 check_sanitized() {
