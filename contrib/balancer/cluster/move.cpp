@@ -238,11 +238,10 @@ void Move::conclude_inquiry()
         latest_ = source;
     else if (target.kind == Word::Kind::Says)
         latest_ = target;
-    auto event = conclude(source, target, at_source);
-    // Nobody will ever say what became of the source: the guest that stands there is the only one.
+    const auto event = conclude(source, target, at_source);
+    // To take the source out of the configuration says nothing of its guest, which may run: only
+    // the operator's vm-confirm does.
     const bool holds = target.says("asking") && target.held;
-    if (!event && holds && record_.cancel && around_.find_door(record_.from) == nullptr)
-        event = MoveEvent::Moved;
     if (event == MoveEvent::Runs) {
         failures_ = 0;
         step(MoveEvent::Runs, "the source says: " + source.status);
@@ -252,11 +251,11 @@ void Move::conclude_inquiry()
         if (error.empty())
             error = "the source never began it";
         finish(*event, word, error);
-    } else if (source.kind == Word::Kind::Silent && holds) {
+    } else if (source.kind != Word::Kind::Says && holds) {
         again(record_.to + " holds the guest, and " + record_.from +
-              " does not say whether it went. If that host is gone for good: take it out of the "
-              "configuration, reload, then drover cancel " +
-              record_.id);
+              " does not say whether it went. If that host runs it no more for certain: vm-confirm "
+              "to the droverd of " +
+              record_.to);
     } else if (source.kind == Word::Kind::Says) {
         again("the emulator on " + record_.from + " ended, and " + record_.to +
               " does not say whether the guest is there");
