@@ -124,6 +124,10 @@ void HostMoves::restore()
                 finish(*move, move->record.status, move->record.error);
             continue;
         }
+        if (vm == nullptr && !vms_.has_ended(move->record.vm, !move->record.incoming)) {
+            watch(*move); // nobody says that its guest is not here, until it is adopted again
+            continue;
+        }
         if (!in_it) {
             finish(*move, MoveStatus::Failed, "its emulator ended while droverd was not running");
             if (vm == nullptr)
@@ -253,6 +257,8 @@ void HostMoves::ask(const std::string& id)
     Vm* vm = move != nullptr ? vms_.find(move->record.vm) : nullptr;
     if (vm == nullptr || !vm->link().is_up() || std::exchange(move->asking_emulator, true))
         return;
+    if (vm->record().migration.empty()) // adopted again, by whom its migration was not known
+        (void)vms_.set_migration(*vm, id, move->record.incoming);
     vm->link().execute("query-migrate", Json::object(), [this, id](const Result<Json>& info) {
         Move* asked = find(id);
         if (asked == nullptr)

@@ -48,42 +48,6 @@ std::string HostVms::state_of(const std::string& name) const
     return config_.state_directory + "/vms/" + name + ".json";
 }
 
-Status HostVms::restore()
-{
-    for (const char* directory : {"/vms", "/run", "/migrations"})
-        if (const Status made = make_directories(config_.state_directory + directory); !made)
-            return made;
-    if (const Status loaded = kept_.load(); !loaded)
-        return loaded;
-    for (const std::string& name : list_states(config_.state_directory + "/vms"))
-        restore_one(name);
-    return {};
-}
-
-void HostVms::restore_one(const std::string& name)
-{
-    const std::string path = state_of(name);
-    auto state = load_state(path);
-    auto record = state ? vm_record_from_state(*state) : Result<VmRecord>(pass(state));
-    if (!record) {
-        log::warning("left aside: " + std::move(record.error()).in(path).text());
-        return;
-    }
-    if (record->process.pid < 0)
-        record->process = find_started(record->directory).value_or(ProcessId{});
-    if (process_id(record->process.pid) == record->process) {
-        log::info("found again: " + name + ", process " + std::to_string(record->process.pid));
-        if (!record->adopted && kept_.find(name) == nullptr)
-            if (const Status kept = kept_.keep({record->definition, record->migration}); !kept)
-                log::warning(kept.error().text());
-        add(std::move(*record));
-        return;
-    }
-    log::info(name + " has ended meanwhile");
-    remove_taps(record->definition);
-    remove_state(path);
-}
-
 Vm* HostVms::add(VmRecord record)
 {
     const std::string name = record.definition.name;
@@ -101,6 +65,8 @@ Result<Vm*> HostVms::start(VmRecord record, VmStart how)
     if (vms_.contains(name))
         return fail(ErrorKind::Refused, "there is a VM " + name + " on this host already",
                     "end it first, or choose another name");
+    if (Status unseen = check_not_unseen(name); !unseen)
+        return std::unexpected(std::move(unseen.error()));
     if (closing_)
         return fail(ErrorKind::Refused, "this host is being shut down: it starts no VM");
     record.directory = directory_of(name);
@@ -149,6 +115,7 @@ void HostVms::adopt(const Json& arguments, const Answer& answer)
         kept = save_state(state_of(name), vm_state_json(*record));
     if (!kept)
         return answer(std::unexpected(kept.error()));
+    unseen_.erase(name);
     add(std::move(*record));
     answer_when_up(name, answer);
 }

@@ -8,6 +8,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 
 namespace drover::balancer {
 
@@ -33,6 +34,9 @@ public:
 
     /// Finds again what the state files tell of. What has ended meanwhile is tidied up.
     [[nodiscard]] Status restore();
+    /// Whether it is certain that no emulator of this name runs any more, after restore().
+    /// `may_be_adopted`: somebody else may have started it, so that only its state file knew it.
+    [[nodiscard]] bool has_ended(const std::string& name, bool may_be_adopted) const;
 
     void create(const Json& arguments, const Answer& answer);
     void adopt(const Json& arguments, const Answer& answer);
@@ -77,6 +81,8 @@ private:
     Result<Vm*> start(VmRecord record, VmStart how = {});
     Vm* add(VmRecord record);
     void restore_one(const std::string& name);
+    [[nodiscard]] Result<VmRecord> rebuild(const std::string& name) const;
+    [[nodiscard]] Status check_not_unseen(const std::string& name) const;
     [[nodiscard]] Status may_start(const std::string& name, bool force) const;
     void shut_down_by_force();
     void closed_one();
@@ -93,6 +99,8 @@ private:
     Answer closing_; ///< of shut_down(): no VM is started
     loop::Source closing_limit_;
     std::map<std::string, std::unique_ptr<Entry>> vms_;
+    std::set<std::string> ended_meanwhile_; ///< before restore(): their processes are gone
+    std::set<std::string> unseen_;          ///< there is no telling whether their emulators run
 };
 
 /// The member of `arguments`, or an error that names it.

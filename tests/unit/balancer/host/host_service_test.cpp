@@ -6,6 +6,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <gtest/gtest.h>
 
 namespace drover::balancer {
@@ -90,6 +91,14 @@ protected:
         EXPECT_TRUE(run_until([&] { return host.service->vms().find(name) == nullptr; }));
     }
 
+    static void kill_and_wait(const ProcessId& process)
+    {
+        bool gone = false;
+        const ProcessWatch watch(process, [&gone] { gone = true; });
+        kill(process.pid, SIGKILL);
+        EXPECT_TRUE(run_until([&gone] { return gone; }));
+    }
+
     /// Its processes are gone, and what was in /run; the next start is the next boot.
     void cut_power(Host& host)
     {
@@ -97,10 +106,8 @@ protected:
         for (const Vm* vm : host.service->vms().all())
             processes.push_back(vm->record().process);
         host.service.reset();
-        for (const ProcessId& process : processes) {
-            kill(process.pid, SIGKILL);
-            EXPECT_TRUE(run_until([&process] { return process_id(process.pid) != process; }));
-        }
+        for (const ProcessId& process : processes)
+            kill_and_wait(process);
         const std::string state = host.config.state_directory;
         for (const char* part : {"/vms", "/run", "/migrations", "/definitions/last-boot"})
             std::filesystem::remove_all(state + part);
@@ -229,6 +236,108 @@ TEST_F(HostServiceTest, GoesOnWithAMigrationAfterItWasKilled)
     const bool moved = status(one, "m-2") == "completed";
     EXPECT_TRUE(run_until([&] { return runs(moved ? two : one, "web1"); }));
     EXPECT_FALSE(runs(moved ? one : two, "web1"));
+}
+
+/// A migration whose source stands in its midst, and a droverd there that is killed and cannot read
+/// what it knew of the VM.
+class UnreadableState : public HostServiceTest {
+protected:
+    /// As another program starts one, and droverd finds it.
+    void adopt_a_foreign_one()
+    {
+        const std::string socket = root + "/foreign.sock";
+        const std::string monitor = "unix:" + socket + ",server=on,wait=off";
+        const Json whole = definition("web1");
+        std::vector<std::string> words = {
+            "/usr/bin/qemu-system-x86_64", "-name", "web1", "-qmp", monitor, "-daemonize"};
+        words.insert(words.end(), whole["command"].begin(), whole["command"].end());
+        std::vector<char*> pointers;
+        for (std::string& word : words)
+            pointers.push_back(word.data());
+        pointers.push_back(nullptr);
+        gint status = -1;
+        ASSERT_TRUE(g_spawn_sync(nullptr, pointers.data(), nullptr, G_SPAWN_DEFAULT, nullptr,
+                                 nullptr, nullptr, nullptr, &status, nullptr));
+        ASSERT_EQ(status, 0); // its monitor is there
+        adopt(socket);
+    }
+
+    void adopt(const std::string& socket)
+    {
+        Reply adopted;
+        one.service->vms().adopt({{"socket", socket}}, adopted.take());
+        ASSERT_TRUE(settled(adopted) && adopted.good) << adopted.error;
+    }
+
+    void begin_and_lose_the_state(bool adopted)
+    {
+        if (adopted)
+            adopt_a_foreign_one();
+        else
+            create(one, "web1");
+        emulator = one.service->vms().find("web1")->record();
+        migrate(one, "m-1", "web1", prepare(two, "m-1", "web1"));
+        ASSERT_TRUE(becomes(one, "m-1", "active") || status(one, "m-1") == "completed");
+        ASSERT_EQ(kill(emulator.process.pid, SIGSTOP), 0);
+        one.service.reset();
+        const std::string state = one.config.state_directory;
+        std::ofstream(state + "/vms/web1.json") << "{\"defin";
+        start(one);
+    }
+
+    bool source_says_that_the_guest_may_be_there()
+    {
+        Reply reply;
+        one.service->moves().query({{"migration", "m-1"}}, reply.take());
+        EXPECT_EQ(json_string(reply.value, "status"), "active") << reply.error;
+        return json_bool(reply.value, "guest-here");
+    }
+
+    VmRecord emulator;
+};
+
+TEST_F(UnreadableState, AnEmulatorOfOursIsFoundByItsProcess)
+{
+    begin_and_lose_the_state(false);
+    EXPECT_TRUE(source_says_that_the_guest_may_be_there());
+    const Vm* vm = one.service->vms().find("web1");
+    ASSERT_NE(vm, nullptr);
+    EXPECT_EQ(vm->record().process, emulator.process);
+    EXPECT_EQ(vm->record().migration, "m-1");
+    kill(emulator.process.pid, SIGCONT);
+    EXPECT_TRUE(becomes(one, "m-1", "completed"));
+    EXPECT_TRUE(run_until([this] { return runs(two, "web1"); }));
+    EXPECT_TRUE(run_until([this] { return one.service->vms().find("web1") == nullptr; }));
+}
+
+TEST_F(UnreadableState, AnAdoptedEmulatorIsNotTakenForDead)
+{
+    begin_and_lose_the_state(true);
+    EXPECT_TRUE(source_says_that_the_guest_may_be_there());
+    Reply twice;
+    one.service->vms().create({{"definition", definition("web1")}}, twice.take());
+    EXPECT_NE(twice.error.find("may run"), std::string::npos) << twice.error;
+    kill(emulator.process.pid, SIGCONT);
+    adopt(emulator.socket); // by the administrator, or by a pattern
+    EXPECT_TRUE(becomes(one, "m-1", "completed")) << "it is watched again";
+    EXPECT_TRUE(run_until([this] { return runs(two, "web1"); }));
+    EXPECT_TRUE(run_until([this] { return one.service->vms().find("web1") == nullptr; }));
+}
+
+TEST_F(UnreadableState, AnEmulatorOfOursThatIsGoneRunsNothing)
+{
+    create(one, "web1");
+    emulator = one.service->vms().find("web1")->record();
+    prepare(two, "m-1", "web1");
+    migrate(one, "m-1", "web1", "tcp:127.0.0.1:1");
+    one.service.reset();
+    kill_and_wait(emulator.process);
+    std::ofstream(one.config.state_directory + "/vms/web1.json") << "{";
+    start(one);
+    Reply reply;
+    one.service->moves().query({{"migration", "m-1"}}, reply.take());
+    EXPECT_EQ(json_string(reply.value, "status"), "failed");
+    EXPECT_FALSE(json_bool(reply.value, "guest-here"));
 }
 
 TEST_F(HostServiceTest, AGuestThatCameIsNotEndedWhenItsNextMigrationWasNotBegun)
