@@ -4,6 +4,7 @@ balancer. A droverd that is killed loses nothing."""
 
 import os
 import re
+import signal
 import time
 
 from drover_e2e import net, paths
@@ -69,15 +70,15 @@ def test_a_move(case, kind):
     wait_for(lambda: not fleet.hosts["h1"].qmp.execute("query-vms"))  # the old emulator is ended
 
 
-def begin_held_move(fleet: Fleet, name: str) -> None:
+def begin_held_move(fleet: Fleet, name: str, source: str = "h1", target: str = "h2", move: str = "m1") -> None:
     """As a balancer begins it: stock QEMU's guest is to stand until the source's word is known."""
-    uri = fleet.hosts["h2"].qmp.execute("vm-prepare", migration="m1", confirms=True,
-                                        definition=definition(fleet, name))["uri"]
-    fleet.hosts["h1"].qmp.execute("vm-migrate", migration="m1", name=name, uri=uri)
+    uri = fleet.hosts[target].qmp.execute("vm-prepare", migration=move, confirms=True,
+                                          definition=definition(fleet, name, source))["uri"]
+    fleet.hosts[source].qmp.execute("vm-migrate", migration=move, name=name, uri=uri)
 
 
-def status_at(fleet: Fleet, host: str) -> str:
-    return fleet.hosts[host].qmp.execute("query-vm-migration", migration="m1")["status"]
+def status_at(fleet: Fleet, host: str, move: str = "m1") -> str:
+    return fleet.hosts[host].qmp.execute("query-vm-migration", migration=move)["status"]
 
 
 @test(paused=[False, True])
@@ -107,6 +108,46 @@ def test_a_stock_guest_waits_for_its_sources_word(case, paused):
         runs_only_on(fleet, "web1", "h2")
     status = fleet.hosts["h2"].qmp.execute("vm-execute", name="web1", command="query-status")
     assert status["running"] is not paused, status
+
+
+@test(timeout=180)
+def test_a_paused_stock_guest_with_a_disk_moves_there_and_back(case):
+    """Its disks are its destination's once it has come, though nothing ran there: QEMU that never had them could
+    not hand them on (7.2 aborts)."""
+    fleet = hosts(case)
+    disk = case.directory / "disk.raw"
+    disk.write_bytes(bytes(4 << 20))
+    boot(fleet, Guest("web1", "10.80.1.10", kind="qemu", disk=str(disk))).close()
+    fleet.hosts["h1"].qmp.execute("vm-execute", name="web1", command="stop")
+    for move, source, target in (("m1", "h1", "h2"), ("m2", "h2", "h1")):
+        begin_held_move(fleet, "web1", source, target, move)
+        assert end_of(fleet, source, move)["status"] == "completed"
+        wait_for(lambda at=target, it=move: status_at(fleet, at, it) == "asking")
+        fleet.hosts[target].qmp.execute("vm-confirm", migration=move, run=False)
+        assert status_at(fleet, target, move) == "completed"
+        wait_for(lambda at=source: not fleet.hosts[at].qmp.execute("query-vms"))
+    tell = fleet.hosts["h1"].qmp.execute
+    assert tell("vm-execute", name="web1", command="query-status")["status"] == "paused"
+    tell("vm-execute", name="web1", command="cont")
+    runs_only_on(fleet, "web1", "h1")
+
+
+@test()
+def test_a_source_that_is_gone_leaves_the_word_to_the_operator(case):
+    """Its host has burnt down, as far as anybody can tell: the guest stands until somebody says that it runs nowhere
+    else, and then runs."""
+    fleet = hosts(case)
+    boot(fleet, Guest("web1", "10.80.1.10", kind="qemu")).close()
+    begin_held_move(fleet, "web1")
+    wait_for(lambda: status_at(fleet, "h2") == "asking")
+    for vm in fleet.hosts["h1"].qmp.execute("query-vms"):
+        os.kill(vm["pid"], signal.SIGKILL)
+    fleet.hosts["h1"].kill()
+    target = fleet.hosts["h2"].qmp
+    assert not target.execute("vm-execute", name="web1", command="query-status")["running"]
+    target.execute("vm-confirm", migration="m1")
+    assert status_at(fleet, "h2") == "completed"
+    assert fleet.hosts["h2"].control("web1").tell("status").endswith("errors 0")
 
 
 @test()

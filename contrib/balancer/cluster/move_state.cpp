@@ -113,7 +113,9 @@ Word read_word(const HostDoor::Answer& answer, const std::string& migration, con
     if (word.status != "cancelled" &&
         std::find(known_status.begin(), known_status.end(), word.status) == known_status.end())
         return nonsense("its answer has no status that is known");
-    const bool guest_here = json_bool(value, "guest-here");
+    // Unless it says otherwise, a source that did not let its guest go has it.
+    const bool guest_here =
+        json_bool(value, "guest-here", role == "source" && word.status != "completed");
     if (role == "source" && word.status == "completed" && guest_here)
         return nonsense("it says that the guest went, and that it is there");
     word.kind = Word::Kind::Says;

@@ -346,6 +346,13 @@ class Guest:
     kind: str = "drover"
     more: str = ""  # lines of the VM file
     accel: str = "tcg"
+    disk: str = ""  # a raw image that its workload writes and checks
+
+    def _disk(self) -> list[str]:
+        if not self.disk:
+            return []
+        return ["-drive", f"file={self.disk},if=none,id=disk0,format=raw,cache=none",
+                "-device", "virtio-blk-pci,drive=disk0"]
 
     def _machine(self) -> list[str]:
         """Under KVM, on hosts that are themselves emulated, the machine that boots fastest."""
@@ -361,7 +368,9 @@ class Guest:
 
     def vm_file(self, emulator: str = "") -> str:
         control = ["-serial", "unix:${run}/control.sock,server=on,wait=off"]
-        append = f"quiet panic=-1 {GUEST_LOAD} drover.ip={self.address}/16"
+        append = f"quiet panic=-1 no_timer_check cryptomgr.notests {GUEST_LOAD} drover.ip={self.address}/16"
+        if self.disk:
+            append += " drover.disk=1"
         if self.accel == "kvm":  # a microvm has one serial port only
             append += " drover.control=/dev/ttyS0"
         else:
@@ -371,7 +380,7 @@ class Guest:
                  self.memory, "-kernel", paths.guest_file("vmlinuz"), "-initrd",
                  paths.guest_file("initrd"), "-append", append, "-netdev",
                  f"tap,id=net0,ifname={self.name},script=no,downscript=no", "-device", self._nic(),
-                 *control]
+                 *self._disk(), *control]
         emulator = emulator or os.path.basename(paths.QEMU if self.kind == "qemu" else paths.DROVER)
         return (f'name = "{self.name}"\nkind = "{self.kind}"\n'
                 f'emulator = "{emulator}"\ncommand = {json.dumps(words)}\n{self.more}\n'
