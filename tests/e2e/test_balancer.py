@@ -80,7 +80,7 @@ def test_a_hotspot_is_resolved(case, hotspot):
         if why:
             raise Skip(f"no swap here: {why}; the cluster lab has some")
         out = io.StringIO()
-        story, failed = demo.run(scenario, 2, out)
+        story, failed = demo.run(scenario, 2, out, persistence=3)
         print(out.getvalue())
         assert not failed, out.getvalue()
         assert scenario.kind in story.kinds, story

@@ -39,7 +39,7 @@ class Slice:
 
 class Fleet:
     """Everything is gone when it is closed. `more` are lines for the balancer's file; `persistence`, shorter than
-    the default since a stage is minutes long, is not written where `more` has thresholds of its own. With `faulty`, each
+    the default since a stage is minutes long (empty: as delivered), is not written where `more` has thresholds of its own. With `faulty`, each
     daemon has a disk that can be filled (where we may mount one) and a wall clock that can be moved."""
 
     def __init__(self, hosts: int = 2, slices: Slice = Slice(), mode: str = "automatic",
@@ -47,7 +47,6 @@ class Fleet:
                  persistence: str = "3s"):
         self.directory = Path(tempfile.mkdtemp(prefix="drover-fleet-"))
         self.faulty = faulty
-        self.persistence = persistence
         self.disks: dict[str, SmallDisk] = {}
         self.clocks: dict[str, Clock] = {}
         self.core = Namespace()
@@ -61,7 +60,7 @@ class Fleet:
                 name = f"h{number}"
                 part = (own_slices or {}).get(name, slices)
                 self.hosts[name] = Host(self, name, number, part)
-            if "[thresholds]" not in more:
+            if persistence and "[thresholds]" not in more:
                 more += f'\n[thresholds]\npersistence = "{persistence}"\n'
             self._write_config(mode, more)
         except BaseException:

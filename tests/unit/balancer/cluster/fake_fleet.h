@@ -43,6 +43,10 @@ private:
     std::priority_queue<Due, std::vector<Due>, std::greater<>> due_;
 };
 
+/// A daemon's answer that is an error of this class.
+[[nodiscard]] std::unexpected<DoorError> refused(std::string text,
+                                                 std::string error_class = "GenericError");
+
 /// A fleet of hosts whose daemons obey docs/balancer-qmp.md, over emulators that obey
 /// docs/architecture.md. The emulators live on when their daemon dies; a daemon's records are on
 /// its disk. It knows the truth: where each guest runs.
