@@ -37,7 +37,7 @@ DestinationSession::DestinationSession(Machine& machine, UniqueFd control, std::
         });
     control_->expect_only(
         {FrameType::Hello, FrameType::Ping, FrameType::Pong, FrameType::Refuse, FrameType::Abort});
-    watch_.emplace(*control_, [this](Error error) { control_closed(std::move(error)); });
+    control_.watch([this](Error error) { control_closed(std::move(error)); });
     hello_timer_ = loop::after(hello_time, [this] {
         if (state_ == DestinationState::Greeting && !hello_)
             refuse({ErrorKind::Protocol, "no Hello came within 10 s", "is it a Drover?"});
@@ -68,7 +68,7 @@ void DestinationSession::enter(DestinationState next)
 
 void DestinationSession::handle(const stream::Frame& frame)
 {
-    if (watch_ && watch_->handle(frame))
+    if (control_.is_watchs(frame))
         return;
     const bool taking_state =
         state_ == DestinationState::Receiving || state_ == DestinationState::Holding;
@@ -125,9 +125,11 @@ void DestinationSession::protocol_error(const stream::Frame& frame)
 
 void DestinationSession::control_closed(Error error)
 {
-    watch_.reset();
-    loop::post([this, alive = alive_] { // not from within the connection's callback
-        if (*alive && (state_ == DestinationState::Ready || is_committed(state_)))
+    control_.unwatch();
+    // Not from within the connection's callback; by then a new one may have taken its place.
+    loop::post([this, alive = alive_, closed = control_.get()] {
+        if (*alive && control_.get() == closed &&
+            (state_ == DestinationState::Ready || is_committed(state_)))
             control_.reset();
         if (*alive && state_ == DestinationState::Ready)
             sync_point("destination", "asking");
@@ -162,11 +164,10 @@ void DestinationSession::fail(Error error)
     loop::post([this, alive = alive_] { // not from within a callback of what is destroyed here
         if (!*alive)
             return;
-        watch_.reset();
         receiver_.reset();
         if (control_) {
             control_->send_json(FrameType::Abort, stream::error_to_json(*report_.error));
-            stream::FrameConnection::close_gracefully(std::move(control_));
+            control_.close_gracefully();
         }
     });
 }
@@ -194,7 +195,7 @@ void DestinationSession::asked(const stream::SessionToken& token,
         return done(Outcome::Committed);
     if (state_ == DestinationState::Ready) {
         // The source has called again: the old link is dead, even if we had not noticed.
-        watch_.reset();
+        control_.unwatch();
         control_.reset();
         return done(Outcome::Ready);
     }
@@ -243,8 +244,8 @@ void DestinationSession::took_over(Status status)
         enter(control_ ? DestinationState::Postcopy : DestinationState::PostcopyPaused);
     else
         enter(status ? DestinationState::Completed : DestinationState::Failed);
-    if (watch_ && lacks_pages)
-        watch_->set_limit(postcopy_silence);
+    if (lacks_pages)
+        control_.set_silence_limit(postcopy_silence);
     for (const auto& reply : std::exchange(taken_over_, {}))
         reply();
 }

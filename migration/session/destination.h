@@ -2,8 +2,8 @@
 #pragma once
 
 #include "migration/machine.h"
+#include "migration/session/control_link.h"
 #include "migration/session/destination_state.h"
-#include "migration/session/link_watch.h"
 #include "migration/session/page_fetcher.h"
 #include "migration/session/ram_receiver.h"
 #include "migration/stream/frame_io.h"
@@ -90,7 +90,7 @@ public:
     [[nodiscard]] const RamReceiver* receiver() const { return receiver_.get(); }
     [[nodiscard]] const PageFetcher* fetcher() const { return fetcher_.get(); } ///< in post-copy
     [[nodiscard]] double elapsed_s() const;
-    [[nodiscard]] bool link_is_up() const { return control_ != nullptr; }
+    [[nodiscard]] bool link_is_up() const { return static_cast<bool>(control_); }
     /// It failed after the source had committed: a source that lost the link will call and ask, and
     /// must be told that it may run the guest.
     [[nodiscard]] bool owes_an_answer() const { return owes_answer_; }
@@ -129,8 +129,7 @@ private:
     TimePoint started_ = Clock::now();
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
-    std::unique_ptr<stream::FrameConnection> control_; ///< null once the link is lost
-    std::optional<LinkWatch> watch_;
+    ControlLink control_; ///< null once the link is lost
     loop::Source hello_timer_;
     std::optional<stream::Hello> hello_;
     std::unique_ptr<RamReceiver> receiver_;

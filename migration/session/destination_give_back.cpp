@@ -31,10 +31,9 @@ Status DestinationSession::claim()
                             "migrate it anew");
     if (state_ != DestinationState::Completed || !arrived_paused_ || std::exchange(claimed_, true))
         return {};
-    watch_.reset();
     if (control_) {
         control_->send(FrameType::Running);
-        stream::FrameConnection::close_gracefully(std::move(control_));
+        control_.close_gracefully();
     }
     return {};
 }

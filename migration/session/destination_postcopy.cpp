@@ -98,8 +98,8 @@ void DestinationSession::resume(std::unique_ptr<stream::FrameConnection> connect
         .frame = [this](const stream::Frame& frame) { handle(frame); },
         .closed = [this](Error error) { control_closed(std::move(error)); },
     });
-    watch_.emplace(*control_, [this](Error error) { control_closed(std::move(error)); });
-    watch_->set_limit(postcopy_silence);
+    control_.watch([this](Error error) { control_closed(std::move(error)); });
+    control_.set_silence_limit(postcopy_silence);
     tell_missing(fetcher_->missing(), [this](const stream::MissingPages& missing) {
         control_->send(FrameType::Missing, stream::encode(missing));
     });

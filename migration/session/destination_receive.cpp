@@ -62,9 +62,8 @@ void DestinationSession::refuse(const Error& error)
     loop::post([this, alive = alive_] {
         if (!*alive)
             return;
-        watch_.reset();
         control_->send_json(FrameType::Refuse, stream::error_to_json(*report_.error));
-        stream::FrameConnection::close_gracefully(std::move(control_));
+        control_.close_gracefully();
         observer_.refused(*report_.error);
     });
 }
@@ -139,8 +138,7 @@ void DestinationSession::device_header(const stream::Frame& frame)
         return protocol_error(frame);
     run_ = json_bool(*json, "run", true);
     enter(DestinationState::Holding);
-    if (watch_)
-        watch_->set_limit(patient_silence); // it is the source that must not wait
+    control_.set_silence_limit(patient_silence); // it is the source that must not wait
 }
 
 void DestinationSession::device_data(const stream::Frame& frame)

@@ -85,12 +85,11 @@ void SourceSession::enter(SourceState next)
     log::debug("source: " + std::string(to_string(state_)) + " → " + std::string(to_string(next)));
     state_ = next;
     sync_point("source", to_string(next));
-    if (watch_)
-        watch_->set_limit(next == SourceState::Paused || next == SourceState::Loading ||
-                                  next == SourceState::Committing
-                              ? blackout_silence
-                          : is_postcopy(next) ? postcopy_silence
-                                              : patient_silence);
+    control_.set_silence_limit(next == SourceState::Paused || next == SourceState::Loading ||
+                                       next == SourceState::Committing
+                                   ? blackout_silence
+                               : is_postcopy(next) ? postcopy_silence
+                                                   : patient_silence);
     if (is_final(next))
         report_.total_s = seconds_since(started_);
     observer_.state_changed(next);
@@ -98,7 +97,7 @@ void SourceSession::enter(SourceState next)
 
 void SourceSession::handle(const stream::Frame& frame)
 {
-    if (watch_ && watch_->handle(frame))
+    if (control_.is_watchs(frame))
         return;
     switch (frame.header.type) {
     case FrameType::Welcome:
@@ -158,7 +157,7 @@ void SourceSession::protocol_error(const stream::Frame& frame)
 
 void SourceSession::control_closed(Error error)
 {
-    watch_.reset();
+    control_.unwatch();
     if (state_ == SourceState::Committing)
         ask(error);
     else if (is_postcopy(state_))
@@ -213,8 +212,7 @@ void SourceSession::unwind()
     if (control_) {
         control_->send_json(FrameType::Abort, stream::error_to_json(*report_.error));
         report_.control_bytes = control_->bytes_sent();
-        watch_.reset();
-        stream::FrameConnection::close_gracefully(std::move(control_));
+        control_.close_gracefully();
     }
     connecting_.reset();
     channels_connecting_.clear();
@@ -248,7 +246,7 @@ void SourceSession::complete()
     if (control_)
         report_.control_bytes = control_->bytes_sent();
     switchover_timer_.reset();
-    watch_.reset();
+    control_.unwatch();
     set_slowdown(0);
     enter(SourceState::Completed);
     loop::post([this, alive = alive_] { // not from within the connection's callback
@@ -260,7 +258,7 @@ void SourceSession::complete()
         if (control_ && report_.arrived_paused && give_back_agreed_)
             keep_link();
         else if (control_)
-            stream::FrameConnection::close_gracefully(std::move(control_));
+            control_.close_gracefully();
     });
 }
 

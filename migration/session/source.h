@@ -4,7 +4,7 @@
 #include "migration/machine.h"
 #include "migration/policy/policy.h"
 #include "migration/session/commit_asker.h"
-#include "migration/session/link_watch.h"
+#include "migration/session/control_link.h"
 #include "migration/session/page_server.h"
 #include "migration/session/ram_sender.h"
 #include "migration/session/source_state.h"
@@ -211,8 +211,7 @@ private:
     std::vector<std::unique_ptr<Connecting>> channels_connecting_;
     std::vector<std::unique_ptr<Channel>> channels_;
     unsigned channels_wanted_ = 0;
-    std::unique_ptr<stream::FrameConnection> control_;
-    std::optional<LinkWatch> watch_;
+    ControlLink control_;
 
     // copying
     RateLimit limit_;

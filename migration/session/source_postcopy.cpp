@@ -202,7 +202,7 @@ Status SourceSession::break_postcopy()
         return drover::fail(ErrorKind::Refused, "migrate-pause is currently only supported during "
                                                 "postcopy-active state");
     paused_by_user_ = true;
-    watch_.reset();
+    control_.unwatch();
     pause_postcopy({ErrorKind::Cancelled, "the user paused the migration", ""});
     return {};
 }
@@ -234,13 +234,13 @@ void SourceSession::resume_postcopy()
             .frame = [this](const stream::Frame& frame) { handle(frame); },
             .closed = [this](Error error) { control_closed(std::move(error)); },
         });
-        watch_.emplace(*control_, [this](Error error) { control_closed(std::move(error)); });
+        control_.watch([this](Error error) { control_closed(std::move(error)); });
         if (state_ == SourceState::Asking) { // it was Commit's answer that had been lost
             report_.error.reset();
             report_.downtime_s = seconds_since(paused_at_);
             enter(SourceState::Postcopy);
         }
-        watch_->set_limit(postcopy_silence);
+        control_.set_silence_limit(postcopy_silence);
         for (const RamBlock& block : machine_.ram())
             told_missing_.emplace_back(block.pages());
         control_->send(FrameType::Resume);

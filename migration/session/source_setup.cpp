@@ -64,7 +64,7 @@ void SourceSession::connected(Result<UniqueFd> socket)
             .closed = [this](Error error) { control_closed(std::move(error)); },
             .drained = [this] { machine_.hold_data(false); },
         });
-    watch_.emplace(*control_, [this](Error error) { control_closed(std::move(error)); });
+    control_.watch([this](Error error) { control_closed(std::move(error)); });
     enter(SourceState::Greeting);
     machine_.prepare_save([this, alive = alive_](Status can) {
         if (!*alive || state_ != SourceState::Greeting)

@@ -32,7 +32,7 @@ bool nobody_listens(const Error& error)
 void SourceSession::keep_link()
 {
     control_->hold_input(false);
-    watch_.emplace(*control_, [this](const Error&) {
+    control_.watch([this](const Error&) {
         link_silent_ = true;
         link_ended();
     });
@@ -40,7 +40,7 @@ void SourceSession::keep_link()
 
 void SourceSession::link_ended()
 {
-    watch_.reset();
+    control_.unwatch();
     loop::post([this, alive = alive_] { // not from within the connection's callback
         if (!*alive || state_ != SourceState::Completed)
             return;

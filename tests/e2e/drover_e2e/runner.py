@@ -111,7 +111,10 @@ def run_job(job: Job, options) -> Outcome:
     command = [sys.executable, "-m", "drover_e2e.runner", str(options.directory), "--inside",
                job.name, "--logs", str(directory), "--emulator", options.emulator]
     output = directory / "output"
-    environment = {**os.environ, "DROVER_E2E_QEMU": os.path.abspath(options.qemu)} if options.qemu else None
+    # What was freed is overwritten at once (mallopt(3)): whoever still uses it does not get away with it.
+    environment = {**os.environ, "MALLOC_PERTURB_": "165"}
+    if options.qemu:
+        environment["DROVER_E2E_QEMU"] = os.path.abspath(options.qemu)
     with open(output, "wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                    start_new_session=True, env=environment)

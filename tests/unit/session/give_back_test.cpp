@@ -30,6 +30,15 @@ struct GiveBack : ::testing::Test {
     }
     DestinationSession& destination() { return *rig->door->session(); }
 
+    /// What is left of the source lives on until the next migration: what it still watches must
+    /// still be there (seen by ASan).
+    void TearDown() override
+    {
+        bool pinged = false;
+        const auto pings = loop::after(std::chrono::milliseconds(250), [&] { pinged = true; });
+        EXPECT_TRUE(run_until([&] { return pinged; }));
+    }
+
     std::optional<MigrationRig> rig;
     std::optional<Status> answer;
 };
