@@ -115,7 +115,7 @@ def test_a_paused_stock_guest_with_a_disk_moves_there_and_back(case):
     """Its disks are its destination's once it has come, though nothing ran there: QEMU that never had them could
     not hand them on (7.2 aborts)."""
     fleet = hosts(case)
-    disk = case.directory / "disk.raw"
+    disk = fleet.directory / "disk.raw"  # where guests' files are allowed to be
     disk.write_bytes(bytes(4 << 20))
     boot(fleet, Guest("web1", "10.80.1.10", kind="qemu", disk=str(disk))).close()
     fleet.hosts["h1"].qmp.execute("vm-execute", name="web1", command="stop")
