@@ -35,6 +35,8 @@ public:
         commands.clear();
     }
 
+    [[nodiscard]] QmpClient& client() { return *client_; }
+
     // --- the script ---
     std::map<std::string, Json> answers; ///< whole ones, by the command's name
     std::set<std::string> holds;         ///< commands that are not answered before release()
