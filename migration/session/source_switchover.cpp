@@ -213,6 +213,11 @@ void SourceSession::call_destination(SourceState state)
             ask_address_, hello_.session,
             server_ ? CommitAsker::Purpose::Postcopy : CommitAsker::Purpose::Commit,
             [this](stream::Outcome outcome) { answered(outcome); });
+        if (server_ && state == SourceState::Asking)
+            asker_->on_page_request(
+                [this](const stream::PageRequest& request, stream::FrameConnection& connection) {
+                    return server_->request_over(connection, request);
+                });
     });
 }
 
