@@ -91,6 +91,10 @@ MonitorCommands::Callbacks Emulator::command_callbacks()
 {
     return {
         .start_paused = [this](bool paused) { machine_->set_start_paused(paused); },
+        .run_state_changes =
+            [this](bool under_way) {
+                under_way ? machine_->run_state_asked() : machine_->run_state_answered();
+            },
         .blockers =
             [this](auto done) {
                 if (!memory_->is_busy())

@@ -288,7 +288,17 @@ void MonitorCommands::change_run_state(QmpRequest& request, QmpResponder& respon
         return take_back(request, std::move(respond));
     if (Status ours = paused ? Status() : control_.claim(); !ours)
         return respond(QmpResponse::error(ours.error()));
-    forward(request, std::move(respond));
+    forward_run_state(request, std::move(respond));
+}
+
+/// What a user was answered must hold, whatever migration begins meanwhile.
+void MonitorCommands::forward_run_state(QmpRequest& request, QmpResponder respond)
+{
+    callbacks_.run_state_changes(true);
+    forward(request, [this, respond = std::move(respond)](QmpResponse response) {
+        callbacks_.run_state_changes(false);
+        respond(std::move(response));
+    });
 }
 
 void MonitorCommands::quit(QmpRequest& request, QmpResponder& respond)
@@ -307,7 +317,7 @@ void MonitorCommands::take_back(QmpRequest& request, QmpResponder respond)
     control_.take_back([this, held, respond = std::move(respond)](const Status& back) mutable {
         if (!back)
             return respond(QmpResponse::error(back.error()));
-        forward(*held, std::move(respond));
+        forward_run_state(*held, std::move(respond));
     });
 }
 

@@ -21,6 +21,8 @@ public:
     struct Callbacks {
         /// "cont" or "stop" before an incoming guest is here: what it is to do when it comes.
         std::function<void(bool paused)> start_paused;
+        /// A user's "cont" or "stop" goes to QEMU now (true), or was answered (false).
+        std::function<void(bool under_way)> run_state_changes;
         /// Asks the running QEMU why this guest cannot be migrated.
         std::function<void(std::function<void(Result<std::vector<std::string>>)>)> blockers;
         /// An image is being opened with these options.
@@ -62,6 +64,7 @@ private:
     void human_monitor_command(QmpRequest& request, QmpResponder& respond);
     void human_object_command(QmpRequest& request, QmpResponder& respond);
     void change_run_state(QmpRequest& request, QmpResponder& respond, bool paused);
+    void forward_run_state(QmpRequest& request, QmpResponder respond);
     void quit(QmpRequest& request, QmpResponder& respond);
     void take_back(QmpRequest& request, QmpResponder respond);
 

@@ -71,6 +71,11 @@ void CommitAsker::connected(Result<UniqueFd> socket)
                 },
         });
     connection_->send(stream::FrameType::Ask, token_);
+    await_answer();
+}
+
+void CommitAsker::await_answer()
+{
     timer_ = loop::after(answer_limit, [this] { attempt(); });
 }
 
@@ -97,8 +102,22 @@ void CommitAsker::handle(const stream::Frame& frame)
         if (const auto outcome = stream::decode_outcome(frame.payload))
             handle_outcome(*outcome);
         return;
+    case stream::FrameType::PageRequest: return handle_page_request(frame);
     default: return;
     }
+}
+
+/// The destination's hypervisor touches the guest's memory while it starts the guest, and waits for
+/// it; so does then its answer.
+void CommitAsker::handle_page_request(const stream::Frame& frame)
+{
+    auto request = stream::decode_page_request(frame.payload);
+    Status served = request ? Status() : pass(request);
+    if (request && serve_)
+        served = serve_(*request, *connection_);
+    if (!served)
+        log::warning("the destination asks for pages wrongly: " + served.error().text());
+    await_answer();
 }
 
 void CommitAsker::handle_outcome(stream::Outcome outcome)

@@ -3,6 +3,7 @@
 
 #include "migration/stream/frame_io.h"
 #include "migration/stream/messages.h"
+#include "migration/stream/postcopy.h"
 #include "migration/transport/address.h"
 #include "util/loop.h"
 
@@ -48,6 +49,15 @@ public:
         unreachable_ = std::move(unreachable);
     }
 
+    /// Called for each page that the destination, which is starting the guest, lacks. `connection`
+    /// is for the answer, and lives for the call only.
+    void on_page_request(
+        std::function<Status(const stream::PageRequest&, stream::FrameConnection& connection)>
+            serve)
+    {
+        serve_ = std::move(serve);
+    }
+
     /// The connection over which the answer Postcopy came; nothing is read from it until
     /// hold_input(false).
     [[nodiscard]] std::unique_ptr<stream::FrameConnection> take_connection();
@@ -58,12 +68,15 @@ private:
     void connected(Result<UniqueFd> socket);
     void handle(const stream::Frame& frame);
     void handle_outcome(stream::Outcome outcome);
+    void handle_page_request(const stream::Frame& frame);
+    void await_answer();
 
     MigrationAddress address_;
     stream::SessionToken token_;
     Purpose purpose_;
     std::function<void(stream::Outcome)> answered_;
     std::function<void(const Error&)> unreachable_;
+    std::function<Status(const stream::PageRequest&, stream::FrameConnection&)> serve_;
     std::unique_ptr<Connecting> connecting_;
     std::unique_ptr<stream::FrameConnection> connection_;
     std::chrono::milliseconds pause_{100};

@@ -173,7 +173,7 @@ void DestinationSession::fail(Error error)
 }
 
 void DestinationSession::asked(const stream::SessionToken& token,
-                               std::function<void(stream::Outcome)> done)
+                               std::function<void(stream::Outcome)> done, AskForPages pages)
 {
     using stream::Outcome;
     if (!hello_ || hello_->session != token)
@@ -184,7 +184,10 @@ void DestinationSession::asked(const stream::SessionToken& token,
                  : is_committed(state_) ? Outcome::Committed
                                         : Outcome::NotReady);
         });
-        return;
+        // The source has called again: the old link is dead, even if we had not noticed.
+        watch_.reset();
+        control_.reset();
+        return ask_by(std::move(pages));
     }
     if (is_postcopy(state_) && !died_) {
         if (state_ == DestinationState::Postcopy) // the source has noticed it before us
@@ -213,7 +216,7 @@ void DestinationSession::answer(stream::FrameConnection& connection, FrameType t
         connection.send(type);
 }
 
-void DestinationSession::commit(std::function<void(FrameType)> done)
+void DestinationSession::commit(std::function<void(FrameType)> done, AskForPages pages)
 {
     auto reply = [this, done = std::move(done)] {
         const FrameType ours = arrived_paused_ ? FrameType::Arrived : FrameType::Running;
@@ -228,6 +231,7 @@ void DestinationSession::commit(std::function<void(FrameType)> done)
     enter(DestinationState::TakingOver);
     report_.error.reset();
     arrived_paused_ = !run_ || machine_.keeps_paused();
+    ask_by(std::move(pages));
     machine_.take_over(run_, [this, alive = alive_](Status status) {
         if (*alive)
             took_over(std::move(status));
@@ -239,6 +243,7 @@ void DestinationSession::took_over(Status status)
     if (!status) // it never ran here, and never will: the source may have it back
         report_.error = std::move(status.error()).in("the guest could not be started here");
     owes_answer_ = !status;
+    ask_for_pages_ = nullptr; // a source that hears of missing pages sends Resume
     const bool lacks_pages = fetcher_ && fetcher_->missing_count() > 0;
     if (status && lacks_pages)
         enter(control_ ? DestinationState::Postcopy : DestinationState::PostcopyPaused);

@@ -54,12 +54,20 @@ public:
     /// A data connection; its preamble has been read.
     void add_data(UniqueFd socket);
 
-    /// Somebody asks what became of the session `token`. If it is this one and Ready, their
-    /// connection may carry the commit. `done` gets what to answer: at once, or when it is certain.
-    void asked(const stream::SessionToken& token, std::function<void(stream::Outcome)> done);
+    /// Asks the source for pages, over the connection on which it has called.
+    using AskForPages = std::function<void(const stream::PageRequest&)>;
 
-    /// The source's Commit, on the control or an ask connection. `done` gets the frame to answer.
-    void commit(std::function<void(stream::FrameType)> done);
+    /// Somebody asks what became of the session `token`. If it is this one and Ready, their
+    /// connection may carry the commit. `done` gets what to answer: at once, or when it is certain;
+    /// until then `pages` may be used, if it is this session.
+    void asked(const stream::SessionToken& token, std::function<void(stream::Outcome)> done,
+               AskForPages pages);
+
+    /// The source's Commit, on the control or an ask connection. `done` gets the frame to answer;
+    /// until then `pages` may be used (none: the control connection is).
+    void commit(std::function<void(stream::FrameType)> done, AskForPages pages = nullptr);
+    /// Pages that were asked for so. Fails if they are none that can be.
+    [[nodiscard]] Status take_pages(const stream::Frame& frame);
     /// A source that was told that pages are missing goes on over this connection.
     void resume(std::unique_ptr<stream::FrameConnection> connection);
     /// The source's user wants the guest back, which arrived paused: it gets it, if nobody has run
@@ -118,6 +126,7 @@ private:
     // destination_postcopy.cpp: the guest is to run before all of its RAM is here
     [[nodiscard]] Status begin_postcopy();
     void page_data(const stream::Frame& frame);
+    void ask_by(AskForPages pages);
     void all_here();
     void pause_postcopy(const Error& why);
 
@@ -135,6 +144,7 @@ private:
     std::unique_ptr<RamReceiver> receiver_;
     std::unique_ptr<PageFetcher> fetcher_;
     bool postcopy_agreed_ = false;
+    AskForPages ask_for_pages_; ///< in TakingOver, where there is no control connection
 
     std::vector<std::function<void()>> taken_over_; ///< who waits for the end of TakingOver
     bool arrived_paused_ = false;                   ///< taken over, but not run here

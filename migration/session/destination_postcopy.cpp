@@ -32,6 +32,8 @@ Status DestinationSession::begin_postcopy()
                 [this](const stream::PageRequest& request) {
                     if (control_)
                         control_->send(FrameType::PageRequest, stream::encode(request));
+                    else if (ask_for_pages_)
+                        ask_for_pages_(request);
                 },
             .complete = [this] { all_here(); },
         });
@@ -50,6 +52,24 @@ void DestinationSession::page_data(const stream::Frame& frame)
         control_closed(taken.error()); // the source will call, and may send it once more
     else
         fail(taken.error());
+}
+
+/// The link broke at the commit, and the source calls to learn how that ends. The hypervisor may
+/// have to touch a page that is missing before it can say so.
+void DestinationSession::ask_by(AskForPages pages)
+{
+    if (control_ || !fetcher_ || !pages)
+        return;
+    ask_for_pages_ = std::move(pages);
+    fetcher_->link_is_new();
+}
+
+Status DestinationSession::take_pages(const stream::Frame& frame)
+{
+    if (!fetcher_)
+        return {};
+    auto pages = stream::decode_pages(frame.payload);
+    return pages ? fetcher_->take(*pages) : pass(pages);
 }
 
 void DestinationSession::all_here()

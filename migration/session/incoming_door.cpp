@@ -26,6 +26,7 @@ struct IncomingDoor::Guest {
     bool may_commit = false;    ///< it has named the session, and was told that it is ready
     bool may_resume = false;    ///< likewise, and was told that pages are missing
     bool may_take_back = false; ///< likewise, and was told that the guest is ours
+    bool sends_pages = false;   ///< likewise, and was asked for some
     std::shared_ptr<bool> here = std::make_shared<bool>(true);
 };
 
@@ -201,6 +202,22 @@ void IncomingDoor::resume(std::list<Guest>::iterator guest)
     });
 }
 
+/// Used only by a session that the guest has named.
+DestinationSession::AskForPages IncomingDoor::page_asker(std::list<Guest>::iterator guest)
+{
+    return [guest, here = guest->here](const stream::PageRequest& request) {
+        if (!*here)
+            return;
+        if (!std::exchange(guest->sends_pages, true)) {
+            guest->known = true;
+            guest->timer.reset();
+            guest->asking->expect_only({FrameType::Ask, FrameType::Commit, FrameType::Abort,
+                                        FrameType::Resume, FrameType::Pages});
+        }
+        guest->asking->send(FrameType::PageRequest, stream::encode(request));
+    };
+}
+
 void IncomingDoor::ask_frame(std::list<Guest>::iterator guest, const stream::Frame& frame)
 {
     if (frame.header.type == FrameType::Ask &&
@@ -219,15 +236,20 @@ void IncomingDoor::ask_frame(std::list<Guest>::iterator guest, const stream::Fra
             guest->asking->send(FrameType::Outcome,
                                 stream::encode_u32(static_cast<uint32_t>(outcome)));
         };
-        return session_ ? session_->asked(token, std::move(answer))
+        return session_ ? session_->asked(token, std::move(answer), page_asker(guest))
                         : answer(stream::Outcome::Unknown);
     }
+    if (frame.header.type == FrameType::Pages && session_ && guest->sends_pages)
+        if (Status taken = session_->take_pages(frame); !taken)
+            return forget(guest); // it will call, and may send them once more
     // Only who knows the session's token may commit: else a stranger could start a second copy.
     if (frame.header.type == FrameType::Commit && session_ && guest->may_commit)
-        session_->commit([this, guest, here = guest->here](FrameType answer) {
-            if (*here)
-                session_->answer(*guest->asking, answer);
-        });
+        session_->commit(
+            [this, guest, here = guest->here](FrameType answer) {
+                if (*here)
+                    session_->answer(*guest->asking, answer);
+            },
+            page_asker(guest));
     if (frame.header.type == FrameType::Resume && guest->may_resume)
         resume(guest);
     if (frame.header.type == FrameType::Abort && session_ && guest->may_take_back)

@@ -49,6 +49,8 @@ private:
     void open_tunnel(UniqueFd socket, const std::string& peer);
     void open_ask(std::list<Guest>::iterator guest, UniqueFd socket);
     void resume(std::list<Guest>::iterator guest);
+    [[nodiscard]] static DestinationSession::AskForPages
+    page_asker(std::list<Guest>::iterator guest);
     void ask_frame(std::list<Guest>::iterator guest, const stream::Frame& frame);
     void forget(std::list<Guest>::iterator guest);
 

@@ -130,6 +130,7 @@ ProbeAnswer::ProbeAnswer(UniqueFd socket, const std::string& no_postcopy,
             .frame = [this](const stream::Frame& frame) { handle(frame); },
             .closed = [this](const Error&) { close(); },
         });
+    connection_->expect_only({FrameType::Ping, FrameType::ProbeData});
     limit_ = loop::after(longest, [this] { close(); });
     Json info{{"software", "drover " DROVER_VERSION}};
     if (!no_postcopy.empty())
@@ -142,7 +143,7 @@ void ProbeAnswer::handle(const stream::Frame& frame)
     if (frame.header.type == FrameType::Ping)
         return connection_->send(FrameType::Pong, frame.payload);
     taken_ += frame.payload.size();
-    if (frame.header.type != FrameType::ProbeData || taken_ > most_bytes)
+    if (taken_ > most_bytes)
         return close();
     connection_->send(FrameType::PagesPlaced, stream::encode_u64(taken_));
 }

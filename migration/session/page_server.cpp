@@ -63,11 +63,36 @@ void PageServer::set_rate(uint64_t bytes_per_second)
     bucket_.set_rate(bytes_per_second, Clock::now());
 }
 
-Status PageServer::request(const stream::PageRequest& request)
+Status PageServer::check(const stream::PageRequest& request) const
 {
     if (request.block >= ram_.size() || request.first_page >= ram_[request.block].pages() ||
         request.count > ram_[request.block].pages() - request.first_page)
         return fail(ErrorKind::Protocol, "the destination asked for pages that do not exist");
+    return {};
+}
+
+Status PageServer::request_over(stream::FrameConnection& connection,
+                                const stream::PageRequest& request)
+{
+    if (Status exist = check(request); !exist)
+        return exist;
+    PageBitmap& pending = pending_[request.block];
+    const uint64_t end = request.first_page + request.count;
+    for (uint64_t page = pending.next_clear(request.first_page, end); page < end;
+         page = pending.next_clear(page + 1, end)) {
+        pending.set(page);
+        left_ += unreadable_[request.block].test(page) ? 0 : 1;
+    }
+    attach(connection);
+    Status answered = this->request(request);
+    detach();
+    return answered;
+}
+
+Status PageServer::request(const stream::PageRequest& request)
+{
+    if (Status exist = check(request); !exist)
+        return exist;
     ++counters_.requests;
     const uint64_t end = request.first_page + request.count;
     PageBitmap& unreadable = unreadable_[request.block];

@@ -44,6 +44,10 @@ public:
 
     /// Fails if the peer names what does not exist.
     [[nodiscard]] Status request(const stream::PageRequest& request);
+    /// The same once over `connection`, of pages that may have been sent before and were lost;
+    /// while nothing is attached or pushed.
+    [[nodiscard]] Status request_over(stream::FrameConnection& connection,
+                                      const stream::PageRequest& request);
     /// The peer has put so many bytes of Pages payload in their place, since attach().
     [[nodiscard]] Status placed(uint64_t bytes);
 
@@ -54,6 +58,7 @@ public:
     [[nodiscard]] uint64_t pages_left() const { return left_; }
 
 private:
+    [[nodiscard]] Status check(const stream::PageRequest& request) const;
     void push();
     [[nodiscard]] bool find_next();
     /// Sends the pending ones of [first, end), at most one frame; returns where it stopped.

@@ -15,13 +15,30 @@ using stream::FrameType;
 using stream::PageEncoding;
 
 namespace {
-/// Connections besides the source's own, each of which holds a thread until the session ends.
+/// Connections besides the source's own, each of which holds a thread.
 constexpr size_t max_strangers = 64;
 } // namespace
 
+/// A data connection and the thread that reads it; its end ends both. Made and destroyed on the
+/// loop thread.
+struct RamReceiver::Connection {
+    std::unique_ptr<Channel> channel;
+    std::thread thread;
+    loop::Source join_timer;
+    std::atomic<bool> joined{false}; ///< it has named the session
+    std::atomic<bool> left{false};   ///< its thread ends, and nobody misses it
+
+    ~Connection()
+    {
+        channel->abort();
+        if (thread.joinable()) // not where the system had no more threads
+            thread.join();
+    }
+};
+
 RamReceiver::RamReceiver(std::span<const RamBlock> ram, std::unique_ptr<RamMapping> mapping,
-                         size_t channels, Callbacks callbacks)
-    : ram_(ram), channels_(channels), callbacks_(std::move(callbacks)),
+                         size_t channels, Callbacks callbacks, std::chrono::milliseconds join_limit)
+    : ram_(ram), channels_(channels), callbacks_(std::move(callbacks)), join_limit_(join_limit),
       writer_(ram, std::move(mapping)), rounds_(channels),
       joined_(std::make_unique<std::atomic<bool>[]>(channels))
 {
@@ -40,11 +57,9 @@ void RamReceiver::end()
 {
     *alive_ = false;
     ending_ = true;
-    for (auto& socket : sockets_)
-        socket->abort();
-    for (std::thread& thread : threads_)
-        thread.join();
-    threads_.clear();
+    for (const auto& connection : connections_)
+        connection->channel->abort();
+    connections_.clear();
 }
 
 std::vector<PageBitmap> RamReceiver::take_missing()
@@ -53,27 +68,44 @@ std::vector<PageBitmap> RamReceiver::take_missing()
     return std::move(missing_);
 }
 
-void RamReceiver::add_channel(UniqueFd socket, const stream::SessionToken& token)
+/// The source names the session at once: who has said nothing for longest is no source.
+void RamReceiver::make_room()
 {
-    if (threads_.size() >= channels_ + max_strangers)
-        return; // a flood: dropped
-    sockets_.push_back(make_socket_channel(std::move(socket)));
-    Channel* channel = sockets_.back().get();
-    threads_.emplace_back([this, channel, token] { run(*channel, token); });
+    std::erase_if(connections_, [](const auto& each) { return each->left.load(); });
+    if (connections_.size() < channels_ + max_strangers)
+        return;
+    const auto idle =
+        std::ranges::find_if(connections_, [](const auto& each) { return !each->joined; });
+    if (idle != connections_.end())
+        connections_.erase(idle);
 }
 
-void RamReceiver::run(Channel& channel, const stream::SessionToken& token)
+void RamReceiver::add_channel(UniqueFd socket, const stream::SessionToken& token)
 {
-    stream::FrameReader reader(channel);
+    make_room();
+    Connection& connection = *connections_.emplace_back(std::make_unique<Connection>());
+    connection.channel = make_socket_channel(std::move(socket));
+    connection.join_timer = loop::after(join_limit_, [&connection] {
+        if (!connection.joined)
+            connection.channel->abort();
+    });
+    connection.thread = std::thread([this, &connection, token] { run(connection, token); });
+}
+
+void RamReceiver::run(Connection& connection, const stream::SessionToken& token)
+{
+    stream::FrameReader reader(*connection.channel);
     const auto index = read_join(reader, token);
     if (!index) {
         // Who cannot name the session is a stranger and must not end it. If it was the source after
         // all, it learns by the closed connection.
         if (index.error().kind == ErrorKind::Protocol)
             log::warning("a data connection was turned away: " + index.error().text());
-        channel.abort();
+        connection.channel->abort();
+        connection.left = true;
         return;
     }
+    connection.joined = true;
     Status status = defects::guarded([&] { return receive(*index, reader); });
     if (status)
         return;
@@ -118,11 +150,9 @@ Status RamReceiver::empty_stripes(size_t channel)
 Result<size_t> RamReceiver::read_join(stream::FrameReader& reader,
                                       const stream::SessionToken& token)
 {
-    auto frame = reader.read();
+    auto frame = reader.read(FrameType::Join);
     if (!frame)
         return pass(frame);
-    if ((*frame)->header.type != FrameType::Join)
-        return fail(ErrorKind::Protocol, "a data channel did not begin with Join");
     auto join = stream::decode_join((*frame)->payload);
     if (!join)
         return pass(join);

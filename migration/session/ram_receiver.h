@@ -7,6 +7,7 @@
 #include "migration/stream/frame_io.h"
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <span>
@@ -28,15 +29,18 @@ public:
 
     /// `ram` must outlive the receiver. What is in it is made zero first, by the workers: the
     /// source never tells of a page that is zero there.
-    /// `mapping` may be null: how guest RAM is written then, see RamWriter.
+    /// `mapping` may be null: how guest RAM is written then, see RamWriter. A connection that has
+    /// not named the session after `join_limit` is closed.
     RamReceiver(std::span<const RamBlock> ram, std::unique_ptr<RamMapping> mapping, size_t channels,
-                Callbacks callbacks);
+                Callbacks callbacks,
+                std::chrono::milliseconds join_limit = std::chrono::seconds(10));
     ~RamReceiver(); ///< aborts and joins; no callback follows
     RamReceiver(const RamReceiver&) = delete;
     RamReceiver& operator=(const RamReceiver&) = delete;
 
     /// Takes a data connection whose preamble has been read. One that does not begin with this
-    /// session's Join is closed, and disturbs nothing. The worker checks that.
+    /// session's Join is closed, and disturbs nothing. The worker checks that. In a flood the one
+    /// that has waited longest without a word goes.
     void add_channel(UniqueFd socket, const stream::SessionToken& token);
 
     /// After the last round, for post-copy: ends the channels, and tells what is missing (one
@@ -47,8 +51,11 @@ public:
     [[nodiscard]] uint64_t pages_received() const { return pages_; }
 
 private:
+    struct Connection;
+
     void end();
-    void run(Channel& channel, const stream::SessionToken& token);
+    void make_room();
+    void run(Connection& connection, const stream::SessionToken& token);
     [[nodiscard]] Status receive(size_t index, stream::FrameReader& reader);
     [[nodiscard]] Result<size_t> read_join(stream::FrameReader& reader,
                                            const stream::SessionToken& token);
@@ -64,6 +71,7 @@ private:
     std::span<const RamBlock> ram_;
     size_t channels_;
     Callbacks callbacks_;
+    std::chrono::milliseconds join_limit_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true); // loop thread
 
     RamWriter writer_;
@@ -76,8 +84,7 @@ private:
     std::atomic<uint64_t> bytes_{0};
     std::atomic<uint64_t> pages_{0};
 
-    std::vector<std::unique_ptr<Channel>> sockets_; ///< loop thread
-    std::vector<std::thread> threads_;              ///< loop thread
+    std::vector<std::unique_ptr<Connection>> connections_; ///< loop thread; the oldest first
 };
 
 } // namespace drover

@@ -70,6 +70,10 @@ struct SourceObserver {
     std::function<void(const Decision&)> decided;
 };
 
+/// How long the destination may take from the pause to Ready, in seconds, where a pause of
+/// `wished_s` was asked for and one of `foretold_s` decided on: longer than either.
+[[nodiscard]] double switchover_limit_s(double wished_s, double foretold_s);
+
 /// One migration, seen from the source. Loop thread only. Must not be destroyed while the guest is
 /// paused by it: wait for a final state.
 class SourceSession {

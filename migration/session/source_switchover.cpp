@@ -26,19 +26,37 @@ constexpr size_t device_piece = stream::max_device_payload;
 
 } // namespace
 
+double switchover_limit_s(double wished_s, double foretold_s)
+{
+    return std::max(least_switchover_limit_s, patience * std::max(wished_s, foretold_s));
+}
+
 void SourceSession::begin_switchover()
 {
     report_.switchover_s = seconds_since(started_);
     enter(SourceState::Switching);
     control_->send_json(FrameType::DeviceHeader, Json{{"phase", "running"}});
     saving_ = true;
+    // The machine keeps them, and may outlive us.
     machine_.begin_save({
-        .paused = [this](bool ran) { guest_paused(ran); },
-        .data = [this](std::span<const std::byte> data) { device_data(data); },
-        .saved = [this] { device_saved(); },
+        .paused =
+            [this, alive = alive_](bool ran) {
+                if (*alive)
+                    guest_paused(ran);
+            },
+        .data =
+            [this, alive = alive_](std::span<const std::byte> data) {
+                if (*alive)
+                    device_data(data);
+            },
+        .saved =
+            [this, alive = alive_] {
+                if (*alive)
+                    device_saved();
+            },
         .failed =
-            [this](Error error) {
-                if (is_before_commit(state_))
+            [this, alive = alive_](Error error) {
+                if (*alive && is_before_commit(state_))
                     fail(std::move(error));
             },
     });
@@ -108,8 +126,7 @@ void SourceSession::save_rest()
 {
     if (guest_ran_) {
         const double limit_s =
-            std::max({least_switchover_limit_s, patience * options_.wish.downtime_s,
-                      patience * report_.decision.predicted_downtime_s});
+            switchover_limit_s(options_.wish.downtime_s, report_.decision.predicted_downtime_s);
         switchover_timer_ =
             loop::after(std::chrono::milliseconds(std::llround(limit_s * 1e3)), [this, limit_s] {
                 if (is_before_commit(state_))
@@ -196,6 +213,11 @@ void SourceSession::call_destination(SourceState state)
             ask_address_, hello_.session,
             server_ ? CommitAsker::Purpose::Postcopy : CommitAsker::Purpose::Commit,
             [this](stream::Outcome outcome) { answered(outcome); });
+        if (server_ && state == SourceState::Asking)
+            asker_->on_page_request(
+                [this](const stream::PageRequest& request, stream::FrameConnection& connection) {
+                    return server_->request_over(connection, request);
+                });
     });
 }
 

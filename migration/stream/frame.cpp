@@ -148,6 +148,12 @@ Status check_sequence(const FrameHeader& header, uint64_t expected)
                     " was due: frames were lost, doubled or forged");
 }
 
+std::unexpected<Error> out_of_place(FrameType type)
+{
+    return fail(ErrorKind::Protocol,
+                std::string("the peer sent ") + frame_name(type) + " where it has no place");
+}
+
 uint32_t payload_cap(FrameType type)
 {
     const TypeRule* rule = find_rule(type);

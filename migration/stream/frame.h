@@ -124,5 +124,7 @@ decode_preamble(std::span<const std::byte, preamble_size> bytes);
 
 /// "Hello", "Pages", …; "unknown" for a number that is none of ours.
 [[nodiscard]] const char* frame_name(FrameType type);
+/// The error for a frame whose type may not come on this connection, or not now.
+[[nodiscard]] std::unexpected<Error> out_of_place(FrameType type);
 
 } // namespace drover::stream

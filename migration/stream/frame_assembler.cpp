@@ -73,8 +73,7 @@ Status FrameAssembler::take_header()
     if (auto expected = check_sequence(*header, sequence_); !expected)
         return expected;
     if ((types_ >> static_cast<unsigned>(header->type) & 1) == 0)
-        return fail(ErrorKind::Protocol, std::string("the peer sent ") + frame_name(header->type) +
-                                             " where it has no place");
+        return out_of_place(header->type);
     const auto payload = buffer_.prepare(header->payload_size);
     frame_ = {*header, payload};
     expect(Expecting::Payload, payload);

@@ -11,6 +11,7 @@
 #include <functional>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -46,8 +47,9 @@ public:
     explicit FrameReader(Channel& channel) : channel_(channel) {}
 
     [[nodiscard]] Result<ConnectionRole> read_preamble();
-    /// The frame stays valid until the next call.
-    [[nodiscard]] Result<const Frame*> read();
+    /// The frame stays valid until the next call. Where only one type can come it is `only`: any
+    /// other is refused (kind Protocol) before its payload is allocated.
+    [[nodiscard]] Result<const Frame*> read(std::optional<FrameType> only = std::nullopt);
 
 private:
     Channel& channel_;

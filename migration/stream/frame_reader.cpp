@@ -11,7 +11,7 @@ Result<ConnectionRole> FrameReader::read_preamble()
     return decode_preamble(bytes);
 }
 
-Result<const Frame*> FrameReader::read()
+Result<const Frame*> FrameReader::read(std::optional<FrameType> only)
 {
     HeaderBytes bytes;
     if (auto read = channel_.read_exact(bytes); !read)
@@ -21,6 +21,8 @@ Result<const Frame*> FrameReader::read()
         return pass(header);
     if (auto expected = check_sequence(*header, sequence_); !expected)
         return pass(expected);
+    if (only && header->type != *only)
+        return out_of_place(header->type);
     const std::span<std::byte> payload = buffer_.prepare(header->payload_size);
     if (auto read = channel_.read_exact(payload); !read)
         return pass(read);

@@ -47,6 +47,8 @@ Tunnel::Tunnel(UniqueFd socket, bool is_source, Callbacks callbacks)
             .closed = [this](Error error) { broke(std::move(error)); },
             .drained = [this] { hold_locals(false); },
         });
+    connection_->expect_only(
+        {FrameType::TunnelOpen, FrameType::TunnelData, FrameType::TunnelClose});
 }
 
 Tunnel::~Tunnel()
@@ -145,9 +147,8 @@ void Tunnel::handle(const Frame& frame)
         streams_[*id]->remote_ended = true;
         return write_local(*streams_[*id]);
     }
-    if (frame.header.type != FrameType::TunnelData && frame.header.type != FrameType::TunnelClose)
-        broke({ErrorKind::Protocol,
-               std::string("a tunnel carried ") + frame_name(frame.header.type), ""});
+    if (frame.header.type == FrameType::TunnelOpen) // the source opens them, nobody else
+        broke(out_of_place(frame.header.type).error());
 }
 
 void Tunnel::write_local(Stream& stream)

@@ -2,14 +2,17 @@
 """Whatever dies and whenever: the guest runs on exactly one side, or not at all if its own host
 died, and never twice."""
 
+import fcntl
 import os
 import signal
+import struct
 import time
 
 from drover_e2e import paths
 from drover_e2e.case import Skip
 from drover_e2e.proxy import Proxy
 from drover_e2e.runner import test
+from drover_e2e.sync import SyncPoints
 from drover_e2e.vm import GuestOptions
 
 SMALL = GuestOptions(memory="256M", working_set="64M", dirty=3000)
@@ -212,3 +215,33 @@ def test_damaged_byte_is_noticed(case, offset):
     assert broken.destination.wait_exit() != 0
     assert "checksum" in broken.destination.stderr().lower(), broken.destination.stderr()
     broken.moves_after_all()
+
+
+@test()
+def test_take_over_fails_at_the_second_disk(case):
+    """The destination's QEMU has locked the first one by then: it ends at once, so that the source can run the guest."""
+    if not paths.is_drover(case.emulator):
+        raise Skip("stock QEMU's destination is on its own then")
+    points = case.keep(SyncPoints(f"{case.scratch}/sync"))
+    second = case.directory / "second.raw"
+    second.write_bytes(bytes(1 << 20))
+    options = SMALL.but(disk=case.disk(), env=points.env, extra=(
+        "-drive", f"file={second},if=none,id=disk1,format=raw", "-device", "virtio-blk-pci,drive=disk1"))
+    source, destination = case.guest(options), case.destination(options)
+    points.hold("source committing")
+    points.hold("destination failed")
+    mark = case.start_migration(source, destination.uri)
+    points.wait("source committing")
+    with open(second, "rb") as image:
+        # As another QEMU that lets nobody write. Byte 201 is QEMU's for "shares no writing".
+        lock = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 201, 1, 0)
+        fcntl.fcntl(image, fcntl.F_OFD_SETLK, lock)
+        points.let_go("source committing")
+        points.wait("destination failed")
+    acted = time.monotonic()
+    points.let_go("destination failed")
+    source.qmp.wait_migration("failed", after=mark)
+    assert source.qmp.execute("query-status")["running"], source.stderr()
+    case.alive_on(source, 5)
+    assert time.monotonic() - acted < 5
+    case.healthy(source)

@@ -19,8 +19,23 @@ void QemuMachine::activate_disks(std::function<void(Status)> done)
         std::move(done));
 }
 
-/// QEMU refuses a guest in some states, but only when all of its RAM has been copied; in others it
-/// aborts, or forgets what the guest was.
+/// By query-status' answer. QEMU refuses a guest in some states, but only when all of its RAM has
+/// been copied; in others it aborts, or forgets what the guest was.
+Status QemuMachine::may_be_saved(const Json& state)
+{
+    const std::string status = json_string(state, "status");
+    if (status == "postmigrate")
+        return drover::fail(ErrorKind::Refused,
+                            "this QEMU can move the guest, which was paused when a migration of it "
+                            "ended after its devices had been saved, only once it has run",
+                            "cont it, and stop it again if it is to stay paused");
+    if (status == "suspended")
+        return drover::fail(ErrorKind::Refused,
+                            "the guest is suspended to RAM, and would not arrive so",
+                            "wake it up first: system_wakeup");
+    return {};
+}
+
 void QemuMachine::prepare_save(std::function<void(Status)> done)
 {
     qmp_.execute("query-status", Json::object(),
@@ -29,20 +44,10 @@ void QemuMachine::prepare_save(std::function<void(Status)> done)
                          return;
                      if (!state)
                          return done(pass(state));
+                     if (Status may = may_be_saved(*state); !may)
+                         return done(std::move(may));
                      if (json_bool(*state, "running"))
                          return done({});
-                     const std::string status = json_string(*state, "status");
-                     if (status == "postmigrate")
-                         return done(drover::fail(
-                             ErrorKind::Refused,
-                             "this QEMU can move the guest, which was paused when a migration of "
-                             "it ended after its devices had been saved, only once it has run",
-                             "cont it, and stop it again if it is to stay paused"));
-                     if (status == "suspended")
-                         return done(
-                             drover::fail(ErrorKind::Refused,
-                                          "the guest is suspended to RAM, and would not arrive so",
-                                          "wake it up first: system_wakeup"));
                      activate_disks(std::move(done));
                  });
 }

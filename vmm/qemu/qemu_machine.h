@@ -61,6 +61,10 @@ public:
     /// Asks the running QEMU what stands in the way of a migration from here: ours and its own
     /// reasons, in words.
     void ask_blockers(std::function<void(Result<std::vector<std::string>>)> done);
+    /// A user's "stop" or "cont" is on its way to QEMU; and was answered. No save begins in
+    /// between: nobody knows then whether the guest is to run.
+    void run_state_asked() { ++run_states_asked_; }
+    void run_state_answered();
     /// Each event of `qmp`.
     void handle_event(const Json& event);
     /// QEMU has died; `how` ends with its last words. Fails what is under way.
@@ -95,11 +99,13 @@ private:
     [[nodiscard]] Result<std::span<const BlockMapping>> mappings();
 
     // qemu_disks.cpp
+    [[nodiscard]] static Status may_be_saved(const Json& state);
     void activate_disks(std::function<void(Status)> done);
 
     // qemu_save.cpp
+    void start_saving();
     void run_state_event(const Json& event);
-    void save_prepared(bool running);
+    void save_prepared(const Json& state);
     void issue_save();
     void saving_event(const std::string& status);
     void save_failed(Error error);
@@ -107,6 +113,7 @@ private:
     [[nodiscard]] bool read_save();
     void settle();
     void settle_run_state();
+    void resume_guest();
     void cont_failed(const Error& error);
     void leave_no_capabilities();
     void settled(Status status);
@@ -148,13 +155,14 @@ private:
     loop::Source save_watch_;
     loop::Source save_patience_;
     bool save_held_ = false;
-    bool ran_ = false;          ///< the guest runs, or ran until it was paused to be saved
-    bool stops_itself_ = false; ///< its next STOP is not the migration's doing
-    bool save_issued_ = false;  ///< QEMU has been sent "migrate"
+    bool ran_ = false;              ///< the guest runs, or ran until it was paused to be saved
+    bool stops_itself_ = false;     ///< its next STOP is not the migration's doing
+    bool save_issued_ = false;      ///< QEMU has been sent "migrate"
+    unsigned run_states_asked_ = 0; ///< commands of users that QEMU has not answered
     std::function<void(Status)> settled_;
     loop::Source settle_timer_;
-    loop::Source settle_limit_; ///< nothing is waited for without an end
-    TimePoint settle_started_{};
+    loop::Source settle_limit_;              ///< nothing is waited for without an end
+    std::optional<TimePoint> refused_since_; ///< when "cont" did not do at first
 
     bool activates_late_ = false;
     bool exits_on_error_ = true;

@@ -41,6 +41,19 @@ void QemuMachine::begin_save(SaveCallbacks callbacks)
     save_issued_ = false;
     save_held_ = false;
     stops_itself_ = false;
+    save_fd_.reset();
+    if (run_states_asked_ == 0)
+        start_saving();
+}
+
+void QemuMachine::run_state_answered()
+{
+    if (--run_states_asked_ == 0 && save_phase_ == SavePhase::Starting && !save_fd_)
+        start_saving();
+}
+
+void QemuMachine::start_saving()
+{
     auto pair = socket_pair();
     if (!pair)
         return save_failed(pair.error());
@@ -65,16 +78,18 @@ void QemuMachine::begin_save(SaveCallbacks callbacks)
                 return;
             if (!answers)
                 return save_failed(std::move(answers.error()));
-            save_prepared(json_bool(answers->back(), "running"));
+            save_prepared(answers->back());
         });
 }
 
 /// A guest that stands still is not saved before it has to be: QEMU 7.2 cannot move it again once
 /// it has begun (its run state is "postmigrate" from then on, whatever becomes of the migration).
-void QemuMachine::save_prepared(bool running)
+void QemuMachine::save_prepared(const Json& state)
 {
-    ran_ = running;
-    if (running) {
+    ran_ = json_bool(state, "running");
+    if (Status may = may_be_saved(state); !may) // it fell asleep while its RAM was copied
+        return save_failed(may.error());
+    if (ran_) {
         save_phase_ = SavePhase::Active;
         save_patience_ = loop::after(tight_limit_time, [this] {
             if (save_phase_ == SavePhase::Active)
@@ -102,9 +117,14 @@ void QemuMachine::issue_save()
 /// before the STOP; a STOP without one is the migration's own.
 void QemuMachine::run_state_event(const Json& event)
 {
+    const std::string name = json_string(event, "event");
+    const bool stands_still = save_phase_ == SavePhase::Paused || save_phase_ == SavePhase::Saved;
+    if (stands_still && !ran_ && name == "RESUME") // by a debugger, say
+        return save_failed({ErrorKind::Machine,
+                            "the guest, which stood still, was run while it was being saved",
+                            "migrate it again"});
     if (save_phase_ != SavePhase::Starting && save_phase_ != SavePhase::Active)
         return;
-    const std::string name = json_string(event, "event");
     const std::string action = json_string(event.value("data", Json::object()), "action");
     if (name == "SHUTDOWN" || (name == "BLOCK_IO_ERROR" && action == "stop") ||
         ((name == "GUEST_PANICKED" || name == "WATCHDOG") && action == "pause"))
@@ -113,6 +133,8 @@ void QemuMachine::run_state_event(const Json& event)
         ran_ = false;
     else if (name == "RESUME")
         ran_ = true;
+    else if (name == "SUSPEND" && save_phase_ == SavePhase::Active)
+        save_failed(may_be_saved(Json{{"status", "suspended"}}).error());
 }
 
 void QemuMachine::watch_save()
@@ -205,7 +227,7 @@ void QemuMachine::abandon_save(std::function<void(Status)> done)
 {
     save_phase_ = SavePhase::Settling;
     settled_ = std::move(done);
-    settle_started_ = Clock::now();
+    refused_since_.reset();
     save_watch_.reset();
     save_fd_.reset(); // a QEMU that is blocked in writing its stream fails at once
     if (died_)
@@ -246,19 +268,28 @@ void QemuMachine::settle_run_state()
             return;
         if (state && json_bool(*state, "running"))
             return settled({});
-        // One that has powered off, or broken down, is left as it is: it is not for us to reset it.
-        if (const std::string status = state ? json_string(*state, "status") : "";
-            status == "shutdown" || status == "internal-error")
+        // One that has powered off, broken down or fallen asleep is left as it is: it is not for us
+        // to reset it, or to wake it up.
+        const std::string status = state ? json_string(*state, "status") : "";
+        if (status == "shutdown" || status == "internal-error" || status == "suspended")
             return settled({});
-        // "cont" is refused for a moment while QEMU's migration thread finishes, without an event
-        // at its end: hence the short timer.
-        qmp_.execute("cont", Json::object(), [this, alive](const Result<Json>& answer) {
-            if (!*alive || !settled_)
-                return;
-            if (!answer && seconds_since(settle_started_) > patience_s)
-                return cont_failed(answer.error());
-            settle_timer_ = loop::after(settle_pause, [this] { settle_run_state(); });
-        });
+        resume_guest();
+    });
+}
+
+/// "cont" is refused for a moment while QEMU's migration thread finishes, without an event at its
+/// end: hence the short timer.
+void QemuMachine::resume_guest()
+{
+    qmp_.execute("cont", Json::object(), [this, alive = alive_](const Result<Json>& answer) {
+        if (!*alive || !settled_)
+            return;
+        if (!refused_since_)
+            refused_since_ = Clock::now();
+        if (seconds_since(*refused_since_) > patience_s)
+            return cont_failed(answer ? Error{ErrorKind::Machine, "cont has no effect", ""}
+                                      : answer.error());
+        settle_timer_ = loop::after(settle_pause, [this] { settle_run_state(); });
     });
 }
 

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 #include <optional>
+#include <sys/socket.h>
 #include <unistd.h>
 
 namespace drover {
@@ -54,14 +55,16 @@ class RamReceiverTest : public ::testing::Test {
 protected:
     RamReceiverTest() : ram_({{"ram0", 1100}, {"ram1", 70}}, true) {}
 
-    void open(size_t channels, std::span<const RamBlock> blocks)
+    void open(size_t channels, std::span<const RamBlock> blocks,
+              std::chrono::milliseconds join_limit = std::chrono::seconds(10))
     {
         receiver_ = std::make_unique<RamReceiver>(
             blocks, nullptr, channels,
             RamReceiver::Callbacks{
                 .round_ended = [this](stream::RoundEnd end) { rounds_.push_back(end); },
                 .failed = [this](Error error) { errors_.push_back(std::move(error)); },
-            });
+            },
+            join_limit);
     }
     void open(size_t channels = 2) { open(channels, ram_.blocks()); }
 
@@ -74,6 +77,24 @@ protected:
         end.channel = make_socket_channel(std::move(pair->second));
         end.writer = std::make_unique<stream::FrameWriter>(*end.channel);
         return end;
+    }
+
+    /// The far end of a connection that says nothing.
+    UniqueFd connect_mute()
+    {
+        auto pair = socket_pair();
+        EXPECT_TRUE(pair);
+        receiver_->add_channel(std::move(pair->first), our_token);
+        return std::move(pair->second);
+    }
+    /// While the loop turns, and sooner than by any limit in time but the test's.
+    static bool hangs_up_on(const UniqueFd& end)
+    {
+        bool late = false;
+        const auto guard = loop::after(std::chrono::seconds(5), [&] { late = true; });
+        std::byte byte;
+        return run_until([&] { return late || recv(end.get(), &byte, 1, MSG_DONTWAIT) == 0; }) &&
+               !late;
     }
 
     void expect_protocol_error(const char* words)
@@ -275,14 +296,30 @@ TEST_F(RamReceiverTest, AWrongTokenIsTurnedAwayAndTheMigrationGoesOn)
     EXPECT_TRUE(testing::is_untouched(ram_));
 }
 
-TEST_F(RamReceiverTest, AFloodOfStrangersIsDropped)
+TEST_F(RamReceiverTest, AFloodOfStrangersDoesNotKeepTheSourceOut)
 {
     open(1);
+    const UniqueFd first = connect_mute();
     std::vector<DataChannel> flood;
     for (int i = 0; i < 200; ++i)
         flood.push_back(connect());
-    EXPECT_TRUE(flood.back().is_closed());
+    EXPECT_TRUE(hangs_up_on(first)) << "each holds a thread";
+    const DataChannel ours = connect();
+    ours.join(0);
+    ours.end_round(1);
+    ASSERT_TRUE(run_until([this] { return !rounds_.empty() || !errors_.empty(); }));
     EXPECT_TRUE(errors_.empty());
+}
+
+TEST_F(RamReceiverTest, WhoSaysNothingIsDroppedAfterAWhile)
+{
+    open(1, ram_.blocks(), std::chrono::milliseconds(20));
+    const DataChannel ours = connect();
+    ours.join(0);
+    EXPECT_TRUE(hangs_up_on(connect_mute()));
+    ours.end_round(1);
+    ASSERT_TRUE(run_until([this] { return !rounds_.empty() || !errors_.empty(); }));
+    EXPECT_TRUE(errors_.empty()) << "who has joined stays";
 }
 
 TEST_F(RamReceiverTest, AFullHostIsToldInWords)

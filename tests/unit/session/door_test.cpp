@@ -261,16 +261,58 @@ TEST(Ask, OfADoorThatNobodyCameTo)
     EXPECT_FALSE(rig.door->session());
 }
 
+/// Somebody who says hello as `role`, claims a megabyte of pages, and waits for them to be awaited.
+UniqueFd claim_pages(const MigrationAddress& address, ConnectionRole role)
+{
+    UniqueFd socket = call(address);
+    const auto preamble = stream::encode_preamble(role);
+    const auto header = stream::encode_header({.type = FrameType::Pages, .payload_size = 1U << 20});
+    EXPECT_EQ(send(socket.get(), preamble.data(), preamble.size(), 0),
+              static_cast<ssize_t>(preamble.size()));
+    EXPECT_EQ(send(socket.get(), header.data(), header.size(), 0),
+              static_cast<ssize_t>(header.size()));
+    return socket;
+}
+
+/// Whether the door hangs up, and not only because nothing came for 10 s; it may say why before.
+bool hangs_up(const UniqueFd& socket)
+{
+    bool late = false;
+    const auto guard = loop::after(std::chrono::seconds(5), [&] { late = true; });
+    return run_until([&] {
+               char buffer[4096];
+               ssize_t n = 0;
+               while ((n = recv(socket.get(), buffer, sizeof buffer, MSG_DONTWAIT)) > 0)
+                   continue;
+               return late || n == 0 || errno == ECONNRESET;
+           }) &&
+           !late;
+}
+
 /// The type is looked at before anything is allocated for it.
 TEST_F(DoorTest, AStrangerGetsNoRoomForWhatHasNoPlace)
 {
-    for (const ConnectionRole role : {ConnectionRole::Control, ConnectionRole::Ask}) {
-        Caller caller(rig.address(), role);
-        caller.connection->send(FrameType::Pages, std::vector<std::byte>(1 << 20));
-        ASSERT_TRUE(run_until([&] { return caller.closed; }));
-    }
+    for (const ConnectionRole role : {ConnectionRole::Control, ConnectionRole::Ask,
+                                      ConnectionRole::Tunnel, ConnectionRole::Probe})
+        EXPECT_TRUE(hangs_up(claim_pages(rig.address(), role))) << static_cast<int>(role);
+    ASSERT_TRUE(run_until([&] { return !rig.door->session(); }));
     copy();
+    EXPECT_TRUE(hangs_up(claim_pages(rig.address(), ConnectionRole::Data)));
     finish();
+}
+
+/// However many strangers ask, or are about to: the guest must not be on neither side for as long.
+TEST_F(ReadyTest, ManyWhoAskDoNotKeepTheSourceOut)
+{
+    std::vector<std::unique_ptr<Caller>> strangers;
+    for (int i = 0; i < 300; ++i) {
+        strangers.push_back(std::make_unique<Caller>(door_address, ConnectionRole::Ask));
+        const stream::SessionToken token{std::byte{1}};
+        if (i % 2 == 0)
+            strangers.back()->connection->send(FrameType::Ask, token);
+        run_ready();
+    }
+    let_the_source_ask();
 }
 
 TEST_F(DoorTest, ManyWhoSayNothingDoNotKeepTheSourceOut)

@@ -90,6 +90,17 @@ TEST_F(GiveBack, IsAskedForAnewWhereTheLinkHasEnded)
     }
 }
 
+/// The guest runs here again, and then its hypervisor ends: it knows nobody any more whom it told.
+TEST_F(GiveBack, TheSessionThatHadItIsForgotten)
+{
+    ASSERT_NO_FATAL_FAILURE(arrive({}));
+    take_back();
+    ASSERT_TRUE(answered());
+    ASSERT_TRUE(*answer);
+    rig->source.reset();
+    rig->here.break_save(); // AddressSanitizer sees who is called
+}
+
 /// As libvirt does when the last phase fails: it ends the destination, and runs the source.
 TEST_F(GiveBack, AnEndedDestinationHasGivenIt)
 {

@@ -153,6 +153,88 @@ TEST_P(PostcopyBreak, OfTheResumedLinkLosesNothing)
     }
 }
 
+// A hypervisor that starts the guest may touch its memory first, and does not end before it has it.
+
+class PostcopyTakeOver : public ::testing::TestWithParam<std::pair<FrameType, Verdict>> {
+protected:
+    PostcopyTakeOver() : rig(by_postcopy())
+    {
+        write_late(rig, 300);
+        rig.there.acts[FakeMachine::TakeOver] = FakeMachine::Act::Hold;
+    }
+    /// The link breaks at the commit, and the guest is being started.
+    void begin()
+    {
+        rig.start();
+        ASSERT_TRUE(rig.run_to_held(rig.there, FakeMachine::TakeOver));
+        ASSERT_TRUE(rig.run_to(SourceState::Asking));
+    }
+    /// One that is missing.
+    [[nodiscard]] uint64_t touch()
+    {
+        const uint64_t page = rig.door->session()->fetcher()->missing()[0].next_set(0, pages);
+        rig.there.hold.touch(0, page);
+        return page;
+    }
+    bool run_to_there(uint64_t page)
+    {
+        return run_until([&] { return !rig.there.hold.waits(0, page); });
+    }
+    MigrationRig rig;
+};
+
+INSTANTIATE_TEST_SUITE_P(After, PostcopyTakeOver,
+                         ::testing::Values(std::pair(FrameType::Commit, Verdict::CutBefore),
+                                           std::pair(FrameType::Commit, Verdict::CutAfter)),
+                         [](const auto& test) {
+                             return test.param.second == Verdict::CutBefore
+                                        ? std::string("ACommitOnAnAskConnection")
+                                        : std::string("ABreak");
+                         });
+
+TEST_P(PostcopyTakeOver, HasWhatItTouches)
+{
+    judge_first(rig, GetParam().first, GetParam().second);
+    ASSERT_NO_FATAL_FAILURE(begin());
+    for (int i = 0; i < 3; ++i)
+        ASSERT_TRUE(run_to_there(touch()));
+    EXPECT_EQ(rig.source->state(), SourceState::Asking) << "it may still fail";
+    rig.there.release(FakeMachine::TakeOver);
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_moved();
+    EXPECT_TRUE(same_ram(rig.here.fake_ram, rig.there.fake_ram));
+}
+
+TEST_P(PostcopyTakeOver, ThatFailsGivesTheGuestBack)
+{
+    judge_first(rig, GetParam().first, GetParam().second);
+    ASSERT_NO_FATAL_FAILURE(begin());
+    ASSERT_TRUE(run_to_there(touch()));
+    rig.there.release(FakeMachine::TakeOver, false);
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_stayed();
+}
+
+TEST_P(PostcopyTakeOver, HasItThoughTheAskConnectionBreaksToo)
+{
+    int breaks = 0;
+    rig.relay->judge = [&](const Relay::Passing& passing) {
+        constexpr FrameType lost[] = {FrameType::PageRequest, FrameType::Pages};
+        const bool breaks_now = breaks == 0 ? passing.type == GetParam().first
+                                            : breaks <= 2 && passing.type == lost[breaks - 1];
+        if (!breaks_now)
+            return Verdict::Pass;
+        return breaks++ == 0 ? GetParam().second : Verdict::CutBefore;
+    };
+    ASSERT_NO_FATAL_FAILURE(begin());
+    ASSERT_TRUE(run_to_there(touch()));
+    EXPECT_EQ(breaks, 3);
+    rig.there.release(FakeMachine::TakeOver);
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_moved();
+    EXPECT_TRUE(same_ram(rig.here.fake_ram, rig.there.fake_ram));
+}
+
 /// While nobody can be reached the guest stands still, and what it touched is asked for anew.
 TEST(Postcopy, StandsStillUntilTheLinkIsBack)
 {

@@ -207,6 +207,14 @@ TEST(Migration, DeviceStateComesNoFasterThanItIsTaken)
     rig.expect_moved();
 }
 
+/// Else a guest that cannot be moved faster is paused, and comes back, again and again.
+TEST(SwitchoverLimit, IsLongerThanThePauseThatWasDecidedOn)
+{
+    EXPECT_EQ(switchover_limit_s(0.05, 0.03), 10);
+    EXPECT_GT(switchover_limit_s(30, 27), 2 * 30);
+    EXPECT_GT(switchover_limit_s(0.3, 16), 2 * 16);
+}
+
 TEST(Migration, GivenUpBeforeSwitchoverTheGuestRunsOn)
 {
     MigrationRig rig({.pause_before_switchover = true});

@@ -53,6 +53,17 @@ TEST(FrameIo, GoldenStream)
                                               "02 00 00 00 01 00 00 00")));
 }
 
+/// The header is enough: nothing is allocated for what it claims.
+TEST(FrameIo, AnotherTypeThanExpectedIsRefusedByItsHeader)
+{
+    const auto header = encode_header({.type = FrameType::Pages, .payload_size = 1U << 20});
+    MemoryChannel channel(Bytes(header.begin(), header.end()));
+    FrameReader reader(channel);
+    const auto frame = reader.read(FrameType::Join);
+    ASSERT_FALSE(frame);
+    EXPECT_EQ(frame.error().kind, ErrorKind::Protocol) << frame.error().text();
+}
+
 TEST(FrameIo, WhatIsWrittenIsRead)
 {
     MemoryChannel channel(example_stream());

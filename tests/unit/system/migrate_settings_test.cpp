@@ -2,6 +2,7 @@
 #include "system/human_commands.h"
 #include "system/migrate_settings.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 
 namespace drover {
@@ -80,6 +81,21 @@ TEST_F(MigrateSettingsTest, QemusOwnMigrationHasTheUsersSettings)
     EXPECT_EQ(settings.native_capabilities(),
               capabilities({capability("xbzrle", true), capability("events", true)}));
     EXPECT_EQ(settings.engine_capabilities()["capabilities"].size(), 3U);
+}
+
+/// As in QEMU: a guest that does not converge is not paused for longer than was permitted.
+TEST_F(MigrateSettingsTest, ADowntimeLimitThatWasSetIsABound)
+{
+    const auto may_switch = [&] {
+        const auto actions = settings.wish().on_stall;
+        return std::ranges::find(actions, StallAction::Switch) != actions.end();
+    };
+    EXPECT_TRUE(may_switch()) << "nobody has set one";
+    settings.set_parameters(Json::parse(R"({"downtime-limit":500})"));
+    EXPECT_EQ(settings.wish().downtime_s, 0.5);
+    EXPECT_FALSE(may_switch());
+    ASSERT_TRUE(settings.set_policy(Json::parse(R"({"on-stall":["wait","switch"]})")));
+    EXPECT_TRUE(may_switch()) << "who says so means it";
 }
 
 TEST_F(MigrateSettingsTest, AutoConvergeHasTheStepsThatWereSet)
