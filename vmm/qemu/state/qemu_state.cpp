@@ -191,7 +191,7 @@ Result<std::pair<StateLayout, uint64_t>> find_description(const ByteSource& sour
             return std::pair(std::move(*layout), source.size() - most + at);
     }
     return fail(ErrorKind::Refused, "it has no description of itself at its end",
-                "was it cut off? microvm and Xen's machines leave it out, and so does "
+                "was it cut off? Xen's machines leave it out, and so does "
                 "-machine suppress-vmdesc=on");
 }
 

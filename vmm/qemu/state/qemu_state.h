@@ -23,7 +23,7 @@ struct SavedSection {
 };
 
 /// A QEMU migration stream that is in a file: what `migrate file:`, `virsh save` and `savevm` make.
-/// Version 3, of QEMU 1.0 and later, with the description behind it (all machines but microvm and
+/// Version 3, of QEMU 1.0 and later, with the description behind it (all machines but
 /// Xen's leave it there). docs/devel/migration of QEMU, and the streams themselves, are the source.
 struct QemuState {
     uint64_t at = 0;     ///< where in the file the stream begins
