@@ -22,7 +22,7 @@ struct SavedSection {
     StateField state; ///< the whole of it; `members` are its fields
 };
 
-/// A QEMU migration stream that is in a file: what `migrate file:`, `virsh save` and `savevm` make.
+/// A QEMU migration stream that is in a file: what `migrate file:` and `virsh save` make.
 /// Version 3, of QEMU 1.0 and later, with the description behind it (all machines but
 /// Xen's leave it there). docs/devel/migration of QEMU, and the streams themselves, are the source.
 struct QemuState {
