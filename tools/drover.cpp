@@ -32,6 +32,11 @@ constexpr Verb verbs[] = {
      "what\n"
      "  query-migrate returned at the source.\n",
      run_report},
+    {"inspect", inspect_usage,
+     "  Tells what a saved guest holds: a file that QEMU's migration to file: or exec:, or virsh\n"
+     "  save, has written. Blocks of RAM and devices; with --section one device, field by field;\n"
+     "  with --json all of it.\n",
+     run_inspect},
     {"top", top_usage,
      "  Shows the fleet: hosts, VMs, hotspots, the plan, migrations. On a terminal live, until q "
      "is\n"

@@ -219,6 +219,26 @@ class MigrateTest(ToolTest):
         self.assertIn("migration cancelled (not completed in time)", run.stderr)
         self.assertEqual(self.source.qmp("query-migrate")["status"], "cancelled")
 
+    def test_inspects_a_saved_guest(self):
+        saved = f"{self.directory}/guest.state"
+        run = drover("migrate", self.source.socket, f"exec:cat >{saved}")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        text = drover("inspect", saved).stdout
+        self.assertRegex(text, r"machine pc-i440fx-\d+\.\d+")
+        self.assertRegex(text, r"(?m)^pc\.ram +65536 +\d+ +\d+ +0 +\d+$")
+        self.assertRegex(text, r"(?m)^mc146818rtc +0 +3 +245 ")
+        one = drover("inspect", saved, "--section", "mc146818rtc").stdout
+        self.assertRegex(one, r"(?m)^  cmos_data = [0-9a-f]{100}\.\.\. \(buffer\)$")
+        whole = json.loads(drover("inspect", saved, "--json").stdout)
+        rtc = next(section for section in whole["sections"] if section["name"] == "mc146818rtc")
+        self.assertEqual(len(rtc["state"]["cmos_data"]), 2 * 128)
+        self.assert_fails(drover("inspect", saved, "--section", "none"), 1, "no section none")
+        os.truncate(saved, os.path.getsize(saved) - 100)
+        self.assert_fails(drover("inspect", saved), 1, "was it cut off?")
+        self.assert_fails(drover("inspect", TOOL), 1, "no QEMU migration stream")
+        self.assert_fails(drover("inspect", "/dev/zero"), 1, "no regular file")
+        self.assert_fails(drover("inspect"), 2, "FILE")
+
     def test_interrupt_cancels(self):
         _, uri = self.start_destination()
         self.slow_down()

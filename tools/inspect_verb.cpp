@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "tools/verbs.h"
+#include "util/log.h"
+#include "vmm/qemu/state/qemu_state.h"
+
+#include <cinttypes>
+#include <cstdio>
+
+namespace drover::tools {
+
+namespace {
+
+constexpr size_t longest_shown_value = 100; // characters; --json has all
+
+struct InspectOptions {
+    std::string file;
+    std::string section;
+    bool json = false;
+};
+
+Result<InspectOptions> inspect_options(Words words)
+{
+    InspectOptions options;
+    while (!words.empty()) {
+        const std::string word = words.take();
+        if (word == "--json") {
+            options.json = true;
+        } else if (word == "--section") {
+            auto value = words.take_value(word);
+            if (!value)
+                return pass(value);
+            options.section = std::move(*value);
+        } else if (word.starts_with("--") || !options.file.empty()) {
+            return fail(ErrorKind::Invalid, "unexpected word \"" + word + "\"");
+        } else {
+            options.file = word;
+        }
+    }
+    if (options.file.empty())
+        return fail(ErrorKind::Invalid, "a FILE is needed");
+    return options;
+}
+
+/// A file's words go to a terminal: nothing in them may speak to it.
+std::string harmless(const std::string& text)
+{
+    std::string shown = text.substr(0, longest_shown_value);
+    for (char& c : shown)
+        if (static_cast<unsigned char>(c) < ' ' || c == 0x7f)
+            c = '?';
+    return shown.size() < text.size() ? shown + "..." : shown;
+}
+
+void print_ram(const qemu::QemuState& state)
+{
+    printf("%-32s %12s %12s %12s %12s %14s\n", "RAM", "KiB", "raw pages", "zero pages", "deltas",
+           "bytes here");
+    for (const qemu::SavedRam& ram : state.ram)
+        printf("%-32s %12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %12" PRIu64 " %14" PRIu64 "\n",
+               harmless(ram.name).c_str(), ram.size >> 10, ram.raw, ram.zero, ram.delta, ram.bytes);
+}
+
+void print_summary(const qemu::QemuState& state)
+{
+    printf("QEMU migration stream, machine %s\n",
+           state.machine.empty() ? "not told" : harmless(state.machine).c_str());
+    for (const std::string& capability : state.capabilities)
+        printf("with capability %s\n", harmless(capability).c_str());
+    printf("\n");
+    print_ram(state);
+    printf("\n%-32s %8s %8s %10s %12s\n", "section", "instance", "version", "bytes", "at");
+    for (const qemu::SavedSection& section : state.sections)
+        printf("%-32s %8" PRIu64 " %8" PRIu64 " %10" PRIu64 " %12" PRIu64 "\n",
+               harmless(section.name).c_str(), section.instance, section.version,
+               section.state.size, section.state.at);
+}
+
+Status print_field(const qemu::StateField& field, const qemu::ByteSource& source, int depth)
+{
+    printf("%*s%s", 2 * depth, "", harmless(field.name).c_str());
+    if (field.members.empty()) {
+        const auto value = qemu::value_of(field, source);
+        if (!value)
+            return std::unexpected(value.error());
+        const std::string text = value->is_string() ? value->get<std::string>() : dump_json(*value);
+        printf(" = %s (%s)\n", harmless(text).c_str(), harmless(field.type).c_str());
+        return {};
+    }
+    printf("\n");
+    for (const qemu::StateField& member : field.members)
+        if (const Status done = print_field(member, source, depth + 1); !done)
+            return done;
+    return {};
+}
+
+Status print_sections(const qemu::QemuState& state, const qemu::ByteSource& source,
+                      const std::string& name)
+{
+    bool found = false;
+    for (const qemu::SavedSection& section : state.sections) {
+        if (section.name != name)
+            continue;
+        found = true;
+        printf("%s, instance %" PRIu64 ", version %" PRIu64 "\n", harmless(name).c_str(),
+               section.instance, section.version);
+        for (const qemu::StateField& field : section.state.members)
+            if (const Status done = print_field(field, source, 1); !done)
+                return done;
+    }
+    if (!found)
+        return fail(ErrorKind::Invalid, "it has no section " + name,
+                    "without --section all are listed");
+    return {};
+}
+
+Status inspect(const InspectOptions& options)
+{
+    auto file = qemu::FileBytes::open(options.file);
+    if (!file)
+        return std::unexpected(file.error());
+    const auto state = qemu::read_qemu_state(*file);
+    if (!state)
+        return std::unexpected(Error(state.error()).in(options.file));
+    if (options.json) {
+        const auto json = qemu::to_json(*state, *file, options.section);
+        if (!json)
+            return std::unexpected(json.error());
+        printf("%s\n", dump_json(*json, true).c_str());
+        return {};
+    }
+    if (!options.section.empty())
+        return print_sections(*state, *file, options.section);
+    print_summary(*state);
+    return {};
+}
+
+} // namespace
+
+Result<int> run_inspect(Words words)
+{
+    const auto options = inspect_options(words);
+    if (!options)
+        return std::unexpected(options.error());
+    if (const Status done = inspect(*options); !done) {
+        log::error(done.error().text());
+        return exit_failed;
+    }
+    return exit_done;
+}
+
+} // namespace drover::tools

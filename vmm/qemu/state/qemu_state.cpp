@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "vmm/qemu/state/qemu_state.h"
+
+#include "vmm/qemu/state/saved_ram.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace drover::qemu {
+
+namespace {
+
+constexpr uint64_t stream_magic = 0x5145564d; // "QEVM"
+constexpr uint64_t stream_version = 3;
+constexpr size_t most_sections = 65'536;
+constexpr uint64_t largest_description = 64U << 20; // bytes
+
+/// What stands before each part of the stream.
+enum Mark : uint8_t {
+    End = 0x00,
+    SectionStart = 0x01,
+    SectionPart = 0x02,
+    SectionEnd = 0x03,
+    SectionFull = 0x04,
+    Subsection = 0x05,
+    Description = 0x06,
+    Configuration = 0x07,
+    Command = 0x08,
+    Footer = 0x7e,
+};
+
+/// virsh's file begins with a header of its own: a magic, a version, and how long the domain's XML
+/// is that follows; numbers are the host's, so little-endian here (libvirt, qemu_saveimage.h).
+constexpr std::string_view virsh_magic = "LibvirtQemudSave";
+constexpr uint64_t virsh_header_size = 92;
+
+class StateReader {
+public:
+    StateReader(const ByteSource& source, uint64_t begin, StateLayout layout, uint64_t end)
+        : cursor_(source, begin), layout_(std::move(layout)), end_(end)
+    {
+        state_.at = begin;
+        state_.page_size = layout_.page_size();
+    }
+
+    Result<QemuState> read()
+    {
+        cursor_.skip(4); // the magic, which was looked at
+        if (const uint64_t version = cursor_.integer(4); version != stream_version)
+            return fail(ErrorKind::Refused, "a stream of version " + std::to_string(version));
+        while (cursor_.at() < end_) {
+            const uint64_t mark = cursor_.integer(1);
+            if (mark == Mark::End && cursor_.status())
+                return std::move(state_);
+            if (const Status done = read_part(mark); !done)
+                return std::unexpected(done.error());
+            if (!cursor_.status())
+                return std::unexpected(cursor_.status().error());
+        }
+        return fail(ErrorKind::Protocol, "the stream has no end");
+    }
+
+private:
+    Status read_part(uint64_t mark)
+    {
+        switch (mark) {
+        case Mark::Configuration: return read_configuration();
+        case Mark::Command:
+            cursor_.skip(2); // which
+            cursor_.skip(cursor_.integer(2));
+            return {};
+        case Mark::SectionStart:
+        case Mark::SectionFull: return begin_section(mark);
+        case Mark::SectionPart:
+        case Mark::SectionEnd: return go_on_with_section();
+        default:
+            return fail(ErrorKind::Protocol,
+                        "byte " + std::to_string(cursor_.at() - 1) +
+                            " begins no part of a stream: " + std::to_string(mark));
+        }
+    }
+
+    Status read_configuration()
+    {
+        state_.machine = cursor_.text(cursor_.integer(4));
+        while (cursor_.peek() == Mark::Subsection)
+            if (const Status done = read_configuration_part(); !done)
+                return done;
+        return {};
+    }
+
+    Status read_configuration_part()
+    {
+        cursor_.skip(1); // the mark
+        const std::string name = cursor_.short_text();
+        cursor_.skip(4); // the version
+        if (name == "configuration/target-page-bits") {
+            cursor_.skip(4);
+        } else if (name == "configuration/uuid") {
+            cursor_.skip(16);
+        } else if (name == "configuration/capabilities") {
+            const uint64_t count = cursor_.integer(4);
+            for (uint64_t i = 0; i < count && cursor_.status(); ++i)
+                state_.capabilities.push_back(cursor_.short_text());
+        } else if (cursor_.status()) {
+            return fail(ErrorKind::Refused, "it has " + name + ", which is not known here");
+        }
+        return cursor_.status();
+    }
+
+    Status begin_section(uint64_t mark)
+    {
+        const uint64_t id = cursor_.integer(4);
+        const std::string name = cursor_.short_text();
+        const uint64_t instance = cursor_.integer(4);
+        const uint64_t version = cursor_.integer(4);
+        if (!cursor_.status())
+            return cursor_.status();
+        if (name == "ram" && mark == Mark::SectionStart) {
+            ram_section_ = id;
+            return read_ram_part(id);
+        }
+        auto layout = layout_.section(name, instance, cursor_.at());
+        if (!layout)
+            return std::unexpected(layout.error());
+        if (!*layout)
+            return fail(ErrorKind::Refused,
+                        name + " is not described in the stream, so nobody knows its end");
+        if (state_.sections.size() >= most_sections)
+            return fail(ErrorKind::Protocol, "more than 65,536 sections");
+        cursor_.skip((*layout)->size);
+        state_.sections.push_back({name, instance, version, std::move(**layout)});
+        return read_footer(id, name);
+    }
+
+    Status go_on_with_section()
+    {
+        const uint64_t id = cursor_.integer(4);
+        if (id != ram_section_)
+            return fail(ErrorKind::Refused,
+                        "it has parts of a section other than RAM, which are not read");
+        return read_ram_part(id);
+    }
+
+    Status read_ram_part(uint64_t id)
+    {
+        if (const Status done = ram_.read_part(cursor_, state_); !done)
+            return done;
+        return read_footer(id, "ram");
+    }
+
+    Status read_footer(uint64_t id, const std::string& name)
+    {
+        const uint64_t mark = cursor_.integer(1);
+        const uint64_t footer = cursor_.integer(4);
+        if (cursor_.status() && (mark != Mark::Footer || footer != id))
+            return fail(ErrorKind::Protocol,
+                        name + " does not end where the stream's description says, at byte " +
+                            std::to_string(cursor_.at() - 5));
+        return cursor_.status();
+    }
+
+    ByteCursor cursor_;
+    StateLayout layout_;
+    uint64_t end_;
+    SavedRamReader ram_;
+    uint64_t ram_section_ = UINT64_MAX;
+    QemuState state_;
+};
+
+/// Behind the stream, to the very end: its mark, its length, its text. Found from behind, since
+/// what is before it can only be read with its help.
+Result<std::pair<StateLayout, uint64_t>> find_description(const ByteSource& source)
+{
+    const uint64_t most = std::min(source.size(), largest_description);
+    std::vector<std::byte> tail(most);
+    if (const Status read = source.read(source.size() - most, tail); !read)
+        return std::unexpected(read.error());
+    const auto* bytes = reinterpret_cast<const unsigned char*>(tail.data());
+    for (size_t at = most >= 5 ? most - 5 : 0; at > 0; --at) {
+        if (bytes[at] != Mark::Description)
+            continue;
+        const uint64_t length = uint64_t{bytes[at + 1]} << 24 | uint64_t{bytes[at + 2]} << 16 |
+                                uint64_t{bytes[at + 3]} << 8 | bytes[at + 4];
+        if (length != most - at - 5)
+            continue;
+        const std::string_view text(reinterpret_cast<const char*>(bytes) + at + 5, length);
+        auto layout = StateLayout::parse(text);
+        if (layout)
+            return std::pair(std::move(*layout), source.size() - most + at);
+    }
+    return fail(ErrorKind::Refused, "it has no description of itself at its end",
+                "was it cut off? Xen's machines leave it out, and so does "
+                "-machine suppress-vmdesc=on");
+}
+
+/// Where QEMU's stream begins: behind virsh's header and XML, if it has them.
+Result<uint64_t> find_stream(const ByteSource& source)
+{
+    std::array<std::byte, virsh_header_size> header = {};
+    const size_t size = std::min<uint64_t>(header.size(), source.size());
+    if (const Status read = source.read(0, std::span(header).first(size)); !read)
+        return std::unexpected(read.error());
+    if (size < header.size() ||
+        std::memcmp(header.data(), virsh_magic.data(), virsh_magic.size()) != 0)
+        return 0;
+    uint32_t xml_size = 0;
+    uint32_t compressed = 0;
+    std::memcpy(&xml_size, header.data() + virsh_magic.size() + 4, sizeof xml_size);
+    std::memcpy(&compressed, header.data() + virsh_magic.size() + 12, sizeof compressed);
+    if (compressed != 0)
+        return fail(ErrorKind::Refused, "virsh compressed it",
+                    "set save_image_format = \"raw\" in /etc/libvirt/qemu.conf and save it again");
+    return virsh_header_size + xml_size;
+}
+
+} // namespace
+
+Result<QemuState> read_qemu_state(const ByteSource& source)
+{
+    const auto begin = find_stream(source);
+    if (!begin)
+        return std::unexpected(begin.error());
+    if (ByteCursor(source, *begin).integer(4) != stream_magic)
+        return fail(ErrorKind::Invalid, "it is no QEMU migration stream");
+    auto description = find_description(source);
+    if (!description)
+        return std::unexpected(description.error());
+    auto& [layout, end] = *description;
+    StateReader reader(source, *begin, std::move(layout), end);
+    auto state = reader.read();
+    if (state)
+        state->description_size = source.size() - end - 5;
+    return state;
+}
+
+} // namespace drover::qemu
