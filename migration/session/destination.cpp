@@ -185,7 +185,6 @@ void DestinationSession::asked(const stream::SessionToken& token,
                                         : Outcome::NotReady);
         });
         // The source has called again: the old link is dead, even if we had not noticed.
-        watch_.reset();
         control_.reset();
         return ask_by(std::move(pages));
     }
@@ -198,7 +197,6 @@ void DestinationSession::asked(const stream::SessionToken& token,
         return done(Outcome::Committed);
     if (state_ == DestinationState::Ready) {
         // The source has called again: the old link is dead, even if we had not noticed.
-        control_.unwatch();
         control_.reset();
         return done(Outcome::Ready);
     }
