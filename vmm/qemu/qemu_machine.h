@@ -111,11 +111,13 @@ private:
     void save_failed(Error error);
     void watch_save();
     [[nodiscard]] bool read_save();
+    void leave_no_capabilities();
+
+    // qemu_unwind.cpp
     void settle();
     void settle_run_state();
     void resume_guest();
     void cont_failed(const Error& error);
-    void leave_no_capabilities();
     void settled(Status status);
 
     // qemu_load.cpp
