@@ -35,7 +35,7 @@ constexpr Verb verbs[] = {
     {"inspect", inspect_usage,
      "  Tells what a saved guest holds: a file that QEMU's migration to file: or exec:, or virsh\n"
      "  save, has written. Blocks of RAM and devices; with --section one device, field by field;\n"
-     "  with --json all of it.\n",
+     "  with --json all of it; with --state its vCPUs as all hypervisors have them, in JSON.\n",
      run_inspect},
     {"top", top_usage,
      "  Shows the fleet: hosts, VMs, hotspots, the plan, migrations. On a terminal live, until q "

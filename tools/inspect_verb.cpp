@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "tools/verbs.h"
 #include "util/log.h"
-#include "vmm/qemu/state/qemu_state.h"
+#include "vmm/qemu/state/vcpu_reader.h"
 
 #include <cinttypes>
 #include <cstdio>
@@ -16,6 +16,7 @@ struct InspectOptions {
     std::string file;
     std::string section;
     bool json = false;
+    bool neutral = false; ///< the hypervisors' common state in place of QEMU's own
 };
 
 Result<InspectOptions> inspect_options(Words words)
@@ -25,6 +26,8 @@ Result<InspectOptions> inspect_options(Words words)
         const std::string word = words.take();
         if (word == "--json") {
             options.json = true;
+        } else if (word == "--state") {
+            options.neutral = true;
         } else if (word == "--section") {
             auto value = words.take_value(word);
             if (!value)
@@ -113,6 +116,20 @@ Status print_sections(const qemu::QemuState& state, const qemu::ByteSource& sour
     return {};
 }
 
+/// docs/machine-state.md.
+Status print_neutral(const qemu::QemuState& state, const qemu::ByteSource& source)
+{
+    const auto read = qemu::read_vcpus(state, source);
+    if (!read)
+        return std::unexpected(read.error());
+    Json vcpus = Json::array();
+    for (const state::Vcpu& vcpu : read->vcpus)
+        vcpus.push_back(state::part_to_json(vcpu));
+    const Json whole = {{"vcpus", std::move(vcpus)}, {"not-carried", read->not_carried}};
+    printf("%s\n", dump_json(whole, true).c_str());
+    return {};
+}
+
 Status inspect(const InspectOptions& options)
 {
     auto file = qemu::FileBytes::open(options.file);
@@ -121,6 +138,8 @@ Status inspect(const InspectOptions& options)
     const auto state = qemu::read_qemu_state(*file);
     if (!state)
         return std::unexpected(Error(state.error()).in(options.file));
+    if (options.neutral)
+        return print_neutral(*state, *file);
     if (options.json) {
         const auto json = qemu::to_json(*state, *file, options.section);
         if (!json)

@@ -19,7 +19,7 @@ inline constexpr char migrate_usage[] = "drover migrate SOCKET URI [--timeout S]
 inline constexpr char report_usage[] = "drover report FILE >PICTURE.svg\n";
 [[nodiscard]] Result<int> run_report(Words words);
 
-inline constexpr char inspect_usage[] = "drover inspect FILE [--section NAME] [--json]\n";
+inline constexpr char inspect_usage[] = "drover inspect FILE [--section NAME] [--json] [--state]\n";
 [[nodiscard]] Result<int> run_inspect(Words words);
 
 /// Those that speak to the fleet's balancer take --json, --balancer ADDRESS and --tls-….

@@ -232,6 +232,8 @@ class MigrateTest(ToolTest):
         whole = json.loads(drover("inspect", saved, "--json").stdout)
         rtc = next(section for section in whole["sections"] if section["name"] == "mc146818rtc")
         self.assertEqual(len(rtc["state"]["cmos_data"]), 2 * 128)
+        vcpus = json.loads(drover("inspect", saved, "--state").stdout)["vcpus"]
+        self.assertEqual([vcpu["rip"] for vcpu in vcpus], ["0xfff0"])
         self.assert_fails(drover("inspect", saved, "--section", "none"), 1, "no section none")
         os.truncate(saved, os.path.getsize(saved) - 100)
         self.assert_fails(drover("inspect", saved), 1, "was it cut off?")
