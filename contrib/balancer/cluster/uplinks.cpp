@@ -39,7 +39,8 @@ const NicLoad* fullest_uplink(const HostLoad& load, const std::string& before)
 
 double migration_link(const HostLoad& load)
 {
-    if (load.migration_capacity > 0)
+    // One that tells no speed is not as slow, or as fast, as another.
+    if (load.migration_capacity > 0 || !load.migration_nic.empty())
         return load.migration_capacity;
     // Which one it is is not known: a plan that takes it for slower than it is does less harm.
     double least = 0;

@@ -147,6 +147,9 @@ void HostMonitor::read_migration_link(const Surroundings& around)
         return;
     load_.migration_nic = carrier->link.name;
     load_.migration_capacity = around.network.capacity(*carrier);
+    if (load_.migration_capacity <= 0)
+        gap(load_.migration_nic + ", by which migrations leave, tells no speed: they are planned "
+                                  "as by 1 Gb/s (give its capacity as [[nic]] in droverd.toml)");
 }
 
 void HostMonitor::read_nics(const Surroundings& around)

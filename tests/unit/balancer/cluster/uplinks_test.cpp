@@ -61,6 +61,9 @@ TEST(Uplinks, MigrationsHaveTheirOwn)
     EXPECT_FALSE(carries_migrations(load, load.nics[1]));
     EXPECT_TRUE(carries_migrations(load, load.nics[0]));
     EXPECT_EQ(migration_link(HostLoad()), 0);
+    load.migration_nic = "virtio";
+    load.migration_capacity = 0;
+    EXPECT_EQ(migration_link(load), 0) << "it tells no speed, and no other's is its";
 }
 
 TEST(Uplinks, AGuestCountsWhereItLeaves)
