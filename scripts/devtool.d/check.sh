@@ -162,7 +162,7 @@ check_sanitized() {
     echo "   built in $((SECONDS - section_start)) s"
     ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
         TSAN_OPTIONS=halt_on_error=1:suppressions=$root/tests/tsan.supp \
-        check_gtest "$1" "$(unit_program "$directory")" "$3" "$timed_tests"
+        with_huge_pages check_gtest "$1" "$(unit_program "$directory")" "$3" "$timed_tests"
 }
 
 # sum_meson LOG WORD…: what Meson's summary counts under these words, such as Ok and Fail.

@@ -105,6 +105,16 @@ tidy() {
     own_files '*.cpp' ':!tests/' | "$python" scripts/tidy "$build_dir/tidy" "$@"
 }
 
+# with_huge_pages COMMAND…: while it runs the kernel keeps 16 huge pages free, which some tests need, where we may say so.
+with_huge_pages() {
+    local file=/proc/sys/vm/nr_hugepages before status=0
+    before=$(cat "$file" 2>/dev/null || echo 0)
+    { echo $((before + 16)) >"$file"; } 2>/dev/null || true
+    "$@" || status=$?
+    { echo "$before" >"$file"; } 2>/dev/null || true
+    return $status
+}
+
 # harness MODULE ARGUMENT…: runs a module of the end-to-end harness. Without root it gets a user
 # namespace where that is allowed, in which it may make network namespaces and tap devices.
 harness() {

@@ -4,5 +4,5 @@ verb_unit() { # the unit tests without sanitizers; FILTER as GoogleTest has it, 
     install_packages
     step "building"
     targets=$unit_targets build_programs "$build_dir"
-    "$build_dir/tests/unit/unit-tests" ${1:+--gtest_filter="$1"}
+    with_huge_pages "$build_dir/tests/unit/unit-tests" ${1:+--gtest_filter="$1"}
 }
