@@ -125,7 +125,8 @@ void HostMoves::restore()
             continue;
         }
         if (vm == nullptr && !vms_.has_ended(move->record.vm, !move->record.incoming)) {
-            watch(*move); // nobody says that its guest is not here, until it is adopted again
+            move->out_of_sight = true; // nobody says that its guest is not here
+            watch(*move);              // until its emulator is adopted again
             continue;
         }
         if (!in_it) {
@@ -257,8 +258,6 @@ void HostMoves::ask(const std::string& id)
     Vm* vm = move != nullptr ? vms_.find(move->record.vm) : nullptr;
     if (vm == nullptr || !vm->link().is_up() || std::exchange(move->asking_emulator, true))
         return;
-    if (vm->record().migration.empty()) // adopted again, by whom its migration was not known
-        (void)vms_.set_migration(*vm, id, move->record.incoming);
     vm->link().execute("query-migrate", Json::object(), [this, id](const Result<Json>& info) {
         Move* asked = find(id);
         if (asked == nullptr)
@@ -274,12 +273,15 @@ void HostMoves::take_info(Move& move, const Json& info)
     const MigrateReading reading = read_migrate_info(info, move.record.incoming);
     if (!reading.status) {
         // Not begun. Whoever would have begun it is gone if the record is older than we are.
-        if (!move.record.incoming && move.begun)
+        if (!move.record.incoming && move.begun && !move.out_of_sight)
             finish(move, MoveStatus::Failed, "it was not begun: droverd was ended before");
         return;
     }
     if (!move.record.incoming && !move.begun)
-        return; // of an earlier migration
+        return;                                  // of an earlier migration
+    if (std::exchange(move.out_of_sight, false)) // it is the one: it knows of a migration
+        if (Vm* vm = vms_.find(move.record.vm))
+            (void)vms_.set_migration(*vm, move.record.id, move.record.incoming);
     move.record.total = reading.total;
     move.record.remaining = reading.remaining;
     move.record.rate = move.rate.update(reading.transferred, drover::Clock::now());

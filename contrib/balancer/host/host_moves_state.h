@@ -14,7 +14,10 @@ struct HostMoves::Move {
     bool asking_emulator = false; ///< a query-migrate is on its way
     bool door_opening = false;    ///< at the destination: migrate-incoming is on its way
     bool begun = true;            ///< at the source: `migrate` was sent and not refused
-    std::vector<Answer> waiting;  ///< of vm-prepare
+    /// Its emulator was out of sight: the one of its name that was adopted since may be another,
+    /// which knows nothing of this.
+    bool out_of_sight = false;
+    std::vector<Answer> waiting; ///< of vm-prepare
     TransferRate rate;
     loop::Source limit; ///< for an emulator or a source that does not come
 };

@@ -64,8 +64,7 @@ Result<VmRecord> HostVms::rebuild(const std::string& name) const
     const KeptVm* kept = kept_.find(name);
     if (kept == nullptr)
         return fail(ErrorKind::Refused,
-                    "an emulator of " + name + " may run, which was adopted: " + state_of(name) +
-                        " cannot be read",
+                    "an emulator of " + name + " may run: " + state_of(name) + " cannot be read",
                     "adopt it again (vm-adopt), or remove that file if it runs no more");
     VmRecord record;
     record.definition = kept->definition;
