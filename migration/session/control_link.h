@@ -44,8 +44,8 @@ public:
         if (watch_)
             watch_->set_limit(limit);
     }
-    /// Whether the frame was the watch's own: no more attention is needed.
-    [[nodiscard]] bool is_watchs(const stream::Frame& frame)
+    /// True for the watch's own frames, a Ping or Pong: they need no more attention.
+    [[nodiscard]] bool handled_by_watch(const stream::Frame& frame)
     {
         return watch_ && watch_->handle(frame);
     }

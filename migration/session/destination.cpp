@@ -68,7 +68,7 @@ void DestinationSession::enter(DestinationState next)
 
 void DestinationSession::handle(const stream::Frame& frame)
 {
-    if (control_.is_watchs(frame))
+    if (control_.handled_by_watch(frame))
         return;
     const bool taking_state =
         state_ == DestinationState::Receiving || state_ == DestinationState::Holding;

@@ -97,7 +97,7 @@ void SourceSession::enter(SourceState next)
 
 void SourceSession::handle(const stream::Frame& frame)
 {
-    if (control_.is_watchs(frame))
+    if (control_.handled_by_watch(frame))
         return;
     switch (frame.header.type) {
     case FrameType::Welcome:

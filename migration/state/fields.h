@@ -28,6 +28,10 @@ struct FieldNote {
     const char* source;
 };
 
+/// A part, to be read or to be filled.
+template <class T, class Part>
+concept PartOrConst = std::same_as<std::remove_const_t<T>, Part>;
+
 namespace detail {
 template <class T> struct IsArray : std::false_type {
 };

@@ -16,9 +16,7 @@ struct Segment {
     uint16_t attributes = 0;
 };
 
-template <class Visitor, class Self>
-requires std::same_as<std::remove_const_t<Self>, Segment>
-void describe(Visitor& visitor, Self& it)
+template <class Visitor, PartOrConst<Segment> Self> void describe(Visitor& visitor, Self& it)
 {
     visitor.field({"selector", "", "APM2 4.5.1"}, it.selector);
     visitor.field({"base", "", "APM2 4.5.3"}, it.base);
@@ -31,8 +29,7 @@ struct DescriptorTable {
     uint16_t limit = 0;
 };
 
-template <class Visitor, class Self>
-requires std::same_as<std::remove_const_t<Self>, DescriptorTable>
+template <class Visitor, PartOrConst<DescriptorTable> Self>
 void describe(Visitor& visitor, Self& it)
 {
     visitor.field({"base", "", "APM2 4.6.2"}, it.base);
@@ -45,9 +42,7 @@ struct X87Register {
     uint16_t sign_and_exponent = 0;
 };
 
-template <class Visitor, class Self>
-requires std::same_as<std::remove_const_t<Self>, X87Register>
-void describe(Visitor& visitor, Self& it)
+template <class Visitor, PartOrConst<X87Register> Self> void describe(Visitor& visitor, Self& it)
 {
     visitor.field({"significand", "", "SDM1 8.1.2"}, it.significand);
     visitor.field({"sign-and-exponent", "", "SDM1 8.1.2"}, it.sign_and_exponent);
@@ -58,9 +53,7 @@ struct Msr {
     uint64_t value = 0;
 };
 
-template <class Visitor, class Self>
-requires std::same_as<std::remove_const_t<Self>, Msr>
-void describe(Visitor& visitor, Self& it)
+template <class Visitor, PartOrConst<Msr> Self> void describe(Visitor& visitor, Self& it)
 {
     visitor.field({"index", "", "SDM4 2, APM2 appendix A"}, it.index);
     visitor.field({"value", "", "SDM4 2, APM2 appendix A"}, it.value);
@@ -89,9 +82,7 @@ struct PendingEvents {
     bool smm = false; ///< in system management mode
 };
 
-template <class Visitor, class Self>
-requires std::same_as<std::remove_const_t<Self>, PendingEvents>
-void describe(Visitor& visitor, Self& it)
+template <class Visitor, PartOrConst<PendingEvents> Self> void describe(Visitor& visitor, Self& it)
 {
     visitor.field({"exception", "", "APM2 15.20"}, it.exception);
     visitor.field({"has-error-code", "", "APM2 15.20"}, it.has_error_code);
@@ -145,9 +136,7 @@ struct Vcpu {
     std::vector<Msr> msrs; ///< by index, ascending; none of a hypervisor's own (0x4b56…, 0x4000…)
 };
 
-template <class Visitor, class Self>
-requires std::same_as<std::remove_const_t<Self>, Vcpu>
-void describe(Visitor& visitor, Self& it)
+template <class Visitor, PartOrConst<Vcpu> Self> void describe(Visitor& visitor, Self& it)
 {
     visitor.field({"number", "", "ours"}, it.number);
     visitor.field({"run-state", "", "SDM3 8.4"}, it.run_state);

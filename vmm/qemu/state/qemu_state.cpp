@@ -17,17 +17,19 @@ constexpr size_t most_sections = 65'536;
 constexpr uint64_t largest_description = 64U << 20; // bytes
 
 /// What stands before each part of the stream.
-enum Mark : uint8_t {
-    End = 0x00,
-    SectionStart = 0x01,
-    SectionPart = 0x02,
-    SectionEnd = 0x03,
-    SectionFull = 0x04,
-    Subsection = 0x05,
-    Description = 0x06,
-    Configuration = 0x07,
-    Command = 0x08,
-    Footer = 0x7e,
+struct Mark {
+    enum : uint8_t {
+        End = 0x00,
+        SectionStart = 0x01,
+        SectionPart = 0x02,
+        SectionEnd = 0x03,
+        SectionFull = 0x04,
+        Subsection = 0x05,
+        Description = 0x06,
+        Configuration = 0x07,
+        Command = 0x08,
+        Footer = 0x7e,
+    };
 };
 
 /// virsh's file begins with a header of its own: a magic, a version, and how long the domain's XML

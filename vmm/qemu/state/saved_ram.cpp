@@ -8,16 +8,18 @@ namespace drover::qemu {
 namespace {
 
 /// In the bits of an address below the page's size.
-enum PageFlag : uint64_t {
-    Zero = 0x02, ///< one byte follows, of which the page is full
-    Blocks = 0x04,
-    Raw = 0x08,
-    PartEnd = 0x10,
-    SameBlock = 0x20,
-    Delta = 0x40,
-    Hook = 0x80,
-    Compressed = 0x100,
-    ChannelFlush = 0x200,
+struct PageFlag {
+    enum : uint64_t {
+        Zero = 0x02, ///< one byte follows, of which the page is full
+        Blocks = 0x04,
+        Raw = 0x08,
+        PartEnd = 0x10,
+        SameBlock = 0x20,
+        Delta = 0x40,
+        Hook = 0x80,
+        Compressed = 0x100,
+        ChannelFlush = 0x200,
+    };
 };
 
 constexpr uint64_t page_flags = 0xfff; // pages are 4 KiB at least
@@ -35,12 +37,13 @@ Status SavedRamReader::read_part(ByteCursor& cursor, QemuState& state)
     while (cursor.status()) {
         const uint64_t head = cursor.integer(8);
         const uint64_t flags = head & page_flags;
-        if (flags == PartEnd)
+        if (flags == PageFlag::PartEnd)
             break;
-        if (flags == ChannelFlush)
+        if (flags == PageFlag::ChannelFlush)
             continue; // its pages went over other channels
-        const Status done = flags == Blocks ? read_blocks(cursor, state, head & ~page_flags)
-                                            : read_page(cursor, state, flags);
+        const Status done = flags == PageFlag::Blocks
+                                ? read_blocks(cursor, state, head & ~page_flags)
+                                : read_page(cursor, state, flags);
         if (!done)
             return std::unexpected(Error(done.error()).in("ram"));
     }
@@ -70,24 +73,24 @@ Status SavedRamReader::read_page(ByteCursor& cursor, QemuState& state, uint64_t 
 {
     if (!cursor.status())
         return cursor.status();
-    if ((flags & (Compressed | Hook)) != 0)
+    if ((flags & (PageFlag::Compressed | PageFlag::Hook)) != 0)
         return fail(ErrorKind::Refused, "its pages are compressed or went by RDMA: not read here");
     const uint64_t begin = cursor.at();
-    if ((flags & SameBlock) == 0)
+    if ((flags & PageFlag::SameBlock) == 0)
         block_ = cursor.short_text();
     const auto ram = std::ranges::find(state.ram, block_, &SavedRam::name);
     if (ram == state.ram.end())
         return fail(ErrorKind::Protocol, "a page of a block that was not told: " + block_);
-    switch (flags & ~uint64_t{SameBlock}) {
-    case Zero:
+    switch (flags & ~uint64_t{PageFlag::SameBlock}) {
+    case PageFlag::Zero:
         ++ram->zero;
         cursor.skip(1);
         break;
-    case Raw:
+    case PageFlag::Raw:
         ++ram->raw;
         cursor.skip(state.page_size);
         break;
-    case Delta:
+    case PageFlag::Delta:
         ++ram->delta;
         cursor.skip(1); // how it is encoded
         cursor.skip(cursor.integer(2));

@@ -16,7 +16,9 @@ constexpr uint64_t hflag_smm = 1U << 19;
 constexpr uint64_t hflag2_nmi_masked = 1U << 2;
 
 /// KVM_MP_STATE_… of Linux' KVM API, 4.38; QEMU keeps it under TCG too, always 0 there.
-enum KvmRunState : uint64_t { Runnable, Uninitialized, InitReceived, KvmHalted, SipiReceived };
+struct KvmRunState {
+    enum : uint64_t { Runnable, Uninitialized, InitReceived, Halted, SipiReceived };
+};
 
 struct MsrField {
     const char* subsection; ///< empty: of the section itself
@@ -127,7 +129,7 @@ private:
         switch (fields_.number({"env.mp_state"})) {
         case KvmRunState::Uninitialized: vcpu_.run_state = state::RunState::WaitsForInit; break;
         case KvmRunState::InitReceived: vcpu_.run_state = state::RunState::WaitsForSipi; break;
-        case KvmRunState::KvmHalted: vcpu_.run_state = state::RunState::Halted; break;
+        case KvmRunState::Halted: vcpu_.run_state = state::RunState::Halted; break;
         default: break;
         }
     }
