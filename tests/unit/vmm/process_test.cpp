@@ -189,9 +189,12 @@ QemuStart script(const std::string& text, QemuStart start = {})
 TEST(BecomeQemu, TheStartedProcessRunsTheProgram)
 {
     Pipe told;
-    Started started(script("echo $$ >&" + std::to_string(told.write_end.get()) + "; exit 7",
-                           {.keep_fds = {told.write_end.get()}}));
+    Pipe heard; // it lives until its companion was heard: one that has ended is nobody's parent
+    Started started(script("echo $$ >&" + std::to_string(told.write_end.get()) + "; read line <&" +
+                               std::to_string(heard.read_end.get()) + "; exit 7",
+                           {.keep_fds = {told.write_end.get(), heard.read_end.get()}}));
     EXPECT_EQ(started.said.drain(), "companion");
+    EXPECT_EQ(write(heard.write_end.get(), "\n", 1), 1);
     EXPECT_EQ(told.drain(), std::to_string(started.pid) + "\n");
     EXPECT_EQ(WEXITSTATUS(started.wait()), 7);
 }
