@@ -78,7 +78,7 @@ void print_summary(const qemu::QemuState& state)
                section.state.size, section.state.at);
 }
 
-Status print_field(const qemu::StateField& field, const qemu::ByteSource& source, int depth)
+Status print_field(const qemu::StateField& field, const ByteSource& source, int depth)
 {
     printf("%*s%s", 2 * depth, "", harmless(field.name).c_str());
     if (field.members.empty()) {
@@ -96,7 +96,7 @@ Status print_field(const qemu::StateField& field, const qemu::ByteSource& source
     return {};
 }
 
-Status print_sections(const qemu::QemuState& state, const qemu::ByteSource& source,
+Status print_sections(const qemu::QemuState& state, const ByteSource& source,
                       const std::string& name)
 {
     bool found = false;
@@ -117,7 +117,7 @@ Status print_sections(const qemu::QemuState& state, const qemu::ByteSource& sour
 }
 
 /// docs/machine-state.md.
-Status print_neutral(const qemu::QemuState& state, const qemu::ByteSource& source)
+Status print_neutral(const qemu::QemuState& state, const ByteSource& source)
 {
     const auto read = qemu::read_vcpus(state, source);
     if (!read)
@@ -132,7 +132,7 @@ Status print_neutral(const qemu::QemuState& state, const qemu::ByteSource& sourc
 
 Status inspect(const InspectOptions& options)
 {
-    auto file = qemu::FileBytes::open(options.file);
+    auto file = FileBytes::open(options.file);
     if (!file)
         return std::unexpected(file.error());
     const auto state = qemu::read_qemu_state(*file);

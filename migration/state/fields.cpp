@@ -12,4 +12,16 @@ Json JsonMaker::hex(uint64_t value)
     return text;
 }
 
+Json JsonMaker::hex(std::span<const uint8_t> bytes)
+{
+    static constexpr std::string_view digits = "0123456789abcdef";
+    std::string text;
+    text.reserve(2 * bytes.size());
+    for (const uint8_t byte : bytes) {
+        text += digits[byte >> 4];
+        text += digits[byte & 15];
+    }
+    return text;
+}
+
 } // namespace drover::state

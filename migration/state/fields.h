@@ -37,13 +37,16 @@ template <class T> struct IsArray : std::false_type {
 };
 template <class T, size_t N> struct IsArray<std::array<T, N>> : std::true_type {
 };
+template <class T>
+concept IsBytes = std::same_as<T, std::string> || std::same_as<T, std::vector<uint8_t>>;
 template <class T> struct IsList : std::false_type {
 };
 template <class T> struct IsList<std::vector<T>> : std::true_type {
 };
 } // namespace detail
 
-/// Integers little-endian, a truth as a byte, a list behind its length in 32 bits: no padding.
+/// Integers little-endian, a truth as a byte, a list or a text behind its length in 32 bits: no
+/// padding.
 class Encoder {
 public:
     template <class T> void field(const FieldNote& /*note*/, const T& value) { put(value); }
@@ -61,7 +64,7 @@ private:
         } else if constexpr (detail::IsArray<T>::value) {
             for (const auto& each : value)
                 put(each);
-        } else if constexpr (detail::IsList<T>::value) {
+        } else if constexpr (detail::IsList<T>::value || detail::IsBytes<T>) {
             put(static_cast<uint32_t>(value.size()));
             for (const auto& each : value)
                 put(each);
@@ -83,6 +86,7 @@ public:
 
 private:
     static constexpr uint32_t longest_list = 4096;
+    static constexpr uint32_t most_bytes = 64U << 20; ///< of a text, or of a device's own bytes
 
     template <class T> void get(T& value)
     {
@@ -106,6 +110,8 @@ private:
         } else if constexpr (detail::IsArray<T>::value) {
             for (auto& each : value)
                 get(each);
+        } else if constexpr (detail::IsBytes<T>) {
+            get_bytes(value);
         } else if constexpr (detail::IsList<T>::value) {
             get_list(value);
         } else {
@@ -120,6 +126,18 @@ private:
         value.clear();
         for (uint32_t i = 0; good_ && i < count; ++i)
             get(value.emplace_back());
+    }
+
+    template <class T> void get_bytes(T& value)
+    {
+        uint32_t count = 0;
+        get(count);
+        good_ = good_ && count <= most_bytes && count <= rest_.size();
+        if (!good_)
+            return;
+        const auto* begin = reinterpret_cast<const uint8_t*>(rest_.data());
+        value.assign(begin, begin + count);
+        rest_ = rest_.subspan(count);
     }
 
     std::span<const std::byte> rest_;
@@ -143,6 +161,10 @@ private:
     {
         if constexpr (std::same_as<T, bool>) {
             return value;
+        } else if constexpr (std::same_as<T, std::string>) {
+            return value;
+        } else if constexpr (detail::IsBytes<T>) {
+            return hex(value);
         } else if constexpr (std::integral<T>) {
             return bits ? hex(static_cast<std::make_unsigned_t<T>>(value)) : Json(value);
         } else if constexpr (std::is_enum_v<T>) {
@@ -159,6 +181,7 @@ private:
         }
     }
     static Json hex(uint64_t value);
+    static Json hex(std::span<const uint8_t> bytes);
 
     Json json_ = Json::object();
 };

@@ -9,7 +9,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size)
 {
-    const drover::qemu::MemoryBytes source(std::as_bytes(std::span(data, size)));
+    const drover::MemoryBytes source(std::as_bytes(std::span(data, size)));
     const auto state = drover::qemu::read_qemu_state(source);
     if (!state)
         return 0;

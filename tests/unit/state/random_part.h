@@ -27,6 +27,10 @@ private:
         } else if constexpr (state::detail::IsArray<T>::value) {
             for (auto& each : value)
                 make(each);
+        } else if constexpr (state::detail::IsBytes<T>) {
+            value.resize(random_() % 40);
+            for (auto& each : value)
+                each = static_cast<char>('a' + random_() % 26);
         } else if constexpr (state::detail::IsList<T>::value) {
             value.resize(random_() % 8);
             for (auto& each : value)

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "monitor/json.h"
-#include "vmm/qemu/state/byte_source.h"
+#include "util/byte_source.h"
 
 #include <map>
 #include <optional>

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace drover::qemu {
+namespace drover {
 
 /// Bytes at places, such as those of a file that is too large to be held. Any thread.
 class ByteSource {
@@ -75,4 +75,4 @@ private:
     Status status_;
 };
 
-} // namespace drover::qemu
+} // namespace drover

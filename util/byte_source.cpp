@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "vmm/qemu/state/byte_source.h"
+#include "util/byte_source.h"
 
 #include <algorithm>
 #include <array>
@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-namespace drover::qemu {
+namespace drover {
 
 namespace {
 
@@ -113,4 +113,4 @@ int ByteCursor::peek() const
     return std::to_integer<int>(next);
 }
 
-} // namespace drover::qemu
+} // namespace drover

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "migration/state/acpi_pm.h"
+#include "migration/state/clocks.h"
+#include "migration/state/device.h"
+#include "migration/state/ioapic.h"
+#include "migration/state/lapic.h"
+#include "migration/state/pci_routing.h"
+#include "migration/state/pic.h"
+#include "migration/state/pit.h"
+#include "migration/state/rtc.h"
+#include "migration/state/vcpu.h"
+
+#include <optional>
+
+namespace drover::state {
+
+/// All of a paused machine but its RAM and its disks, as no hypervisor has it:
+/// docs/machine-state.md. What a machine does not have is not there.
+struct MachineState {
+    std::vector<Vcpu> vcpus;   ///< in the order of their numbers, as the next
+    std::vector<Lapic> lapics; ///< one a vCPU
+    std::optional<IoApic> ioapic;
+    std::optional<Pic> pic;
+    std::optional<Pit> pit;
+    std::optional<Rtc> rtc;
+    std::optional<Clocks> clocks;
+    std::optional<AcpiPm> acpi_pm;
+    std::optional<PciRouting> pci_routing;
+    std::vector<Device> devices; ///< in the order in which they are to be loaded
+};
+
+/// A part as it is sent and stored.
+struct StatePart {
+    std::string kind;
+    uint32_t version = 0;
+    std::vector<std::byte> bytes;
+};
+
+[[nodiscard]] std::vector<StatePart> to_parts(const MachineState& machine);
+
+/// Fails on a kind or a version that is not known here, by name: a guest that lacks a part would be
+/// another guest.
+[[nodiscard]] Result<MachineState> from_parts(std::span<const StatePart> parts);
+
+/// For people and programs: an object with a member a kind.
+[[nodiscard]] Json to_json(const MachineState& machine);
+
+} // namespace drover::state
