@@ -10,6 +10,7 @@ struct DeviceField {
     std::string name; ///< with what it is in: "parent_obj/config"; a subsection's is "[x/y]"
     std::string type; ///< QEMU's word
     std::vector<uint8_t> value; ///< big-endian, as QEMU's streams have it
+    uint32_t count = 1;         ///< of equal elements in `value`
 };
 
 template <class Visitor, PartOrConst<DeviceField> Self> void describe(Visitor& visitor, Self& it)
@@ -17,6 +18,7 @@ template <class Visitor, PartOrConst<DeviceField> Self> void describe(Visitor& v
     visitor.field({"name", "", "QEMU"}, it.name);
     visitor.field({"type", "", "QEMU"}, it.type);
     visitor.field({"value", "", "QEMU"}, it.value);
+    visitor.field({"count", "elements", "QEMU"}, it.count);
 }
 
 /// A device that a device model emulates. On each hypervisor that is translated between it is QEMU

@@ -37,7 +37,8 @@ Status flatten(const StateField& field, const std::string& prefix, const ByteSou
         auto value = bytes_at(source, at, is_subsection ? version_size : field.size);
         if (!value)
             return std::unexpected(value.error());
-        out.push_back({name, field.type, std::move(*value)});
+        const uint64_t count = is_subsection ? 1 : field.count;
+        out.push_back({name, field.type, std::move(*value), static_cast<uint32_t>(count)});
     }
     for (const StateField& member : field.members)
         if (const Status done = flatten(member, name + "/", source, out); !done)
