@@ -37,6 +37,11 @@ constexpr Verb verbs[] = {
      "  save, has written. Blocks of RAM and devices; with --section one device, field by field;\n"
      "  with --json all of it; with --state its vCPUs as all hypervisors have them, in JSON.\n",
      run_inspect},
+    {"convert", convert_usage,
+     "  Makes a saved guest one that another QEMU can load: under another accelerator, or of "
+     "another\n"
+     "  version. Behind -- stands the command line that will run it.\n",
+     run_convert},
     {"top", top_usage,
      "  Shows the fleet: hosts, VMs, hotspots, the plan, migrations. On a terminal live, until q "
      "is\n"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "tools/verbs.h"
 #include "util/log.h"
-#include "vmm/qemu/state/vcpu_reader.h"
+#include "vmm/qemu/state/machine_fields.h"
 
 #include <cinttypes>
 #include <cstdio>
@@ -119,13 +119,14 @@ Status print_sections(const qemu::QemuState& state, const ByteSource& source,
 /// docs/machine-state.md.
 Status print_neutral(const qemu::QemuState& state, const ByteSource& source)
 {
-    const auto read = qemu::read_vcpus(state, source);
+    const auto sections = qemu::devices_of(state, source);
+    if (!sections)
+        return std::unexpected(sections.error());
+    const auto read = qemu::read_machine(*sections);
     if (!read)
         return std::unexpected(read.error());
-    Json vcpus = Json::array();
-    for (const state::Vcpu& vcpu : read->vcpus)
-        vcpus.push_back(state::part_to_json(vcpu));
-    const Json whole = {{"vcpus", std::move(vcpus)}, {"not-carried", read->not_carried}};
+    Json whole = state::to_json(read->machine);
+    whole["not-carried"] = read->not_carried;
     printf("%s\n", dump_json(whole, true).c_str());
     return {};
 }

@@ -24,14 +24,18 @@ std::unexpected<Error> too_short(uint64_t at)
 
 Result<FileBytes> FileBytes::open(const std::string& path)
 {
-    UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+    return of(UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY)), path);
+}
+
+Result<FileBytes> FileBytes::of(UniqueFd fd, const std::string& name)
+{
     struct stat info = {};
     if (!fd || fstat(fd.get(), &info) != 0)
-        return fail_errno("opening " + path, errno);
+        return fail_errno("opening " + name, errno);
     if (!S_ISREG(info.st_mode))
-        return fail(ErrorKind::Invalid, path + " is no regular file",
+        return fail(ErrorKind::Invalid, name + " is no regular file",
                     "what is inspected is read here and there: save it to a file first");
-    return FileBytes(std::move(fd), static_cast<uint64_t>(info.st_size), path);
+    return FileBytes(std::move(fd), static_cast<uint64_t>(info.st_size), name);
 }
 
 Status FileBytes::read(uint64_t at, std::span<std::byte> target) const

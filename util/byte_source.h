@@ -25,6 +25,8 @@ public:
 class FileBytes : public ByteSource {
 public:
     [[nodiscard]] static Result<FileBytes> open(const std::string& path);
+    /// Of one that is open; `name` is for errors.
+    [[nodiscard]] static Result<FileBytes> of(UniqueFd fd, const std::string& name);
     [[nodiscard]] uint64_t size() const override { return size_; }
     [[nodiscard]] Status read(uint64_t at, std::span<std::byte> target) const override;
 

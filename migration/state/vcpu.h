@@ -126,14 +126,20 @@ struct Vcpu {
     uint16_t fsw = 0;                    ///< TOP in it
     uint8_t ftw = 0;                     ///< a bit a physical register: 1 is not empty
     std::array<X87Register, 8> x87 = {}; ///< physical registers, not by the stack's top
+    uint16_t fop = 0;                    ///< the last x87 instruction's opcode, 11 bits,
+    uint64_t fip = 0;                    ///< its address,
+    uint64_t fdp = 0;                    ///< and its operand's
     uint32_t mxcsr = 0;
     std::array<std::array<uint64_t, 2>, 16> xmm = {};      ///< low half first
     std::array<std::array<uint64_t, 2>, 16> ymm_high = {}; ///< bits 128 … 255
     uint64_t xcr0 = 0;
     uint64_t xstate_in_use = 0; ///< XSTATE_BV: other components are as after a reset
     uint64_t tsc = 0;           ///< when it was paused
+    uint64_t smbase = 0;        ///< where system management mode begins; firmware's
     PendingEvents events;
-    std::vector<Msr> msrs; ///< by index, ascending; none of a hypervisor's own (0x4b56…, 0x4000…)
+    /// By index, ascending. Those of KVM's own interface (0x4b564d00 …) are here too: a guest that
+    /// uses one can only go where there is KVM.
+    std::vector<Msr> msrs;
 };
 
 template <class Visitor, PartOrConst<Vcpu> Self> void describe(Visitor& visitor, Self& it)
@@ -157,12 +163,16 @@ template <class Visitor, PartOrConst<Vcpu> Self> void describe(Visitor& visitor,
     visitor.field({"fsw", "", "SDM1 8.1.3"}, it.fsw);
     visitor.field({"ftw", "", "SDM1 10.5.1.1"}, it.ftw);
     visitor.field({"x87", "", "SDM1 8.1.2"}, it.x87);
+    visitor.field({"fop", "", "SDM1 8.1.9"}, it.fop);
+    visitor.field({"fip", "", "SDM1 8.1.8"}, it.fip);
+    visitor.field({"fdp", "", "SDM1 8.1.8"}, it.fdp);
     visitor.field({"mxcsr", "", "SDM1 10.2.3"}, it.mxcsr);
     visitor.field({"xmm", "", "SDM1 10.2.2"}, it.xmm);
     visitor.field({"ymm-high", "", "SDM1 14.1.1"}, it.ymm_high);
     visitor.field({"xcr0", "", "SDM3 2.6"}, it.xcr0);
     visitor.field({"xstate-in-use", "", "SDM1 13.4.2"}, it.xstate_in_use);
     visitor.field({"tsc", "ticks", "SDM3 17.17"}, it.tsc);
+    visitor.field({"smbase", "", "SDM3 31.11"}, it.smbase);
     visitor.field({"events", "", "APM2 15.20"}, it.events);
     visitor.field({"msrs", "", "SDM4 2"}, it.msrs);
 }

@@ -2,6 +2,7 @@
 #include "vmm/qemu/state/qemu_state.h"
 
 #include "vmm/qemu/state/saved_ram.h"
+#include "vmm/qemu/state/stream_marks.h"
 
 #include <algorithm>
 #include <array>
@@ -16,22 +17,6 @@ constexpr uint64_t stream_version = 3;
 constexpr size_t most_sections = 65'536;
 constexpr uint64_t largest_description = 64U << 20; // bytes
 
-/// What stands before each part of the stream.
-struct Mark {
-    enum : uint8_t {
-        End = 0x00,
-        SectionStart = 0x01,
-        SectionPart = 0x02,
-        SectionEnd = 0x03,
-        SectionFull = 0x04,
-        Subsection = 0x05,
-        Description = 0x06,
-        Configuration = 0x07,
-        Command = 0x08,
-        Footer = 0x7e,
-    };
-};
-
 /// virsh's file begins with a header of its own: a magic, a version, and how long the domain's XML
 /// is that follows; numbers are the host's, so little-endian here (libvirt, qemu_saveimage.h).
 constexpr std::string_view virsh_magic = "LibvirtQemudSave";
@@ -39,8 +24,9 @@ constexpr uint64_t virsh_header_size = 92;
 
 class StateReader {
 public:
-    StateReader(const ByteSource& source, uint64_t begin, StateLayout layout, uint64_t end)
-        : cursor_(source, begin), layout_(std::move(layout)), end_(end)
+    StateReader(const ByteSource& source, uint64_t begin, StateLayout layout, uint64_t end,
+                Pages pages)
+        : cursor_(source, begin), layout_(std::move(layout)), end_(end), ram_(pages)
     {
         state_.at = begin;
         state_.page_size = layout_.page_size();
@@ -113,6 +99,8 @@ private:
 
     Status begin_section(uint64_t mark)
     {
+        if (state_.sections_at == 0)
+            state_.sections_at = cursor_.at() - 1;
         const uint64_t id = cursor_.integer(4);
         const std::string name = cursor_.short_text();
         const uint64_t instance = cursor_.integer(4);
@@ -219,7 +207,7 @@ Result<uint64_t> find_stream(const ByteSource& source)
 
 } // namespace
 
-Result<QemuState> read_qemu_state(const ByteSource& source)
+Result<QemuState> read_qemu_state(const ByteSource& source, Pages pages)
 {
     const auto begin = find_stream(source);
     if (!begin)
@@ -230,7 +218,7 @@ Result<QemuState> read_qemu_state(const ByteSource& source)
     if (!description)
         return std::unexpected(description.error());
     auto& [layout, end] = *description;
-    StateReader reader(source, *begin, std::move(layout), end);
+    StateReader reader(source, *begin, std::move(layout), end, pages);
     auto state = reader.read();
     if (state)
         state->description_size = source.size() - end - 5;

@@ -13,6 +13,9 @@ struct SavedRam {
     uint64_t zero = 0;  ///< pages that were sent as one byte repeated
     uint64_t delta = 0; ///< pages that were sent as a difference (xbzrle)
     uint64_t bytes = 0; ///< that all of them take in the stream
+    /// If they were asked for: of each page where it lies in the file, the last time that it was
+    /// sent; 0: it holds zeroes.
+    std::vector<uint64_t> places;
 };
 
 struct SavedSection {
@@ -26,8 +29,9 @@ struct SavedSection {
 /// Version 3, of QEMU 1.0 and later, with the description behind it (all machines but
 /// Xen's leave it there). docs/devel/migration of QEMU, and the streams themselves, are the source.
 struct QemuState {
-    uint64_t at = 0;     ///< where in the file the stream begins
-    std::string machine; ///< the type with its version, such as pc-i440fx-7.2; empty: not told
+    uint64_t at = 0;          ///< where in the file the stream begins
+    uint64_t sections_at = 0; ///< where its first section begins, behind the configuration
+    std::string machine;      ///< the type with its version, such as pc-i440fx-7.2; empty: not told
     std::vector<std::string> capabilities; ///< that were on, of those that the two sides compare
     uint64_t page_size = 0;
     std::vector<SavedRam> ram;
@@ -35,9 +39,14 @@ struct QemuState {
     uint64_t description_size = 0; ///< bytes
 };
 
+/// Whether it is noted where each page lies: 8 bytes a page, and then a page that was sent as
+/// something else than itself or zeroes is refused.
+enum class Pages { Counted, Located };
+
 /// Of a file that nobody vouches for. Errors are of kind Protocol where the format is broken, and
 /// Refused for what is not read (compressed pages, several channels), by name.
-[[nodiscard]] Result<QemuState> read_qemu_state(const ByteSource& source);
+[[nodiscard]] Result<QemuState> read_qemu_state(const ByteSource& source,
+                                                Pages pages = Pages::Counted);
 
 /// What a field holds: a number, a truth, a list of them, or an object of its members; bytes
 /// without a meaning that the stream tells are a text of hexadecimal digits.

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "vmm/qemu/state/block_pages.h"
+
+#include <algorithm>
+
+namespace drover::qemu {
+
+namespace {
+
+using state::frame_size;
+using state::FrameRange;
+
+constexpr uint64_t four_gib = 4ULL << 30;
+constexpr uint64_t most_low =
+    0xe0000000; // bytes; a guest with more has only this much below 4 GiB:
+constexpr uint64_t rounded_low = 0xc0000000;
+constexpr uint64_t vga_first = 0xa0;
+constexpr uint64_t vga_end = 0xc0;
+
+} // namespace
+
+bool SavedBlockPages::is_zero(uint64_t page) const
+{
+    return page >= ram_.places.size() || ram_.places[page] == 0;
+}
+
+Status SavedBlockPages::read(uint64_t page, state::FrameBytes target) const
+{
+    if (!is_zero(page))
+        return source_.read(ram_.places[page], target);
+    std::ranges::fill(target, std::byte{0});
+    return {};
+}
+
+PcMemory PcMemory::of(uint64_t size)
+{
+    return {.size = size, .low = size < most_low ? size : rounded_low};
+}
+
+std::vector<FrameRange> PcMemory::ranges() const
+{
+    std::vector<FrameRange> ranges = {{0, std::min(vga_first, low / frame_size)}};
+    if (low / frame_size > vga_end)
+        ranges.push_back({vga_end, low / frame_size - vga_end});
+    if (size > low)
+        ranges.push_back({four_gib / frame_size, (size - low) / frame_size});
+    return ranges;
+}
+
+uint64_t PcMemory::page_of(uint64_t frame) const
+{
+    return frame < four_gib / frame_size ? frame : frame - four_gib / frame_size + low / frame_size;
+}
+
+uint64_t PcMemory::frame_of(uint64_t page) const
+{
+    return page < low / frame_size ? page : page - low / frame_size + four_gib / frame_size;
+}
+
+GuestBlockPages::GuestBlockPages(const state::GuestPages& guest, PcMemory memory)
+    : guest_(guest), memory_(memory)
+{
+}
+
+bool GuestBlockPages::has(uint64_t frame) const
+{
+    const auto& ranges = guest_.ranges();
+    const auto after = std::ranges::upper_bound(ranges, frame, {}, &FrameRange::first);
+    return after != ranges.begin() && frame - std::prev(after)->first < std::prev(after)->count;
+}
+
+bool GuestBlockPages::is_zero(uint64_t page) const
+{
+    const uint64_t frame = memory_.frame_of(page);
+    return !has(frame) || guest_.is_zero(frame);
+}
+
+Status GuestBlockPages::read(uint64_t page, state::FrameBytes target) const
+{
+    const uint64_t frame = memory_.frame_of(page);
+    if (has(frame))
+        return guest_.read(frame, target);
+    std::ranges::fill(target, std::byte{0});
+    return {};
+}
+
+std::vector<FrameRange> GuestBlockPages::outside() const
+{
+    const uint64_t low_end = memory_.low / frame_size;
+    const uint64_t high = four_gib / frame_size;
+    const uint64_t high_end = high + (memory_.size - memory_.low) / frame_size;
+    std::vector<FrameRange> outside;
+    const auto add = [&outside](uint64_t first, uint64_t end) {
+        if (first < end)
+            outside.push_back({first, end - first});
+    };
+    for (const FrameRange& range : guest_.ranges()) {
+        const uint64_t end = range.first + range.count;
+        add(std::max(range.first, low_end), std::min(end, high));
+        add(std::max(range.first, high_end), end);
+    }
+    return outside;
+}
+
+QemuGuestPages::QemuGuestPages(const SavedRam& pc_ram, const ByteSource& source)
+    : pages_(pc_ram, source), memory_(PcMemory::of(pc_ram.size)), ranges_(memory_.ranges())
+{
+}
+
+Status QemuGuestPages::read(uint64_t frame, state::FrameBytes target) const
+{
+    return pages_.read(memory_.page_of(frame), target);
+}
+
+bool QemuGuestPages::is_zero(uint64_t frame) const
+{
+    return pages_.is_zero(memory_.page_of(frame));
+}
+
+} // namespace drover::qemu

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "vmm/qemu/state/device_copy.h"
+
+#include "vmm/qemu/state/device_bytes.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+namespace drover::qemu {
+
+namespace {
+
+bool is_opaque(const state::Device& device)
+{
+    return device.fields.size() == 1 && device.fields[0].type == opaque_type;
+}
+
+/// A field whose form the description does not tell, so that its length is its own affair, such as
+/// a virtio device's queues.
+bool has_any_length(const state::DeviceField& field)
+{
+    return field.type == "virtio" || field.type == opaque_type;
+}
+
+bool is_zero(const state::DeviceField& field)
+{
+    return std::ranges::all_of(field.value, [](uint8_t byte) { return byte == 0; });
+}
+
+/// The subsection that a field is in: "[a]" of "[a]/b", and of "x/[a]/b" "x/[a]".
+std::string_view subsection_of(std::string_view name)
+{
+    const size_t end = name.find(']', name.rfind('['));
+    const size_t begin = name.rfind('[');
+    // An array's element is "name[1]", a subsection's name begins with its bracket.
+    if (begin == std::string_view::npos || end == std::string_view::npos ||
+        (begin > 0 && name[begin - 1] != '/'))
+        return {};
+    return name.substr(0, end + 1);
+}
+
+Status copy_opaque(const state::Device& source, state::Device& target)
+{
+    const std::vector<uint8_t>& bytes = source.fields[0].value;
+    if (target.fields.size() == 1 && has_any_length(target.fields[0])) {
+        target.fields[0].value = bytes;
+        return {};
+    }
+    if (source.model_version != target.model_version)
+        return fail(ErrorKind::Incompatible, "its state is of another version here");
+    const size_t wanted = device_bytes(target).size();
+    if (wanted != bytes.size())
+        return fail(ErrorKind::Incompatible, "its state has " + std::to_string(bytes.size()) +
+                                                 " bytes there and " + std::to_string(wanted) +
+                                                 " here");
+    // The same form: then its parts lie where they lie here.
+    target.fields = source.fields;
+    return {};
+}
+
+class DeviceCopy {
+public:
+    DeviceCopy(const state::Device& source, state::Device& target, std::vector<std::string>& told)
+        : source_(source), target_(target), told_(told)
+    {
+        for (size_t i = 0; i < target.fields.size(); ++i)
+            places_.emplace(target.fields[i].name, i);
+    }
+
+    Status copy()
+    {
+        for (const state::DeviceField& field : source_.fields)
+            if (const Status done = copy_field(field); !done)
+                return done;
+        for (const auto& [name, place] : places_)
+            if (target_.fields[place].type != subsection_type && !filled_.contains(name))
+                told_.push_back(target_.name + " " + name + ": as after a reset");
+        for (const state::DeviceField* field : added_)
+            insert(*field);
+        return {};
+    }
+
+private:
+    Status copy_field(const state::DeviceField& field)
+    {
+        const auto place = places_.find(field.name);
+        if (place == places_.end())
+            return add(field);
+        filled_.insert(field.name);
+        state::DeviceField& target = target_.fields[place->second];
+        if (field.value.size() != target.value.size() && !has_any_length(target))
+            return fail(ErrorKind::Incompatible,
+                        field.name + " has " + std::to_string(field.value.size()) +
+                            " bytes there and " + std::to_string(target.value.size()) + " here");
+        target.value = field.value;
+        return {};
+    }
+
+    /// Whole subsections may be added: whoever loads the stream knows them, or says that it does
+    /// not. Plain fields have their places.
+    Status add(const state::DeviceField& field)
+    {
+        const bool within = !subsection_of(field.name).empty() &&
+                            !places_.contains(std::string(subsection_of(field.name)));
+        if (within) {
+            added_.push_back(&field);
+            return {};
+        }
+        if (is_zero(field)) {
+            told_.push_back(target_.name + " " + field.name + ": not here, and not used");
+            return {};
+        }
+        return fail(ErrorKind::Incompatible, field.name + " has no place here");
+    }
+
+    /// Behind the struct that the subsection belongs to: at the end, if that is the device.
+    void insert(const state::DeviceField& field)
+    {
+        const std::string_view name = field.name;
+        const std::string_view within = name.substr(0, subsection_of(name).rfind('['));
+        const auto last = std::ranges::find_if(
+            target_.fields.rbegin(), target_.fields.rend(),
+            [within](const auto& each) { return each.name.starts_with(within); });
+        target_.fields.insert(last.base(), field);
+    }
+
+    const state::Device& source_;
+    state::Device& target_;
+    std::vector<std::string>& told_;
+    std::map<std::string, size_t> places_;
+    std::set<std::string> filled_;
+    std::vector<const state::DeviceField*> added_;
+};
+
+} // namespace
+
+Status copy_device(const state::Device& source, state::Device& target,
+                   std::vector<std::string>& told)
+{
+    if (source.model_version > target.model_version)
+        return fail(ErrorKind::Incompatible,
+                    "its state is of version " + std::to_string(source.model_version) +
+                        " there and " + std::to_string(target.model_version) + " here");
+    return is_opaque(source) ? copy_opaque(source, target)
+                             : DeviceCopy(source, target, told).copy();
+}
+
+} // namespace drover::qemu

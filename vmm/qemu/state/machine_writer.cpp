@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "vmm/qemu/state/clock_fields.h"
+#include "vmm/qemu/state/device_copy.h"
+#include "vmm/qemu/state/device_fields.h"
+#include "vmm/qemu/state/interrupt_fields.h"
+#include "vmm/qemu/state/machine_fields.h"
+#include "vmm/qemu/state/pci_fields.h"
+#include "vmm/qemu/state/vcpu_fields.h"
+
+#include <algorithm>
+
+namespace drover::qemu {
+
+namespace {
+
+/// Asks a vCPU under TCG to look at its interrupt controller before it goes on (QEMU's
+/// CPU_INTERRUPT_POLL). To claim an interrupt that the controller does not have would be a fault.
+constexpr uint64_t poll_interrupts = 0x10;
+constexpr uint32_t first_kvm_msr = 0x4b564d00;
+constexpr uint32_t last_kvm_msr = 0x4b564dff;
+
+/// Devices of QEMU's that a guest does not miss: not all hypervisors have them.
+constexpr std::string_view dispensable[] = {"acpi_build", "vmmouse", "globalstate", "kvm-tpr-opt",
+                                            "pcspk"};
+
+bool is_dispensable(std::string_view name)
+{
+    return std::ranges::find(dispensable, name) != std::end(dispensable);
+}
+
+class MachineWriter {
+public:
+    MachineWriter(const state::MachineState& machine, std::vector<state::Device> layout)
+        : machine_(machine)
+    {
+        result_.sections = std::move(layout);
+    }
+
+    Result<WrittenMachine> write()
+    {
+        if (const Status fits = check(); !fits)
+            return std::unexpected(fits.error());
+        if (machine_.clocks)
+            times_.run_time = run_time_for(*machine_.clocks);
+        for (state::Device& section : result_.sections)
+            if (const Status done = write_section(section); !done)
+                return std::unexpected(Error(done.error()).in(section.name));
+        if (machine_.pci_routing)
+            if (const Status done = write_routing(*machine_.pci_routing, result_.sections); !done)
+                return std::unexpected(done.error());
+        if (const Status done = look_for_devices_without_a_place(); !done)
+            return std::unexpected(done.error());
+        return std::move(result_);
+    }
+
+private:
+    [[nodiscard]] state::Device* find(std::string_view name)
+    {
+        const auto found = std::ranges::find(result_.sections, name, &state::Device::name);
+        return found != result_.sections.end() ? &*found : nullptr;
+    }
+
+    Status check()
+    {
+        const auto cpus = std::ranges::count(result_.sections, "cpu", &state::Device::name);
+        if (static_cast<size_t>(cpus) != machine_.vcpus.size())
+            return fail(ErrorKind::Incompatible,
+                        "the guest has " + std::to_string(machine_.vcpus.size()) +
+                            " vCPUs, and the machine that is to take it " + std::to_string(cpus),
+                        "start it with the same -smp");
+        if (find("kvmclock") != nullptr)
+            return {};
+        for (const state::Vcpu& vcpu : machine_.vcpus)
+            for (const state::Msr& msr : vcpu.msrs)
+                if (msr.index >= first_kvm_msr && msr.index <= last_kvm_msr && (msr.value & 1) != 0)
+                    return fail(ErrorKind::Incompatible,
+                                "the guest uses KVM's own clock or interrupts, and there is no KVM "
+                                "there",
+                                "start such guests with -cpu …,kvm=off");
+        return {};
+    }
+
+    template <class Part>
+    static Result<const Part*> numbered(const std::vector<Part>& list, uint32_t number)
+    {
+        const auto found = std::ranges::find(list, number, &Part::number);
+        if (found == list.end())
+            return fail(ErrorKind::Incompatible,
+                        "the guest's state has none of number " + std::to_string(number));
+        return &*found;
+    }
+
+    Status write_section(state::Device& section)
+    {
+        const std::string& name = section.name;
+        if (name == "cpu" || name == "cpu_common" || name == "apic")
+            return write_cpu_section(section);
+        if (name == "timer")
+            return write_time(section);
+        if (name == "ioapic" && section.instance == 0 && machine_.ioapic)
+            return write_ioapic(*machine_.ioapic, section);
+        if (name == "i8259" && machine_.pic && section.instance < machine_.pic->chips.size())
+            return write_pic_chip(machine_.pic->chips[section.instance], section);
+        if (name == "i8254" && machine_.pit)
+            return write_pit(*machine_.pit, times_.run_time, section, find("pcspk"));
+        if (name == "mc146818rtc" && machine_.rtc)
+            return write_rtc(*machine_.rtc, section);
+        if (name == "kvmclock" || name == "pcspk" || name == "globalstate" ||
+            (machine_.pci_routing && (name == "PCIHost" || name == "PCIBUS")))
+            return {}; // written elsewhere
+        return write_device(section);
+    }
+
+    Status write_cpu_section(state::Device& section)
+    {
+        const auto vcpu = numbered(machine_.vcpus, section.instance);
+        if (!vcpu)
+            return std::unexpected(vcpu.error());
+        const bool sleeps = (*vcpu)->run_state != state::RunState::Running;
+        if (section.name == "cpu")
+            return write_vcpu(**vcpu, section);
+        if (section.name == "cpu_common") {
+            FieldWriter fields(section);
+            fields.set("halted", sleeps ? 1 : 0);
+            fields.set("interrupt_request", poll_interrupts);
+            return fields.status();
+        }
+        const auto lapic = numbered(machine_.lapics, section.instance);
+        if (!lapic)
+            return std::unexpected(lapic.error());
+        const bool waits = sleeps && (*vcpu)->run_state != state::RunState::Halted;
+        return write_lapic(**lapic, waits, times_, section);
+    }
+
+    Status write_time(state::Device& section)
+    {
+        if (!machine_.clocks)
+            return fail(ErrorKind::Incompatible, "the guest's state does not tell its time");
+        return write_clocks(*machine_.clocks, machine_.vcpus.front().tsc, section,
+                            find("kvmclock"));
+    }
+
+    Status write_device(state::Device& section)
+    {
+        const auto source =
+            std::ranges::find_if(machine_.devices, [&section](const state::Device& device) {
+                return device.name == section.name && device.instance == section.instance;
+            });
+        if (source != machine_.devices.end()) {
+            if (const Status done = copy_device(*source, section, result_.changes); !done)
+                return done;
+            return section.name == piix4_pm_name && machine_.acpi_pm
+                       ? write_acpi_pm(*machine_.acpi_pm, section)
+                       : Status();
+        }
+        if (!is_dispensable(section.name))
+            return fail(ErrorKind::Incompatible, "the guest has no such device",
+                        "start the destination with the devices that the guest has");
+        result_.changes.push_back(section.name + ": as after a reset");
+        return {};
+    }
+
+    Status look_for_devices_without_a_place()
+    {
+        for (const state::Device& device : machine_.devices) {
+            const bool there =
+                std::ranges::any_of(result_.sections, [&device](const state::Device& section) {
+                    return section.name == device.name && section.instance == device.instance;
+                });
+            if (!there && !is_dispensable(device.name))
+                return fail(ErrorKind::Incompatible,
+                            "the guest's " + device.name + " has no place there",
+                            "start the destination with the devices that the guest has");
+        }
+        return {};
+    }
+
+    const state::MachineState& machine_;
+    SavedTimes times_;
+    WrittenMachine result_;
+};
+
+} // namespace
+
+Result<WrittenMachine> write_machine(const state::MachineState& machine,
+                                     std::vector<state::Device> layout)
+{
+    return MachineWriter(machine, std::move(layout)).write();
+}
+
+} // namespace drover::qemu
