@@ -24,6 +24,10 @@ struct SlowDown {
     double writes_s = 0; ///< what a guest slowed like this writes to: clean pages/s; 0: unknown
 };
 
+/// How a machine's devices travel: as their hypervisor has them, which only its like can load, or
+/// as no hypervisor has them (docs/machine-state.md).
+enum class StateForm { Own, Neutral };
+
 /// What the migration engine needs of a hypervisor. The engine knows no other thing about it.
 ///
 /// Loop thread only, except that the RAM blocks' files and the tracker are used by worker threads.
@@ -47,6 +51,12 @@ public:
     /// Whether the guest can give memory back (a balloon, free page reporting): then pages can turn
     /// into holes without the tracker's seeing it.
     [[nodiscard]] virtual bool gives_memory_back() const = 0;
+
+    /// Whether it can be saved in the neutral form; whether one that came in it can be loaded here.
+    [[nodiscard]] virtual Status can_save_neutral() const { return no_neutral_form(); }
+    [[nodiscard]] virtual Status can_load_neutral() const { return no_neutral_form(); }
+    /// In which form `data` is wanted, or load() will be fed. Before begin_save() or begin_load().
+    virtual void use_state_form(StateForm /*form*/) {}
 
     // --- at the source ---
 
@@ -137,6 +147,12 @@ public:
     /// The guest is ours, and its disks: runs it if `run` and not keeps_paused(), and announces it
     /// to the network. An error means that the guest did not run here, not even for a moment.
     virtual void take_over(bool run, std::function<void(Status)> done) = 0;
+
+private:
+    [[nodiscard]] static Status no_neutral_form()
+    {
+        return fail(ErrorKind::Refused, "this machine is not translated between hypervisors", "");
+    }
 };
 
 } // namespace drover

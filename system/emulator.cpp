@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "system/emulator.h"
 
+
 #include "util/log.h"
+#include "vmm/qemu/blank_line.h"
 #include "vmm/qemu/disk_aio.h"
 #include "vmm/qemu/tracker/handover.h"
 
@@ -45,6 +47,19 @@ void Emulator::user_monitor_ready(Result<Json> greeting)
     });
 }
 
+namespace {
+
+Result<qemu::BlankPlan> blank_plan(const qemu::LaunchPlan& plan)
+{
+    auto arguments = qemu::blank_arguments(plan);
+    if (!arguments)
+        return pass(arguments);
+    arguments->insert(arguments->begin(), plan.binary);
+    return qemu::BlankPlan{std::move(*arguments), plan.ram};
+}
+
+} // namespace
+
 void Emulator::build(Json greeting)
 {
     const Json version = greeting.value("version", Json::object()).value("qemu", Json::object());
@@ -59,6 +74,7 @@ void Emulator::build(Json greeting)
     config.architecture = plan_.architecture;
     config.aio = plan_.aio;
     config.blocker = plan_.blocker;
+    config.blank = blank_plan(plan_);
     machine_ = std::make_unique<qemu::QemuMachine>(*engine_qmp_, std::move(config));
     warn_if_untracked();
     control_ = std::make_unique<MigrateControl>(*machine_, *user_qmp_, wish_,

@@ -16,8 +16,6 @@ namespace drover::tools {
 
 namespace {
 
-constexpr const char* not_known = "not known here";
-
 struct ConvertOptions {
     std::string from;
     std::string to;
@@ -59,15 +57,6 @@ Result<SavedGuest> read_guest(Result<FileBytes> file, const std::string& name)
     if (!state)
         return std::unexpected(std::move(state.error()).in(name));
     return SavedGuest{std::move(*file), std::move(*state)};
-}
-
-Status check_known(const std::vector<std::string>& told)
-{
-    for (const std::string& line : told)
-        if (line.ends_with(not_known))
-            return fail(ErrorKind::Incompatible, line,
-                        "this version of drover does not know what the guest would lose");
-    return {};
 }
 
 /// Where a converted guest is written: it has its name once it is whole.
@@ -138,7 +127,7 @@ Status convert(const ConvertOptions& options)
     const auto machine = qemu::read_machine(*sections);
     if (!machine)
         return std::unexpected(Error(machine.error()).in(options.from));
-    if (const Status known = check_known(machine->not_carried); !known)
+    if (const Status known = qemu::check_known(*machine); !known)
         return known;
     auto saved = qemu::save_blank_machine(options.command);
     if (!saved)

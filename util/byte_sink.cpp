@@ -21,7 +21,7 @@ ByteSink::ByteSink(int fd, std::string name) : fd_(fd), name_(std::move(name))
 void ByteSink::write(std::span<const std::byte> bytes)
 {
     at_ += bytes.size();
-    if (held_.size() + bytes.size() > held_bytes && !flush())
+    if (fd_ >= 0 && held_.size() + bytes.size() > held_bytes && !flush())
         return;
     held_.insert(held_.end(), bytes.begin(), bytes.end());
 }
@@ -49,6 +49,8 @@ void ByteSink::little_endian(unsigned bytes, uint64_t value)
 
 Status ByteSink::flush()
 {
+    if (fd_ < 0)
+        return status_;
     size_t done = 0;
     while (status_ && done < held_.size()) {
         const ssize_t n = ::write(fd_, held_.data() + done, held_.size() - done);

@@ -11,12 +11,16 @@
 
 namespace drover {
 
-/// Bytes that follow each other into a file, a pipe or a socket that may block, in large pieces.
+/// Bytes that follow each other into a file, a pipe or a socket that may block, in large pieces; or
+/// into memory.
 /// Once writing has failed nothing more is written, and status() says why. One thread.
 class ByteSink {
 public:
     /// The descriptor stays the caller's; `name` is for errors.
     ByteSink(int fd, std::string name);
+    /// Into memory, of which take() hands out what was written.
+    ByteSink() = default;
+    [[nodiscard]] std::vector<std::byte> take() { return std::move(held_); }
 
     void write(std::span<const std::byte> bytes);
     void write_text(std::string_view text);
@@ -30,7 +34,7 @@ public:
     [[nodiscard]] Status flush();
 
 private:
-    int fd_;
+    int fd_ = -1; ///< -1: into memory
     std::string name_;
     std::vector<std::byte> held_;
     uint64_t at_ = 0;

@@ -4,10 +4,13 @@
 #include "migration/session/layout_check.h"
 
 #include <algorithm>
+#include <cctype>
 
 namespace drover {
 
 namespace {
+
+constexpr std::string_view hypervisor_leaves = "CPUID.4000";
 
 std::string mebibytes(uint64_t bytes)
 {
@@ -43,7 +46,7 @@ uint64_t not_compared(const std::string& name)
 /// What the guest sees of its CPU must stay as it is. A feature that it uses and the destination
 /// lacks crashes it, sooner or later; one that appears under it (-cpu host or max on a newer host)
 /// changes what it has computed from CPUID: the size of what XSAVE writes, say.
-Status check_cpu_features(const Json& source, const Json& destination)
+Status check_cpu_features(const Json& source, const Json& destination, StateForm form)
 {
     const auto ours = source.find("cpu_features");
     const auto theirs = destination.find("cpu_features");
@@ -51,6 +54,8 @@ Status check_cpu_features(const Json& source, const Json& destination)
         !theirs->is_object())
         return {};
     for (const auto& [name, value] : ours->items()) {
+        if (form == StateForm::Neutral && name.starts_with(hypervisor_leaves))
+            continue; // a guest that uses them is found out when it is translated
         const uint64_t here = json_u64(*ours, name.c_str()) & ~not_compared(name);
         const uint64_t there = json_u64(*theirs, name.c_str()) & ~not_compared(name);
         if (here == there)
@@ -67,6 +72,27 @@ Status check_cpu_features(const Json& source, const Json& destination)
                     "give both sides the same named -cpu model");
     }
     return {};
+}
+
+/// "7.2" of "7.2.22".
+std::string without_patch_level(const std::string& version)
+{
+    return version.substr(0, version.find('.', version.find('.') + 1));
+}
+
+/// A machine type without a version in its name has another form in each version of QEMU.
+Status check_version(const Json& source, const Json& destination)
+{
+    const std::string machine = json_string(source, "machine");
+    const std::string ours = json_string(source, "version");
+    const std::string theirs = json_string(destination, "version");
+    if (machine.empty() || std::isdigit(static_cast<unsigned char>(machine.back())) != 0 ||
+        without_patch_level(ours) == without_patch_level(theirs))
+        return {};
+    return fail(ErrorKind::Incompatible,
+                "the machine type " + machine + " has no version, and the hypervisors have: '" +
+                    ours + "' at the source, '" + theirs + "' at the destination",
+                "use the same version of the hypervisor on both sides");
 }
 
 Status check_devices(const Json& source, const Json& destination)
@@ -98,22 +124,26 @@ Status check_devices(const Json& source, const Json& destination)
 
 } // namespace
 
-Status check_machines(const Json& source, const Json& destination)
+Status check_machines(const Json& source, const Json& destination, StateForm form)
 {
     struct Field {
         const char* key;
         const char* what;
         const char* hint;
+        bool translated = false; ///< may differ in the neutral form
     };
     static constexpr Field fields[] = {
-        {"kind", "the kind of hypervisor", "use the same -vmm on both sides"},
+        {"kind", "the kind of hypervisor", "use the same -vmm on both sides", true},
         {"arch", "the architecture", "use the emulator of the same architecture on both sides"},
         {"machine", "the machine type", "give both sides the same versioned -machine"},
-        {"accelerator", "the accelerator", "give both sides the same -accel"},
+        {"accelerator", "the accelerator", "give both sides the same -accel", true},
         {"cpu_model", "the CPU model", "give both sides the same -cpu"},
     };
     for (const Field& field : fields)
-        if (Status same = check_same(source, destination, field.key, field.what, field.hint); !same)
+        if (const bool may_differ = field.translated && form == StateForm::Neutral; may_differ)
+            continue;
+        else if (Status same = check_same(source, destination, field.key, field.what, field.hint);
+                 !same)
             return same;
     if (json_u64(source, "cpus") != json_u64(destination, "cpus"))
         return fail(ErrorKind::Incompatible,
@@ -121,7 +151,9 @@ Status check_machines(const Json& source, const Json& destination)
                         " at the source, " + std::to_string(json_u64(destination, "cpus")) +
                         " at the destination",
                     "give both sides the same -smp");
-    if (Status features = check_cpu_features(source, destination); !features)
+    if (Status version = check_version(source, destination); !version && form == StateForm::Own)
+        return version;
+    if (Status features = check_cpu_features(source, destination, form); !features)
         return features;
     if (Status devices = check_devices(source, destination); !devices)
         return devices;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include "migration/machine.h"
 #include "migration/ram/ram_block.h"
 #include "migration/stream/hello.h"
 
@@ -9,13 +10,15 @@
 namespace drover {
 
 /// Whether a guest of `source` can run in `destination`; refuses in words that name both sides'
-/// values and the remedy. Pure. The objects are those of Machine::describe():
+/// values and the remedy. In the neutral form it may be of another kind, version or accelerator.
+/// Pure. The objects are those of Machine::describe():
 ///   kind, version, arch, machine, accelerator: strings;
 ///   cpus: number of vCPUs; cpu_model: string;
 ///   cpu_features: object of register name → number, a bit for each feature (may be missing);
 ///   uuid: string, of a source only where it is to be compared;
 ///   devices: object of device path or id → type.
-[[nodiscard]] Status check_machines(const Json& source, const Json& destination);
+[[nodiscard]] Status check_machines(const Json& source, const Json& destination,
+                                    StateForm form = StateForm::Own);
 
 /// Whether the destination waits for this very guest: a source that was told to validate it
 /// (validate-uuid) names its UUID; who was given none fits all. Unlike the others, this is no

@@ -111,6 +111,7 @@ private:
 
     void greeted(const stream::Frame& frame);
     [[nodiscard]] Status check(const Json& own_description);
+    [[nodiscard]] bool offers(std::string_view feature) const;
     void refuse(const Error& error);
     void prepare(Json own_description);
 
@@ -141,6 +142,7 @@ private:
     ControlLink control_; ///< null once the link is lost
     loop::Source hello_timer_;
     std::optional<stream::Hello> hello_;
+    StateForm form_ = StateForm::Own; ///< of the device state, as agreed
     std::unique_ptr<RamReceiver> receiver_;
     std::unique_ptr<PageFetcher> fetcher_;
     bool postcopy_agreed_ = false;

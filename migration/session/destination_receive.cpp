@@ -49,9 +49,26 @@ Status DestinationSession::check(const Json& own_description)
 {
     if (auto features = stream::agree_features(*hello_, stream::needed_features()); !features)
         return pass(features);
-    if (Status same = check_machines(hello_->machine, own_description); !same)
-        return same;
+    form_ = StateForm::Own;
+    if (Status same = check_machines(hello_->machine, own_description); !same) {
+        if (!offers(stream::feature::device_state_neutral))
+            return same;
+        if (Status translated =
+                check_machines(hello_->machine, own_description, StateForm::Neutral);
+            !translated)
+            return translated;
+        if (Status loads = machine_.can_load_neutral(); !loads) {
+            same.error().message += "; and " + loads.error().message;
+            return same;
+        }
+        form_ = StateForm::Neutral;
+    }
     return check_ram(hello_->ram, machine_.ram());
+}
+
+bool DestinationSession::offers(std::string_view feature) const
+{
+    return std::ranges::find(hello_->optional_features, feature) != hello_->optional_features.end();
 }
 
 /// Before anything was accepted: the peer hears why, and the machine waits for another.
@@ -79,6 +96,8 @@ void DestinationSession::prepare(Json own_description)
     std::vector<std::string_view> supported(known.begin(), known.end());
     if (!hold)
         std::erase(supported, stream::feature::postcopy);
+    if (form_ == StateForm::Own)
+        std::erase(supported, stream::feature::device_state_neutral);
     welcome.features = *stream::agree_features(*hello_, supported);
     if (!hold)
         welcome.no_postcopy = hold.error().text();
@@ -92,6 +111,7 @@ void DestinationSession::prepare(Json own_description)
             .round_ended = [this](stream::RoundEnd end) { round_ended(end); },
             .failed = [this](Error error) { fail(std::move(error)); },
         });
+    machine_.use_state_form(form_);
     machine_.begin_load(
         [this, alive = alive_, welcome = welcome.to_json()](Status ready) {
             if (!*alive || state_ != DestinationState::Preparing)

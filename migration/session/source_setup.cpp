@@ -90,6 +90,8 @@ void SourceSession::describe_and_greet()
     if (!tunnel_)
         hello_.optional_features.emplace_back(stream::feature::postcopy);
     hello_.optional_features.emplace_back(stream::feature::give_back);
+    if (machine_.can_save_neutral())
+        hello_.optional_features.emplace_back(stream::feature::device_state_neutral);
     hello_.channels = options_.channels;
     hello_.ram = ram_info(machine_.ram());
     hello_.policy = Json{{"downtime", options_.wish.downtime_s}};
@@ -120,6 +122,8 @@ void SourceSession::welcomed(const stream::Frame& frame)
     };
     postcopy_agreed_ = agreed(stream::feature::postcopy);
     give_back_agreed_ = agreed(stream::feature::give_back);
+    machine_.use_state_form(agreed(stream::feature::device_state_neutral) ? StateForm::Neutral
+                                                                          : StateForm::Own);
     report_.no_postcopy = tunnel_ ? "a connection that was handed over (fd:) cannot be made anew"
                                   : welcome->no_postcopy;
     warn_of_no_postcopy();

@@ -122,7 +122,9 @@ private:
     {
         uint32_t count = 0;
         get(count);
-        good_ = good_ && count <= longest_list;
+        // Plain numbers take as much memory as they take bytes here.
+        good_ =
+            good_ && (std::integral<T> ? count <= rest_.size() / sizeof(T) : count <= longest_list);
         value.clear();
         for (uint32_t i = 0; good_ && i < count; ++i)
             get(value.emplace_back());

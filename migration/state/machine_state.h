@@ -6,6 +6,7 @@
 #include "migration/state/device.h"
 #include "migration/state/ioapic.h"
 #include "migration/state/lapic.h"
+#include "migration/state/memory.h"
 #include "migration/state/pci_routing.h"
 #include "migration/state/pic.h"
 #include "migration/state/pit.h"
@@ -28,6 +29,7 @@ struct MachineState {
     std::optional<Clocks> clocks;
     std::optional<AcpiPm> acpi_pm;
     std::optional<PciRouting> pci_routing;
+    std::vector<Memory> memory;
     std::vector<Device> devices; ///< in the order in which they are to be loaded
 };
 
@@ -43,6 +45,11 @@ struct StatePart {
 /// Fails on a kind or a version that is not known here, by name: a guest that lacks a part would be
 /// another guest.
 [[nodiscard]] Result<MachineState> from_parts(std::span<const StatePart> parts);
+
+/// All parts behind each other, as they are sent; see docs/machine-state.md.
+[[nodiscard]] std::vector<std::byte> encode_parts(std::span<const StatePart> parts);
+/// Of bytes that nobody vouches for.
+[[nodiscard]] Result<std::vector<StatePart>> decode_parts(std::span<const std::byte> bytes);
 
 /// For people and programs: an object with a member a kind.
 [[nodiscard]] Json to_json(const MachineState& machine);

@@ -21,6 +21,9 @@ inline constexpr std::string_view zero_pages = "zero-pages"; ///< PageEncoding::
 inline constexpr std::string_view hole_pages = "hole-pages"; ///< PageEncoding::Hole
 /// The device state is a blob that only the same kind of hypervisor can load.
 inline constexpr std::string_view device_state_opaque = "device-state-opaque";
+/// The device state is the neutral one, and not that blob. Optional; agreed on only where the blob
+/// could not be loaded.
+inline constexpr std::string_view device_state_neutral = "device-state-neutral";
 /// The destination answers Ask connections after a break at the switchover.
 inline constexpr std::string_view commit_ask = "commit-ask";
 /// The guest may run at the destination before all of its RAM is there. Optional.

@@ -33,6 +33,19 @@ bool QemuMachine::has_exit_on_error() const
 void QemuMachine::begin_load(std::function<void(Status)> ready, std::function<void(Error)> failed)
 {
     load_failed_ = std::move(failed);
+    collected_.clear();
+    if (form_ == StateForm::Own)
+        return begin_feeding(std::move(ready));
+    learn_layout([this, ready = std::move(ready)](Status learnt) mutable {
+        if (learnt)
+            begin_feeding(std::move(ready));
+        else
+            ready(std::move(learnt));
+    });
+}
+
+void QemuMachine::begin_feeding(std::function<void(Status)> ready)
+{
     auto pair = socket_pair();
     if (!pair)
         return loop::post(
@@ -61,6 +74,8 @@ void QemuMachine::begin_load(std::function<void(Status)> ready, std::function<vo
 
 void QemuMachine::load(std::span<const std::byte> piece)
 {
+    if (form_ == StateForm::Neutral && load_phase_ == LoadPhase::Feeding)
+        return collect(piece);
     if (load_written_ == load_queue_.size()) {
         load_queue_.clear();
         load_written_ = 0;
@@ -104,6 +119,13 @@ void QemuMachine::flush_load()
 void QemuMachine::finish_load(std::function<void(Status)> loaded)
 {
     loaded_ = std::move(loaded);
+    if (form_ == StateForm::Neutral)
+        return translate_what_was_loaded();
+    finish_feeding();
+}
+
+void QemuMachine::finish_feeding()
+{
     load_phase_ = LoadPhase::Finishing;
     flush_load();
     if (loaded_early_)

@@ -5,6 +5,8 @@
 #include "monitor/qmp_client.h"
 #include "util/loop.h"
 #include "vmm/qemu/blockers.h"
+#include "vmm/qemu/ram_plan.h"
+#include "vmm/qemu/state/blank_machine.h"
 #include "vmm/qemu/throttle/guest_brake.h"
 #include "vmm/qemu/tracker/placement.h"
 
@@ -17,6 +19,12 @@
 
 namespace drover::qemu {
 
+/// The command line of that QEMU, program first, with the placeholders of its RAM.
+struct BlankPlan {
+    std::vector<std::string> command;
+    std::vector<RamFile> ram;
+};
+
 /// What the adapter needs to know of the QEMU that it drives.
 struct QemuMachineConfig {
     pid_t pid = -1;
@@ -27,6 +35,9 @@ struct QemuMachineConfig {
     std::string architecture;  ///< such as x86_64
     AioWords aio;              ///< of the command line
     std::optional<std::string> blocker; ///< as the command line has it, for good
+    /// How to start a QEMU with the same machine beside it, which tells how its devices are saved;
+    /// or why that cannot be.
+    Result<BlankPlan> blank = BlankPlan();
 };
 
 /// A stock QEMU as a Machine. Its RAM is Drover's shared files; its devices travel in QEMU's own
@@ -74,6 +85,9 @@ public:
     void describe(std::function<void(Result<Json>)> done) override;
     Result<DirtyTracker*> tracker() override;
     bool gives_memory_back() const override { return gives_memory_back_; }
+    Status can_save_neutral() const override;
+    Status can_load_neutral() const override;
+    void use_state_form(StateForm form) override { form_ = form; }
     void observe() override;
     Status can_slow() override;
     Status slow_down(const SlowDown& wish) override;
@@ -120,7 +134,15 @@ private:
     void cont_failed(const Error& error);
     void settled(Status status);
 
+    // qemu_neutral.cpp
+    void collect(std::span<const std::byte> piece);
+    [[nodiscard]] Status hand_on_neutral();
+    void learn_layout(std::function<void(Status)> ready);
+    void translate_what_was_loaded();
+
     // qemu_load.cpp
+    void begin_feeding(std::function<void(Status)> ready);
+    void finish_feeding();
     void loading_event(const std::string& status);
     void load_failed(Error error);
     void flush_load();
@@ -165,6 +187,11 @@ private:
     loop::Source settle_timer_;
     loop::Source settle_limit_;              ///< nothing is waited for without an end
     std::optional<TimePoint> refused_since_; ///< when "cont" did not do at first
+
+    StateForm form_ = StateForm::Own;
+    std::vector<std::byte> collected_; ///< to be translated: QEMU's stream, or the neutral state
+    std::unique_ptr<BlankMachine> blank_;
+    UniqueFd layout_; ///< what it has saved
 
     bool activates_late_ = false;
     bool exits_on_error_ = true;

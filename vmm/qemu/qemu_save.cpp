@@ -35,6 +35,7 @@ void QemuMachine::begin_save(SaveCallbacks callbacks)
     save_phase_ = SavePhase::Starting;
     save_issued_ = false;
     save_held_ = false;
+    collected_.clear();
     stops_itself_ = false;
     save_fd_.reset();
     if (run_states_asked_ == 0)
@@ -146,8 +147,11 @@ bool QemuMachine::read_save()
     static std::array<std::byte, 256 << 10> buffer; // loop thread only
     for (;;) {
         const ssize_t n = read(save_fd_.get(), buffer.data(), buffer.size());
-        if (n > 0)
-            save_.data(std::span(buffer).first(static_cast<size_t>(n)));
+        const auto piece = std::span(buffer).first(n > 0 ? static_cast<size_t>(n) : 0);
+        if (n > 0 && form_ == StateForm::Neutral)
+            collect(piece);
+        else if (n > 0)
+            save_.data(piece);
         else if (n < 0 && errno == EINTR)
             continue;
         else
@@ -182,6 +186,8 @@ void QemuMachine::saving_event(const std::string& status)
         save_watch_.reset();
         save_phase_ = SavePhase::Saved;
         leave_no_capabilities();
+        if (Status handed = hand_on_neutral(); !handed)
+            return save_failed(std::move(handed.error()));
         save_.saved();
     } else if (status == "failed" || status == "cancelled") {
         qmp_.execute("query-migrate", Json::object(), [this, alive = alive_](Result<Json> info) {

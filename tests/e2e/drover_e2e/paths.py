@@ -7,6 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 BUILD = Path(os.environ.get("DROVER_BUILD", ROOT / "build")).resolve()
 DROVER = str(BUILD / "bin" / "drover-system-x86_64")
+DROVER_TOOL = str(BUILD / "bin" / "drover")
 NEWER = BUILD / "newer"  # what tests/newer/fetch fetches
 PYTHON = "/usr/bin/python3"  # Debian's
 QEMU = "/usr/bin/qemu-system-x86_64"

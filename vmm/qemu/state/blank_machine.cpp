@@ -4,6 +4,7 @@
 #include "monitor/qmp_client.h"
 #include "util/gref.h"
 #include "util/loop.h"
+#include "vmm/qemu/ram_plan.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -14,47 +15,65 @@ namespace drover::qemu {
 
 namespace {
 
-constexpr int monitor_fd = 3; ///< of ours, in QEMU
+// Of ours, in QEMU.
+constexpr int monitor_fd = 3;
+constexpr int first_ram_fd = 4;
 constexpr std::chrono::seconds longest_wait{30};
 
 struct GErrorDeleter {
     void operator()(GError* error) const { g_error_free(error); }
 };
 
-class BlankRun {
+/// Without what would have it wait for a guest, and with what we need.
+std::vector<std::string> blank_command(std::vector<std::string> command, size_t ram)
+{
+    for (const char* option : {"-incoming", "--incoming"})
+        if (const auto found = std::ranges::find(command, option); found != command.end())
+            command.erase(found, found + (std::next(found) != command.end() ? 2 : 1));
+    size_t next = 0;
+    for (std::string& word : command)
+        if (const size_t at = word.find(ram_placeholder); at != std::string::npos && next < ram)
+            word.replace(at, ram_placeholder.size(),
+                         "/proc/self/fd/" + std::to_string(first_ram_fd + next++));
+    for (const char* word : {"-S", "-chardev", "socket,id=drover-blank,fd=3", "-mon",
+                             "chardev=drover-blank,mode=control"})
+        command.emplace_back(word);
+    return command;
+}
+
+} // namespace
+
+class BlankMachine::Impl {
 public:
-    explicit BlankRun(UniqueFd file) : file_(std::move(file)), loop_(g_main_loop_new(nullptr, 0)) {}
-    ~BlankRun()
+    Impl(BlankStart start, Done done) : done_(std::move(done)), has_ram_(!start.ram.empty())
+    {
+        limit_ = loop::after(longest_wait, [this] {
+            end(fail(ErrorKind::Machine, "QEMU has not told its machine's form within 30 s"));
+        });
+        if (const Status begun = begin(std::move(start)); !begun)
+            // Not from within the constructor.
+            failure_ = loop::after(std::chrono::milliseconds(0),
+                                   [this, error = begun.error()] { end(std::unexpected(error)); });
+    }
+    ~Impl()
     {
         client_.reset();
         if (process_)
             g_subprocess_force_exit(process_.get());
-        g_main_loop_unref(loop_);
     }
-    BlankRun(const BlankRun&) = delete;
-    BlankRun& operator=(const BlankRun&) = delete;
-
-    Result<UniqueFd> run(const std::vector<std::string>& command)
-    {
-        if (const Status started = start(command); !started)
-            return std::unexpected(started.error());
-        limit_ = loop::after(longest_wait, [this] {
-            end(fail(ErrorKind::Machine, "QEMU has not told its machine's form within 30 s"));
-        });
-        client_->negotiate(false, step([this](const Json&) { enable_events(); }));
-        if (!outcome_)
-            g_main_loop_run(loop_);
-        if (!*outcome_)
-            return std::unexpected(outcome_->error());
-        return std::move(file_);
-    }
+    Impl(const Impl&) = delete;
+    Impl& operator=(const Impl&) = delete;
 
 private:
-    Status start(const std::vector<std::string>& command)
+    Status begin(BlankStart start)
     {
+        if (std::ranges::find(start.command, "-daemonize") != start.command.end())
+            return fail(ErrorKind::Invalid, "-daemonize cannot be on the command line here");
+        file_ = UniqueFd(open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
         auto pair = socket_pair();
-        if (!pair)
-            return std::unexpected(pair.error());
+        if (!file_ || !pair)
+            return file_ ? Status(pass(pair)) : fail_errno("making a file in /tmp", errno);
+        const auto command = blank_command(std::move(start.command), start.ram.size());
         std::vector<const char*> words;
         for (const std::string& word : command)
             words.push_back(word.c_str());
@@ -62,20 +81,31 @@ private:
         const GRef<GSubprocessLauncher> launcher(
             g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_SILENCE));
         g_subprocess_launcher_take_fd(launcher.get(), pair->second.release(), monitor_fd);
+        for (size_t i = 0; i < start.ram.size(); ++i)
+            g_subprocess_launcher_take_fd(launcher.get(), start.ram[i].release(),
+                                          first_ram_fd + static_cast<int>(i));
+        // What the guest's own QEMU has preloaded is not for this one.
+        g_subprocess_launcher_unsetenv(launcher.get(), "LD_PRELOAD");
         GError* raw = nullptr;
         process_.reset(g_subprocess_launcher_spawnv(launcher.get(), words.data(), &raw));
         const std::unique_ptr<GError, GErrorDeleter> error(raw);
         if (!process_)
             return fail(ErrorKind::Machine, "starting " + command[0] + ": " + error->message);
+        talk(std::move(pair->first));
+        return {};
+    }
+
+    void talk(UniqueFd socket)
+    {
         client_ = std::make_unique<QmpClient>(
-            std::move(pair->first),
+            std::move(socket),
             QmpClient::Callbacks{[this](const Json& event) { on_event(event); },
                                  [this](const Error&) {
                                      end(fail(ErrorKind::Machine,
                                               "QEMU has ended before it told its machine's form",
                                               "it says above why"));
                                  }});
-        return {};
+        client_->negotiate(false, step([this](const Json&) { set_capabilities(); }));
     }
 
     /// A reply that is no error goes on.
@@ -89,10 +119,12 @@ private:
         };
     }
 
-    void enable_events()
+    void set_capabilities()
     {
-        const Json events = {{"capability", "events"}, {"state", true}};
-        client_->execute("migrate-set-capabilities", {{"capabilities", Json::array({events})}},
+        Json list = Json::array({{{"capability", "events"}, {"state", true}}});
+        if (has_ram_)
+            list.push_back({{"capability", "x-ignore-shared"}, {"state", true}});
+        client_->execute("migrate-set-capabilities", {{"capabilities", std::move(list)}},
                          step([this](const Json&) { give_file(); }));
     }
 
@@ -112,7 +144,7 @@ private:
 
     void on_event(const Json& event)
     {
-        if (json_string(event, "event") != "MIGRATION")
+        if (json_string(event, "event") != "MIGRATION" || !event.contains("data"))
             return;
         const std::string status = json_string(event["data"], "status");
         if (status == "completed")
@@ -123,41 +155,40 @@ private:
 
     void end(Status outcome)
     {
-        if (!outcome_)
-            outcome_ = std::move(outcome);
-        g_main_loop_quit(loop_);
+        limit_.reset();
+        auto done = std::exchange(done_, nullptr);
+        if (!done)
+            return;
+        done(outcome ? Result<UniqueFd>(std::move(file_)) : std::unexpected(outcome.error()));
     }
 
+    Done done_;
+    bool has_ram_;
     UniqueFd file_;
-    GMainLoop* loop_;
     GRef<GSubprocess> process_;
     std::unique_ptr<QmpClient> client_;
     loop::Source limit_;
-    std::optional<Status> outcome_;
+    loop::Source failure_;
 };
 
-/// Without what would have it wait for a guest, and with what we need.
-std::vector<std::string> blank_command(std::vector<std::string> command)
+BlankMachine::BlankMachine(BlankStart start, Done done)
+    : impl_(std::make_unique<Impl>(std::move(start), std::move(done)))
 {
-    for (const char* option : {"-incoming", "--incoming"})
-        if (const auto found = std::ranges::find(command, option); found != command.end())
-            command.erase(found, found + (std::next(found) != command.end() ? 2 : 1));
-    for (const char* word : {"-S", "-chardev", "socket,id=drover-blank,fd=3", "-mon",
-                             "chardev=drover-blank,mode=control"})
-        command.emplace_back(word);
-    return command;
 }
 
-} // namespace
+BlankMachine::~BlankMachine() = default;
 
 Result<UniqueFd> save_blank_machine(std::vector<std::string> command)
 {
-    if (std::ranges::find(command, "-daemonize") != command.end())
-        return fail(ErrorKind::Invalid, "-daemonize cannot be on the command line here");
-    UniqueFd file(open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    if (!file)
-        return fail_errno("making a file in /tmp", errno);
-    return BlankRun(std::move(file)).run(blank_command(std::move(command)));
+    std::unique_ptr<GMainLoop, decltype(&g_main_loop_unref)> loop(g_main_loop_new(nullptr, 0),
+                                                                  &g_main_loop_unref);
+    std::optional<Result<UniqueFd>> saved;
+    const BlankMachine machine({std::move(command), {}}, [&](Result<UniqueFd> file) {
+        saved = std::move(file);
+        g_main_loop_quit(loop.get());
+    });
+    g_main_loop_run(loop.get());
+    return std::move(*saved);
 }
 
 } // namespace drover::qemu

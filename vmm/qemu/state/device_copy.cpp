@@ -16,11 +16,12 @@ bool is_opaque(const state::Device& device)
     return device.fields.size() == 1 && device.fields[0].type == opaque_type;
 }
 
-/// A field whose form the description does not tell, so that its length is its own affair, such as
-/// a virtio device's queues.
-bool has_any_length(const state::DeviceField& field)
+/// A field whose form the description does not tell, so that its length is its own affair: a virtio
+/// device's queues, or all that a device from before QEMU's descriptions has.
+bool has_any_length(const state::Device& device, const state::DeviceField& field)
 {
-    return field.type == "virtio" || field.type == opaque_type;
+    return field.type == "virtio" || field.type == opaque_type ||
+           (field.type == "buffer" && device.fields.size() == 1);
 }
 
 bool is_zero(const state::DeviceField& field)
@@ -43,7 +44,7 @@ std::string_view subsection_of(std::string_view name)
 Status copy_opaque(const state::Device& source, state::Device& target)
 {
     const std::vector<uint8_t>& bytes = source.fields[0].value;
-    if (target.fields.size() == 1 && has_any_length(target.fields[0])) {
+    if (target.fields.size() == 1 && has_any_length(target, target.fields[0])) {
         target.fields[0].value = bytes;
         return {};
     }
@@ -89,7 +90,7 @@ private:
             return add(field);
         filled_.insert(field.name);
         state::DeviceField& target = target_.fields[place->second];
-        if (field.value.size() != target.value.size() && !has_any_length(target))
+        if (field.value.size() != target.value.size() && !has_any_length(target_, target))
             return fail(ErrorKind::Incompatible,
                         field.name + " has " + std::to_string(field.value.size()) +
                             " bytes there and " + std::to_string(target.value.size()) + " here");

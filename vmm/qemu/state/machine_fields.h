@@ -13,6 +13,9 @@ struct ReadMachine {
     std::vector<std::string> not_carried;
 };
 
+/// Fails if something is not known here, by name.
+[[nodiscard]] Status check_known(const ReadMachine& read);
+
 /// All sections of a stream but RAM.
 [[nodiscard]] Result<std::vector<state::Device>> devices_of(const QemuState& state,
                                                             const ByteSource& source);

@@ -181,6 +181,15 @@ private:
 
 } // namespace
 
+Status check_known(const ReadMachine& read)
+{
+    for (const std::string& line : read.not_carried)
+        if (line.ends_with("not known here"))
+            return fail(ErrorKind::Incompatible, "the guest has a state that is " + line,
+                        "this version of drover does not know whether the guest can do without");
+    return {};
+}
+
 Result<std::vector<state::Device>> devices_of(const QemuState& state, const ByteSource& source)
 {
     std::vector<state::Device> devices;

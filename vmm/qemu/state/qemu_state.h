@@ -8,7 +8,9 @@ namespace drover::qemu {
 /// What QEMU's migration stream holds of a block of RAM.
 struct SavedRam {
     std::string name;
-    uint64_t size = 0;  ///< bytes, of the block
+    uint64_t size = 0; ///< bytes, of the block
+    /// With x-ignore-shared, whose shared blocks have no page in the stream: where the block lies.
+    uint64_t address = 0;
     uint64_t raw = 0;   ///< pages that were sent as they are, those sent again counted again
     uint64_t zero = 0;  ///< pages that were sent as one byte repeated
     uint64_t delta = 0; ///< pages that were sent as a difference (xbzrle)
@@ -33,6 +35,7 @@ struct QemuState {
     uint64_t sections_at = 0; ///< where its first section begins, behind the configuration
     std::string machine;      ///< the type with its version, such as pc-i440fx-7.2; empty: not told
     std::vector<std::string> capabilities; ///< that were on, of those that the two sides compare
+    [[nodiscard]] bool ignores_shared() const;
     uint64_t page_size = 0;
     std::vector<SavedRam> ram;
     std::vector<SavedSection> sections;

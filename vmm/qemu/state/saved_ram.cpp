@@ -14,12 +14,12 @@ constexpr size_t most_saved_blocks = 4096;
 constexpr uint64_t smallest_page = 9; // bytes in the stream, of one that holds zeroes
 constexpr uint64_t most_unsent_pages = 4096;
 
-bool has_capability(const QemuState& state, std::string_view name)
-{
-    return std::ranges::find(state.capabilities, name) != state.capabilities.end();
-}
-
 } // namespace
+
+bool QemuState::ignores_shared() const
+{
+    return std::ranges::find(capabilities, "x-ignore-shared") != capabilities.end();
+}
 
 Status SavedRamReader::read_part(ByteCursor& cursor, QemuState& state)
 {
@@ -53,9 +53,8 @@ Status SavedRamReader::read_blocks(ByteCursor& cursor, QemuState& state, uint64_
         state.ram.emplace_back();
         state.ram.back().name = std::move(name);
         state.ram.back().size = size;
-        // With the capability each block tells its address, too.
-        if (has_capability(state, "x-ignore-shared"))
-            cursor.skip(8);
+        if (state.ignores_shared())
+            state.ram.back().address = cursor.integer(8);
     }
     return {};
 }

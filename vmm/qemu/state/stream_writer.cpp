@@ -77,6 +77,8 @@ private:
             sink_.big_endian(1, block.name.size());
             sink_.write_text(block.name);
             sink_.big_endian(8, block.size);
+            if (plan_.layout.ignores_shared())
+                sink_.big_endian(8, block.address);
         }
         sink_.big_endian(8, PageFlag::PartEnd);
         footer(ram_section);
@@ -87,6 +89,8 @@ private:
         sink_.big_endian(1, Mark::SectionEnd);
         sink_.big_endian(4, ram_section);
         for (const SavedRam& block : plan_.layout.ram) {
+            if (plan_.layout.ignores_shared() && block.raw + block.zero == 0)
+                continue; // shared memory
             const SavedBlockPages own(block, plan_.layout_source);
             const auto given = plan_.ram.find(block.name);
             const BlockPages& pages = given != plan_.ram.end() ? *given->second : own;

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests that move where their hypervisor's own state could not be loaded: it is translated."""
+
+import shlex
+import subprocess
+
+from drover_e2e import newer, paths
+from drover_e2e.case import Skip
+from drover_e2e.net import Namespace
+from drover_e2e.runner import test
+from drover_e2e.vm import GuestOptions, guest_arguments
+
+SMALL = GuestOptions(machine="microvm", memory="256M", working_set="64M", dirty=1000)
+
+
+def new(options: GuestOptions) -> GuestOptions:
+    if reason := newer.why_not("qemu"):
+        raise Skip(reason)
+    return options.but(qemu=newer.QEMU)
+
+
+@test(timeout=180, smp=[1, 2])
+def test_microvm_of_two_versions(case, smp):
+    """Its type has no version in its name, and another form in each version of QEMU."""
+    old = SMALL.but(smp=smp, disk=case.disk())
+    first, second, third = case.guest(old), case.destination(new(old)), case.destination(old)
+    case.migrate(first, second)
+    first.stop()
+    case.healthy(second)
+    case.migrate(second, third)
+    case.healthy(third)
+
+
+@test(timeout=120)
+def test_video_memory_goes_along(case):
+    """What is no guest RAM, and no device either."""
+    old = SMALL.but(extra=("-device", "VGA"), machine="pc-i440fx-7.2")
+    source, destination = case.guest(old), case.destination(old)
+    case.migrate(source, destination)
+    case.healthy(destination)
+
+
+def save(vm, path):
+    """Stopped, by QEMU's own migration, which is what a saved guest is."""
+    vm.qmp.execute("stop")
+    mark = vm.qmp.mark()
+    vm.qmp.execute("migrate", uri=f"exec:cat >{shlex.quote(str(path))}")
+    vm.qmp.wait_migration("completed", timeout=60, after=mark)
+
+
+def convert(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run([paths.DROVER_TOOL, "convert", *words], capture_output=True, text=True,
+                          check=False, timeout=60)
+
+
+@test(timeout=120)
+def test_a_saved_guest_is_converted(case):
+    """For another version of QEMU, without a hypervisor that runs it."""
+    old = SMALL.but(policy=None)
+    saved, converted = case.scratch / "saved", case.scratch / "converted"
+    guest = case.guest(old, emulator=paths.QEMU)
+    save(guest, saved)
+    guest.stop()
+    port = case.heartbeat_port(Namespace.host())
+    command = [newer.QEMU, *guest_arguments(new(old), port, None), "-serial", "null"]
+    done = convert(str(saved), str(converted), "--", *command)
+    assert done.returncode == 0, done
+    vm = case.vm(new(old), emulator=paths.QEMU, incoming=f"exec:cat {shlex.quote(str(converted))}")
+    vm.qmp.negotiate()
+    vm.qmp.execute("cont")
+    case.alive_on(vm, 10)
+    case.healthy(vm)
+    # And what cannot be is said before anything is written.
+    other = case.scratch / "other"
+    done = convert(str(saved), str(other), "--", *command, "-device", "virtio-rng-device")
+    assert done.returncode == 1 and "virtio-rng" in done.stderr, done
+    assert not other.exists() and not list(case.scratch.glob("*.part")), list(case.scratch.iterdir())

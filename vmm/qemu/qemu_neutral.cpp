@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// The neutral form: what QEMU saves is collected and translated, and what came is made a stream
+// that this QEMU loads. The pause lasts as long as that takes, some milliseconds.
+#include "util/log.h"
+#include "vmm/qemu/qemu_machine.h"
+#include "vmm/qemu/ram_file.h"
+#include "vmm/qemu/state/neutral_stream.h"
+
+namespace drover::qemu {
+
+namespace {
+
+/// Devices have some megabytes, video memory tens of them.
+constexpr size_t most_collected = 1U << 30;
+
+bool is_x86(const std::string& architecture)
+{
+    return architecture == "x86_64" || architecture == "i386";
+}
+
+} // namespace
+
+Status QemuMachine::can_save_neutral() const
+{
+    if (is_x86(config_.architecture))
+        return {};
+    return fail(ErrorKind::Refused,
+                "guests of " + config_.architecture + " are not translated between hypervisors");
+}
+
+Status QemuMachine::can_load_neutral() const
+{
+    if (Status saves = can_save_neutral(); !saves)
+        return saves;
+    if (!config_.blank)
+        return std::unexpected(config_.blank.error());
+    if (config_.ram.size() != config_.blank->ram.size())
+        return fail(ErrorKind::Refused,
+                    "a machine with plugged memory is not translated between hypervisors");
+    return {};
+}
+
+void QemuMachine::collect(std::span<const std::byte> piece)
+{
+    if (collected_.size() + piece.size() <= most_collected)
+        collected_.insert(collected_.end(), piece.begin(), piece.end());
+    else if (load_phase_ == LoadPhase::Feeding)
+        load_failed({ErrorKind::Protocol, "the source sent more than 1 GiB of device state", ""});
+    else
+        save_failed({ErrorKind::Machine, "QEMU has more than 1 GiB of device state", ""});
+}
+
+/// The guest stands still: what cannot be translated is found out here, and it goes on here.
+Status QemuMachine::hand_on_neutral()
+{
+    if (form_ == StateForm::Own)
+        return {};
+    const auto neutral = neutral_of_stream(MemoryBytes(collected_));
+    if (!neutral)
+        return std::unexpected(neutral.error());
+    std::vector<std::byte>().swap(collected_);
+    save_.data(*neutral);
+    return {};
+}
+
+/// Once: the machine stays the same.
+void QemuMachine::learn_layout(std::function<void(Status)> ready)
+{
+    if (layout_)
+        return loop::post([ready = std::move(ready)] { ready({}); });
+    BlankStart start{config_.blank->command, {}};
+    for (const RamFile& ram : config_.blank->ram) {
+        auto file = create_ram_file({.id = ram.id, .size = ram.size, .directory = {}, .path = {}});
+        if (!file)
+            return loop::post([ready = std::move(ready), error = file.error()] {
+                ready(std::unexpected(error));
+            });
+        start.ram.push_back(std::move(*file));
+    }
+    blank_ = std::make_unique<BlankMachine>(
+        std::move(start), [this, ready = std::move(ready)](Result<UniqueFd> layout) {
+            const auto call = ready; // which is the blank machine's
+            Status learnt;
+            if (layout)
+                layout_ = std::move(*layout);
+            else
+                learnt = std::unexpected(
+                    std::move(layout.error()).in("learning how this machine is to be loaded"));
+            blank_.reset();
+            call(std::move(learnt));
+        });
+}
+
+void QemuMachine::translate_what_was_loaded()
+{
+    std::vector<std::string> changes;
+    auto layout = layout_.duplicate();
+    auto blank = layout ? FileBytes::of(std::move(*layout), "this machine's form") : pass(layout);
+    auto stream = blank ? stream_of_neutral(collected_, *blank, changes) : pass(blank);
+    std::vector<std::byte>().swap(collected_);
+    if (!stream)
+        return loop::post([this, alive = alive_, error = stream.error()] {
+            if (*alive)
+                load_failed(error);
+        });
+    for (const std::string& change : changes)
+        log::info("the guest's " + change);
+    load_queue_ = std::move(*stream);
+    load_written_ = 0;
+    finish_feeding();
+}
+
+} // namespace drover::qemu

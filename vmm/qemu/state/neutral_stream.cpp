@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "vmm/qemu/state/neutral_stream.h"
+
+#include "vmm/qemu/state/machine_fields.h"
+#include "vmm/qemu/state/stream_writer.h"
+
+#include <algorithm>
+
+namespace drover::qemu {
+
+namespace {
+
+using state::frame_size;
+
+/// Memory as it came, for a block of the same size.
+class MemoryPages : public BlockPages {
+public:
+    explicit MemoryPages(const state::Memory& memory) : memory_(memory) {}
+    [[nodiscard]] bool is_zero(uint64_t page) const override { return !find(page); }
+    [[nodiscard]] Status read(uint64_t page, state::FrameBytes target) const override
+    {
+        const auto place = find(page);
+        if (!place) {
+            std::ranges::fill(target, std::byte{0});
+            return {};
+        }
+        const auto bytes = std::as_bytes(std::span(memory_.bytes));
+        std::ranges::copy(bytes.subspan(*place * frame_size, frame_size), target.begin());
+        return {};
+    }
+
+private:
+    [[nodiscard]] std::optional<size_t> find(uint64_t page) const
+    {
+        const auto found = std::ranges::lower_bound(memory_.pages, page);
+        if (found == memory_.pages.end() || *found != page)
+            return std::nullopt;
+        return static_cast<size_t>(found - memory_.pages.begin());
+    }
+    const state::Memory& memory_;
+};
+
+Result<state::Memory> memory_of(const SavedRam& block, const ByteSource& source)
+{
+    state::Memory memory = {.name = block.name, .size = block.size, .pages = {}, .bytes = {}};
+    const SavedBlockPages pages(block, source);
+    for (uint64_t page = 0; page < block.places.size(); ++page) {
+        if (pages.is_zero(page))
+            continue;
+        memory.pages.push_back(page);
+        memory.bytes.resize(memory.bytes.size() + frame_size);
+        const auto end = std::as_writable_bytes(std::span(memory.bytes)).last<frame_size>();
+        if (const Status read = pages.read(page, end); !read)
+            return std::unexpected(read.error());
+    }
+    return memory;
+}
+
+Status check_memory(const state::MachineState& machine)
+{
+    for (const state::Memory& memory : machine.memory)
+        if (memory.bytes.size() != memory.pages.size() * frame_size ||
+            !std::ranges::is_sorted(memory.pages))
+            return fail(ErrorKind::Protocol, "the memory " + memory.name + " has not its form");
+    return {};
+}
+
+} // namespace
+
+Result<std::vector<std::byte>> neutral_of_stream(const ByteSource& stream)
+{
+    const auto state = read_qemu_state(stream, Pages::Located);
+    if (!state)
+        return std::unexpected(state.error());
+    const auto sections = devices_of(*state, stream);
+    if (!sections)
+        return std::unexpected(sections.error());
+    auto read = read_machine(*sections);
+    if (!read)
+        return std::unexpected(read.error());
+    if (const Status known = check_known(*read); !known)
+        return std::unexpected(known.error());
+    for (const SavedRam& block : state->ram) {
+        if (block.raw + block.zero == 0)
+            continue; // shared: the guest's RAM
+        auto memory = memory_of(block, stream);
+        if (!memory)
+            return std::unexpected(memory.error());
+        read->machine.memory.push_back(std::move(*memory));
+    }
+    return state::encode_parts(state::to_parts(read->machine));
+}
+
+Result<std::vector<std::byte>> stream_of_neutral(std::span<const std::byte> parts,
+                                                 const ByteSource& blank,
+                                                 std::vector<std::string>& changes)
+{
+    auto list = state::decode_parts(parts);
+    const auto machine = list ? state::from_parts(*list) : pass(list);
+    if (!machine)
+        return std::unexpected(machine.error());
+    if (const Status good = check_memory(*machine); !good)
+        return std::unexpected(good.error());
+    auto layout = read_qemu_state(blank, Pages::Located);
+    auto sections = layout ? devices_of(*layout, blank) : pass(layout);
+    if (!sections)
+        return std::unexpected(sections.error());
+    auto written = write_machine(*machine, std::move(*sections));
+    if (!written)
+        return std::unexpected(written.error());
+    changes.insert(changes.end(), written->changes.begin(), written->changes.end());
+    StreamPlan plan{*layout, blank, written->sections, {}};
+    std::vector<MemoryPages> pages;
+    pages.reserve(machine->memory.size());
+    for (const state::Memory& memory : machine->memory) {
+        const auto here = std::ranges::find(layout->ram, memory.name, &SavedRam::name);
+        if (here == layout->ram.end() || here->size != memory.size)
+            continue; // firmware of another build: the guest has what it needs of it in its RAM
+        pages.emplace_back(memory);
+        plan.ram[memory.name] = &pages.back();
+    }
+    ByteSink sink;
+    if (const Status done = write_qemu_stream(plan, sink); !done)
+        return std::unexpected(done.error());
+    return sink.take();
+}
+
+} // namespace drover::qemu
