@@ -115,20 +115,29 @@ def _what_it_is(options: GuestOptions) -> str:
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
+def _kept(options: GuestOptions) -> Path:
+    return outer.SHARE / f"booted-{_what_it_is(options)}.save"
+
+
+def keep_booted(guest: XenGuest, file: Path) -> None:
+    """Saves it to the file, and for those who want one like it."""
+    guest.save(file)
+    kept = _kept(guest.options)
+    shutil.copyfile(file, kept.with_suffix(".new"))
+    kept.with_suffix(".new").rename(kept)
+
+
 def booted(case: Case, name: str, options: GuestOptions = NEUTRAL) -> XenGuest:
     """A guest of which the workload runs. Only the first of its kind boots, which takes most of a minute: the others,
     also those of later hosts, are copies of it."""
-    kept = outer.SHARE / f"booted-{_what_it_is(options)}.save"
-    here = case.scratch / f"{name}.booted"
-    if kept.exists():
-        shutil.copyfile(kept, here)
+    file = case.scratch / f"{name}.booted"
+    if (kept := _kept(options)).exists():
+        shutil.copyfile(kept, file)
     else:
         first = XenGuest(case, f"{name}-first", options).create().ready()
         first.told()
-        first.save(here)
-        shutil.copyfile(here, kept.with_suffix(".new"))
-        kept.with_suffix(".new").rename(kept)
+        keep_booted(first, file)
     guest = XenGuest(case, name, options)
-    guest.restore(here)
-    here.unlink()
+    guest.restore(file)
+    file.unlink()
     return guest

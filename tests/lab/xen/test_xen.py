@@ -21,6 +21,7 @@ def test_boots(case):
     first = guest.told()
     assert guest.told(after=first.number + 2).written > first.written
     guest.healthy()
+    xen.keep_booted(guest, case.scratch / "booted")
 
 
 @test(timeout=120, smp=[1, 2])
