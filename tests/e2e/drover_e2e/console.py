@@ -20,16 +20,24 @@ class Console:
 
     def wait_line(self, text: str, timeout: float = 60, count: int = 1) -> str:
         """Waits for the count-th line that contains the text."""
+
+        def find() -> str | None:
+            found = [line for line in self.lines if text in line]
+            return found[count - 1] if len(found) >= count else None
+
+        return self.wait_for(find, repr(text), timeout)
+
+    def wait_for(self, find, what: str, timeout: float = 60):
+        """Waits until find() finds something in the lines, looked at with each that comes."""
         deadline = time.monotonic() + timeout
         with self._changed:
             while True:
-                found = [line for line in self.lines if text in line]
-                if len(found) >= count:
-                    return found[count - 1]
+                if (found := find()) is not None:
+                    return found
                 left = deadline - time.monotonic()
                 if left <= 0 or self._ended:
                     why = "it ended" if self._ended else f"{timeout} s passed"
-                    raise TimeoutError(f"no {text!r} on the console before {why}; "
+                    raise TimeoutError(f"no {what} on the console before {why}; "
                                        f"last lines: {self.lines[-5:]}")
                 self._changed.wait(left)
 

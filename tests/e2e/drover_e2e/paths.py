@@ -9,6 +9,7 @@ BUILD = Path(os.environ.get("DROVER_BUILD", ROOT / "build")).resolve()
 DROVER = str(BUILD / "bin" / "drover-system-x86_64")
 DROVER_TOOL = str(BUILD / "bin" / "drover")
 NEWER = BUILD / "newer"  # what tests/newer/fetch fetches
+XEN = BUILD / "xen"  # what tests/lab/xen/fetch fetches
 PYTHON = "/usr/bin/python3"  # Debian's
 QEMU = "/usr/bin/qemu-system-x86_64"
 OTHER_QEMU = os.environ.get("DROVER_E2E_QEMU") or None  # what the tests' guests run on (the runner's --qemu)

@@ -27,6 +27,7 @@ class GuestOptions:
     disk: Path | None = None  # a raw image, which source and destination share
     aio: str | None = None  # of the disk
     tcp: str | None = None  # HOST:PORT that the guest connects to over its tap
+    nic: bool = True  # on QEMU's user network, which carries the heartbeat
     network: TapNetwork | None = None  # gives the guest a second NIC, on a tap
     vhost: bool = False  # that NIC's, with the kernel's vhost-net
     policy: str | None = "downtime=50ms,deadline=60s"  # only Drover gets it
@@ -39,6 +40,13 @@ class GuestOptions:
         return replace(self, **changes)
 
 
+# A guest that runs under QEMU and Xen alike: no paravirtual features of either, no HPET (they tick at different
+# rates), a CPU that an emulated Xen host has. Its console says how it is (tale.py). The host may be emulated: it
+# wakes up rarely.
+NEUTRAL = GuestOptions(machine="pc,hpet=off", cpu="qemu64", memory="128M", working_set="24M", dirty=300, nic=False,
+                       boot=("nopv", "drover.tell=1000", "drover.verify=1000", "drover.tick=20"))
+
+
 def _tsc_khz() -> int:
     with open("/proc/cpuinfo", encoding="ascii") as info:
         for line in info:
@@ -47,12 +55,13 @@ def _tsc_khz() -> int:
     return 2000000
 
 
-def kernel_parameters(options: GuestOptions, heartbeat_port: int) -> str:
+def kernel_parameters(options: GuestOptions, heartbeat_port: int = 0) -> str:
     # no_timer_check: on a machine that is busy enough the kernel's check of its timer fails, and the boot with it.
     # cryptomgr.notests: its ciphers' checks of themselves are a tenth of an emulated boot.
     words = ["console=ttyS0", "quiet", "panic=-1", "no_timer_check", "cryptomgr.notests",
-             f"drover.mem={options.working_set}", f"drover.dirty={options.dirty}", f"drover.pattern={options.pattern}",
-             f"drover.heartbeat=10.0.2.2:{heartbeat_port}"]
+             f"drover.mem={options.working_set}", f"drover.dirty={options.dirty}", f"drover.pattern={options.pattern}"]
+    if options.nic:
+        words.append(f"drover.heartbeat=10.0.2.2:{heartbeat_port}")
     if options.machine == "microvm" and options.accel == "tcg":
         words.append(f"tsc_early_khz={_tsc_khz()}")  # or its TSC calibration hangs
     if options.disk:
@@ -67,7 +76,9 @@ def kernel_parameters(options: GuestOptions, heartbeat_port: int) -> str:
 def _devices(options: GuestOptions, tap: str | None) -> list[str]:
     bus = "device" if options.machine == "microvm" else "pci"
     rom = "" if bus == "device" else ",romfile="
-    arguments = ["-netdev", "user,id=net0", "-device", f"virtio-net-{bus},netdev=net0{rom}"]
+    arguments = []
+    if options.nic:
+        arguments += ["-netdev", "user,id=net0", "-device", f"virtio-net-{bus},netdev=net0{rom}"]
     if tap:
         vhost = ",vhost=on" if options.vhost else ""
         arguments += ["-netdev", f"tap,id=net1,ifname={tap},script=no,downscript=no{vhost}", "-device",

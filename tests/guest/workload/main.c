@@ -135,6 +135,8 @@ int main(void)
     if (options.heartbeat[0])
         heartbeat_start();
     say("READY");
+    if (options.tell)
+        tell_start();
     for (;;)
         pause();
 }

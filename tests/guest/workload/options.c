@@ -48,6 +48,8 @@ static void set_option(const char* name, const char* value)
         options.verify = (uint32_t)atoi(value);
     else if (strcmp(name, "tick") == 0)
         options.tick = atoi(value) > 0 ? (uint32_t)atoi(value) : 1;
+    else if (strcmp(name, "tell") == 0)
+        options.tell = (uint32_t)atoi(value);
     else if (strcmp(name, "pattern") == 0)
         options.pattern = parse_pattern(value);
     else if (strcmp(name, "heartbeat") == 0)

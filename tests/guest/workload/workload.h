@@ -25,6 +25,7 @@ struct options {
     uint32_t tick;         ///< ms between two turns of a writer
     enum pattern pattern;  ///< what a write looks like
     char heartbeat[64];    ///< HOST:PORT, or empty
+    uint32_t tell;         ///< ms between two lines that say how it is, 0: says nothing
     char tcp[64];          ///< HOST:PORT, or empty
     bool disk;             ///< write and verify /dev/vda
     char control[64];      ///< a serial port that says what load to make, or empty
@@ -53,6 +54,7 @@ void parse_options(const char* command_line);
 
 void memory_start(void); ///< touches the memory, then starts the writers
 void heartbeat_start(void);
+void tell_start(void); ///< on the console, each options.tell ms
 void tcp_start(void);
 void disk_start(void);
 void load_start(void); ///< obeys options.control

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The other end of outer.py, on the machine that emulates a Xen host: obeys the tests that run in that one."""
+
+import threading
+from dataclasses import astuple
+from pathlib import Path
+from xmlrpc.server import SimpleXMLRPCServer
+
+from . import paths, tale
+from .case import Case, pages_of
+from .vm import NEUTRAL, GuestOptions, Vm
+
+_METHODS = ("guest", "resume", "told", "healthy", "save", "end")
+
+
+def _options(changes: dict) -> GuestOptions:
+    """Calls know lists, options want tuples."""
+    return NEUTRAL.but(**{name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()})
+
+
+class OuterMachine:
+    """One call at a time, all in one thread: emulators die with the thread that started them."""
+
+    def __init__(self, share: Path):
+        self.share = share
+        share.mkdir(parents=True, exist_ok=True)
+        self._clear()
+        logs = share.parent / "outer-logs"
+        logs.mkdir(exist_ok=True)
+        self._case = Case(logs, paths.QEMU)
+        self._vms: dict[str, Vm] = {}
+        self._server = SimpleXMLRPCServer(("127.0.0.1", 0), logRequests=False)
+        self.port = self._server.server_address[1]
+        for method in _METHODS:
+            self._server.register_function(getattr(self, method))
+
+    def __enter__(self) -> "OuterMachine":
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._case.close()
+
+    def guest(self, changes: dict) -> str:
+        vm = self._case.vm(_options(changes)).ready()
+        self._vms[vm.name] = vm
+        return vm.name
+
+    def resume(self, name: str, changes: dict) -> str:
+        vm = self._case.destination(_options(changes), address=f"exec:cat {self.share / name}")
+        self._vms[vm.name] = vm
+        event = vm.qmp.wait_migration("completed", "failed")
+        assert event.data["status"] == "completed", vm.stderr()
+        vm.qmp.execute("cont")  # one that was stopped arrives stopped
+        return vm.name
+
+    def told(self, vm: str, after: int, timeout: float) -> tuple:
+        return astuple(tale.wait(self._vms[vm].console, lambda told: told.number > after, timeout))
+
+    def healthy(self, vm: str) -> tuple:
+        guest = self._vms[vm]
+        return astuple(tale.healthy(guest.console, pages_of(guest.options.working_set)))
+
+    def save(self, vm: str, name: str) -> tuple:
+        guest = self._vms[vm]
+        guest.qmp.execute("stop")
+        told = tale.last(guest.console)
+        mark = self._case.start_migration(guest, f"exec:cat >{self.share / name}")
+        self._case.finish_migration(guest, mark)
+        self.end(vm)
+        return astuple(told)
+
+    def end(self, vm: str) -> bool:
+        """If it has not ended yet. (Calls must return something.)"""
+        if vm in self._vms:
+            self._vms.pop(vm).close()
+        return True
+
+    def _clear(self) -> None:
+        """Guests that were saved when they had booted are kept (xen.booted), unless there are newer ones to boot."""
+        guest = max(Path(paths.guest_file(name)).stat().st_mtime for name in ("vmlinuz", "initrd"))
+        for file in self.share.iterdir():
+            if not file.match("booted-*.save") or file.stat().st_mtime < guest:
+                file.unlink()

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An emulated Xen host: Debian's hypervisor, a Dom0 of Debian's kernel and of what every host of the lab has, and its
+ways to the machine that emulates it: a folder and calls (outer.py)."""
+
+import subprocess
+from pathlib import Path
+
+from . import paths
+from .emulated_host import EmulatedHost, machine_arguments
+from .fetched import fetched
+from .outer import CALLS_WORD, SHARE_TAG
+
+HOST_MIB, DOM0_MIB = 4096, 2560  # Dom0's files, and guests that were saved, are in its memory
+
+
+def why_not() -> str | None:
+    """Fetches Xen; why it cannot be had, or None where it is there."""
+    return fetched(paths.ROOT / "tests/lab/xen/fetch", paths.XEN)
+
+
+def build() -> None:
+    subprocess.run([str(paths.ROOT / "tests/lab/build-host"), str(paths.BUILD), "xen", str(paths.XEN / "host")],
+                   check=True)
+
+
+def _boot(words: str) -> list[str]:
+    """Xen takes Dom0's kernel, its words and its initramfs as modules; QEMU wants a comma within one twice."""
+    xen = f"dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning " \
+          "sched=credit noreboot"
+    dom0 = f"{paths.XEN / 'host/vmlinuz'} console=hvc0 quiet panic=-1 lab.suite=xen {words}"
+    modules = (dom0, str(paths.BUILD / "lab" / "initrd-xen"))
+    return ["-kernel", str(paths.XEN / "host/xen"), "-append", xen,
+            "-initrd", ",".join(module.replace(",", ",,") for module in modules)]
+
+
+def start(words: str, share: Path, calls: int) -> EmulatedHost:
+    """`words` for the lab's init; `calls` is this machine's port for outer.py's calls.
+
+    The CPU is the simplest that has SVM: PV Dom0 dies at once of the SMAP of others, as QEMU emulates it. Xen's timer
+    is set anew at each tick, so that one interrupt that the emulation loses is the host's last: it is kept awake."""
+    devices = ("-fsdev", f"local,id=share,path={share},security_model=none",
+               "-device", f"virtio-9p-pci,fsdev=share,mount_tag={SHARE_TAG}",
+               "-netdev", "user,id=net0", "-device", "virtio-net-pci,netdev=net0,romfile=")
+    command = machine_arguments("qemu64,+svm,+npt", HOST_MIB, _boot(f"{words} {CALLS_WORD}={calls}"), devices)
+    return EmulatedHost(command, paths.BUILD / "lab" / "console-xen.log", wake=True)
