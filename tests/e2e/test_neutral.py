@@ -40,12 +40,10 @@ def test_video_memory_goes_along(case):
     case.healthy(destination)
 
 
-def save(vm, path):
+def save(case, vm, path):
     """Stopped, by QEMU's own migration, which is what a saved guest is."""
     vm.qmp.execute("stop")
-    mark = vm.qmp.mark()
-    vm.qmp.execute("migrate", uri=f"exec:cat >{shlex.quote(str(path))}")
-    vm.qmp.wait_migration("completed", timeout=60, after=mark)
+    case.finish_migration(vm, case.start_migration(vm, f"exec:cat >{shlex.quote(str(path))}"))
 
 
 def convert(*words: str) -> subprocess.CompletedProcess:
@@ -59,7 +57,7 @@ def test_a_saved_guest_is_converted(case):
     old = SMALL.but(policy=None)
     saved, converted = case.scratch / "saved", case.scratch / "converted"
     guest = case.guest(old, emulator=paths.QEMU)
-    save(guest, saved)
+    save(case, guest, saved)
     guest.stop()
     port = case.heartbeat_port(Namespace.host())
     command = [newer.QEMU, *guest_arguments(new(old), port, None), "-serial", "null"]

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <optional>
+#include <unistd.h>
 
 namespace drover::qemu {
 
@@ -43,6 +44,15 @@ std::vector<std::string> blank_command(std::vector<std::string> command, size_t 
 
 } // namespace
 
+namespace {
+
+UniqueFd nameless_file()
+{
+    return UniqueFd(open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+}
+
+} // namespace
+
 class BlankMachine::Impl {
 public:
     Impl(BlankStart start, Done done) : done_(std::move(done)), has_ram_(!start.ram.empty())
@@ -69,10 +79,11 @@ private:
     {
         if (std::ranges::find(start.command, "-daemonize") != start.command.end())
             return fail(ErrorKind::Invalid, "-daemonize cannot be on the command line here");
-        file_ = UniqueFd(open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+        file_ = nameless_file();
+        words_ = nameless_file();
         auto pair = socket_pair();
-        if (!file_ || !pair)
-            return file_ ? Status(pass(pair)) : fail_errno("making a file in /tmp", errno);
+        if (!file_ || !words_ || !pair)
+            return pair ? fail_errno("making a file in /tmp", errno) : Status(pass(pair));
         const auto command = blank_command(std::move(start.command), start.ram.size());
         std::vector<const char*> words;
         for (const std::string& word : command)
@@ -81,6 +92,10 @@ private:
         const GRef<GSubprocessLauncher> launcher(
             g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_SILENCE));
         g_subprocess_launcher_take_fd(launcher.get(), pair->second.release(), monitor_fd);
+        auto words_file = words_.duplicate();
+        if (!words_file)
+            return std::unexpected(words_file.error());
+        g_subprocess_launcher_take_stderr_fd(launcher.get(), words_file->release());
         for (size_t i = 0; i < start.ram.size(); ++i)
             g_subprocess_launcher_take_fd(launcher.get(), start.ram[i].release(),
                                           first_ram_fd + static_cast<int>(i));
@@ -102,8 +117,8 @@ private:
             QmpClient::Callbacks{[this](const Json& event) { on_event(event); },
                                  [this](const Error&) {
                                      end(fail(ErrorKind::Machine,
-                                              "QEMU has ended before it told its machine's form",
-                                              "it says above why"));
+                                              "QEMU has ended before it told its machine's form" +
+                                                  last_words()));
                                  }});
         client_->negotiate(false, step([this](const Json&) { set_capabilities(); }));
     }
@@ -150,7 +165,23 @@ private:
         if (status == "completed")
             end({});
         else if (status == "failed")
-            end(fail(ErrorKind::Machine, "QEMU cannot save this machine", "it says above why"));
+            end(fail(ErrorKind::Machine, "QEMU cannot save this machine" + last_words()));
+    }
+
+    /// What it has said last: its warnings are those of the guest's own QEMU, and nobody wants them
+    /// twice.
+    [[nodiscard]] std::string last_words() const
+    {
+        constexpr off_t most = 1000;
+        const off_t size = lseek(words_.get(), 0, SEEK_END);
+        std::string text(static_cast<size_t>(std::clamp<off_t>(size, 0, most)), '\0');
+        const ssize_t got =
+            pread(words_.get(), text.data(), text.size(), size - static_cast<off_t>(text.size()));
+        text.resize(got > 0 ? static_cast<size_t>(got) : 0);
+        while (text.ends_with('\n'))
+            text.pop_back();
+        const size_t line = text.rfind('\n');
+        return text.empty() ? "" : ": " + text.substr(line == std::string::npos ? 0 : line + 1);
     }
 
     void end(Status outcome)
@@ -165,6 +196,7 @@ private:
     Done done_;
     bool has_ram_;
     UniqueFd file_;
+    UniqueFd words_; ///< its stderr
     GRef<GSubprocess> process_;
     std::unique_ptr<QmpClient> client_;
     loop::Source limit_;
