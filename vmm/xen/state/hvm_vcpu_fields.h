@@ -77,6 +77,7 @@ constexpr uint16_t x87_top(uint16_t fsw)
 /// After FNINIT, and after a reset (SDM1 8.1.5, 10.2.3).
 constexpr uint16_t initial_fcw = 0x37f;
 constexpr uint32_t initial_mxcsr = 0x1f80;
+constexpr uint64_t initial_smbase = 0x30000; ///< SDM3 31.11
 
 /// Registers of the interrupt controller, by their places in LAPIC_REGS.
 struct LapicPlace {

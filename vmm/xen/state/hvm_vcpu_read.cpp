@@ -32,6 +32,7 @@ public:
     HvmVcpuReader(const HvmContext& context, uint16_t number) : context_(context), number_(number)
     {
         vcpu_.number = number;
+        vcpu_.smbase = initial_smbase;
     }
 
     Result<state::Vcpu> read()

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migration/state/lapic_timer.h"
+#include "vmm/qemu/state/clock_fields.h"
 #include "vmm/xen/state/hvm_chips.h"
 #include "vmm/xen/state/hvm_untaken.h"
 #include "vmm/xen/state/hvm_vcpu.h"
@@ -12,18 +13,6 @@
 namespace drover::xen {
 
 namespace {
-
-constexpr int64_t ns_a_second = 1'000'000'000;
-constexpr int64_t pm_timer_hz = 3'579'545; // ACPI 4.8.3.3
-constexpr uint32_t pm_timer_bits = (1U << 24) - 1;
-
-/// What QEMU's ACPI timer shows: it has none but the clock.
-uint32_t pm_timer_at(int64_t run_time)
-{
-    const int64_t ticks =
-        run_time / ns_a_second * pm_timer_hz + run_time % ns_a_second * pm_timer_hz / ns_a_second;
-    return static_cast<uint32_t>(ticks) & pm_timer_bits;
-}
 
 struct ToldParam {
     uint64_t index;
@@ -128,7 +117,7 @@ private:
             machine().acpi_pm->status = timer->status;
             machine().acpi_pm->enable = timer->enable;
         } else {
-            clocks.acpi_timer = pm_timer_at(clocks.run_time);
+            clocks.acpi_timer = qemu::acpi_timer_at(clocks.run_time);
             told_.emplace_back("PMTIMER: this guest knows that of the device model only");
         }
         return {};

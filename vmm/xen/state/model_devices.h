@@ -15,7 +15,4 @@ namespace drover::xen {
 
 void judge_devices(const state::MachineState& machine, XenFit& fit);
 
-constexpr std::string_view xen_piix3_name = "0000:00:01.0/PIIX3";
-constexpr std::string_view xen_piix4_pm_name = "0000:00:01.3/piix4_pm";
-
 } // namespace drover::xen

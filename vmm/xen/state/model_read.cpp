@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/qemu/state/device_bytes.h"
+#include "vmm/qemu/state/pci_fields.h"
 #include "vmm/xen/state/hvm_chips.h"
 #include "vmm/xen/state/model_devices.h"
 #include "vmm/xen/state/model_layout.h"
@@ -10,8 +11,6 @@ namespace drover::xen {
 
 namespace {
 
-constexpr size_t pm_base_place = 0x40; // 82371AB 7.1.14
-constexpr uint16_t pm_base_bits = 0xffc0;
 constexpr size_t cmos_bytes = 128;
 constexpr size_t rtc_registers = 14;
 constexpr size_t clock_place = 16; ///< of cpu_clock_offset in the section "timer"
@@ -36,13 +35,6 @@ uint64_t big_endian_at(std::span<const std::byte> bytes, size_t at, size_t size)
     for (const std::byte byte : bytes.subspan(at, size))
         value = value << 8 | std::to_integer<uint64_t>(byte);
     return value;
-}
-
-uint16_t short_of(const state::Device& device, std::string_view name)
-{
-    const state::DeviceField* field = qemu::find_field(device, name);
-    return field == nullptr ? uint16_t{0}
-                            : static_cast<uint16_t>(field->value[0] << 8 | field->value[1]);
 }
 
 class ModelReader {
@@ -84,7 +76,7 @@ private:
             return read_cmos(section);
         if (section.name == "fw_cfg")
             return add_named(section, fw_cfg_layout());
-        if (section.name == xen_piix4_pm_name)
+        if (section.name == qemu::piix4_pm_name)
             return read_power_management(section);
         machine_.devices.push_back(
             qemu::opaque_device(section.name, section.instance, section.version, section.bytes));
@@ -147,17 +139,10 @@ private:
     {
         if (const Status added = add_named(section, piix4_pm_layout()); !added)
             return added;
-        const state::Device& device = machine_.devices.back();
-        const auto& configuration = qemu::find_field(device, "parent_obj/config[0]")->value;
-        machine_.acpi_pm =
-            state::AcpiPm{.port = static_cast<uint16_t>((configuration[pm_base_place] |
-                                                         configuration[pm_base_place + 1] << 8) &
-                                                        pm_base_bits),
-                          .status = short_of(device, "ar.pm1.evt.sts"),
-                          .enable = short_of(device, "ar.pm1.evt.en"),
-                          .control = short_of(device, "ar.pm1.cnt.cnt"),
-                          .gpe_status = short_of(device, "ar.gpe/sts"),
-                          .gpe_enable = short_of(device, "ar.gpe/en")};
+        auto pm = qemu::read_acpi_pm(machine_.devices.back());
+        if (!pm)
+            return std::unexpected(std::move(pm.error()));
+        machine_.acpi_pm = *pm;
         return {};
     }
 
