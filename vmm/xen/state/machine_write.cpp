@@ -70,7 +70,7 @@ Result<WrittenMachine> write_machine(const state::MachineState& machine)
     if (!fit.impossible.empty())
         return fail(ErrorKind::Incompatible, "the guest cannot run on Xen: " + fit.impossible[0]);
     WrittenMachine written{.hvm = context_of(machine), .model = {}, .changes = {}};
-    auto model = write_model(machine, fit.changes);
+    auto model = write_model(machine, fit);
     if (!model)
         return std::unexpected(std::move(model.error()));
     written.model = std::move(*model);

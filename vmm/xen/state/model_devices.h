@@ -11,7 +11,7 @@ namespace drover::xen {
                                 state::MachineState& machine, std::vector<std::string>& told);
 
 [[nodiscard]] Result<std::vector<ModelSection>> write_model(const state::MachineState& machine,
-                                                            std::vector<std::string>& told);
+                                                            XenFit& fit);
 
 void judge_devices(const state::MachineState& machine, XenFit& fit);
 

@@ -80,6 +80,16 @@ bool is_known(std::span<const ModelField> layout, const std::string& name)
     return std::ranges::any_of(layout, [&name](const auto& field) { return name == field.name; });
 }
 
+/// Which no guest misses: its firmware, or a hot-plug of CPUs, selected something long ago.
+constexpr std::string_view dispensable_fields[] = {
+    "[fw_cfg/", "[piix4_pm/cpuhp]/cpuhp_state/selector", "acpi_pci_hotplug.hotplug_select"};
+
+bool is_dispensable_field(const std::string& name)
+{
+    return std::ranges::any_of(dispensable_fields,
+                               [&name](auto prefix) { return name.starts_with(prefix); });
+}
+
 bool holds_something(const state::DeviceField& field)
 {
     return field.type != subsection_type &&
@@ -126,8 +136,7 @@ Result<state::Device> name_fields(const ModelSection& section, std::span<const M
 }
 
 Result<std::vector<std::byte>> lay_out(const state::Device& device,
-                                       std::span<const ModelField> layout,
-                                       std::vector<std::string>& told)
+                                       std::span<const ModelField> layout, XenFit& fit)
 {
     std::vector<std::byte> out;
     for (const ModelField& field : layout) {
@@ -147,9 +156,10 @@ Result<std::vector<std::byte>> lay_out(const state::Device& device,
         std::ranges::copy(std::as_bytes(std::span(value)), std::back_inserter(out));
     }
     for (const state::DeviceField& field : device.fields)
-        if (!is_known(layout, field.name) && holds_something(field))
-            told.push_back(device.name + " " + field.name +
-                           ": Xen's device model does not have it");
+        if (!is_known(layout, field.name) && holds_something(field) &&
+            !is_dispensable_field(field.name))
+            fit.change(device.name + " loses its " + field.name +
+                       ", which Xen's device model does not have");
     return out;
 }
 

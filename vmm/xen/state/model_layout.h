@@ -3,6 +3,7 @@
 
 #include "migration/state/device.h"
 #include "vmm/xen/state/model_sections.h"
+#include "vmm/xen/state/xen_fit.h"
 
 #include <string_view>
 
@@ -27,8 +28,7 @@ struct ModelField {
                                                 std::span<const ModelField> layout);
 
 /// The fields of `device` as the layout has them. What has no place and is not zero is told.
-[[nodiscard]] Result<std::vector<std::byte>> lay_out(const state::Device& device,
-                                                     std::span<const ModelField> layout,
-                                                     std::vector<std::string>& told);
+[[nodiscard]] Result<std::vector<std::byte>>
+lay_out(const state::Device& device, std::span<const ModelField> layout, XenFit& fit);
 
 } // namespace drover::xen

@@ -62,10 +62,7 @@ private:
 
 class ModelWriter {
 public:
-    ModelWriter(const state::MachineState& machine, std::vector<std::string>& told)
-        : machine_(machine), told_(told)
-    {
-    }
+    ModelWriter(const state::MachineState& machine, XenFit& fit) : machine_(machine), fit_(fit) {}
 
     Result<std::vector<ModelSection>> write()
     {
@@ -138,11 +135,8 @@ private:
 
     Status write_device(const state::Device& device)
     {
-        if (const UnwantedDevice* known = find_unwanted(device.name)) {
-            if (known->change != nullptr)
-                told_.emplace_back(known->change);
+        if (find_unwanted(device.name) != nullptr)
             return {};
-        }
         if (device.name == "fw_cfg")
             return lay_out_device(device, fw_cfg_layout());
         if (device.name == qemu::piix4_pm_name)
@@ -173,7 +167,7 @@ private:
 
     Status lay_out_device(const state::Device& device, std::span<const ModelField> layout)
     {
-        auto bytes = lay_out(device, layout, told_);
+        auto bytes = lay_out(device, layout, fit_);
         if (!bytes)
             return std::unexpected(std::move(bytes.error()));
         add(device.name, device.model_version, std::move(*bytes), device.instance);
@@ -181,7 +175,7 @@ private:
     }
 
     const state::MachineState& machine_;
-    std::vector<std::string>& told_;
+    XenFit& fit_;
     std::vector<ModelSection> sections_;
 };
 
@@ -194,10 +188,9 @@ bool hpet_counts_in(const state::Device& hpet)
 
 } // namespace
 
-Result<std::vector<ModelSection>> write_model(const state::MachineState& machine,
-                                              std::vector<std::string>& told)
+Result<std::vector<ModelSection>> write_model(const state::MachineState& machine, XenFit& fit)
 {
-    return ModelWriter(machine, told).write();
+    return ModelWriter(machine, fit).write();
 }
 
 void judge_devices(const state::MachineState& machine, XenFit& fit)
