@@ -16,7 +16,7 @@ namespace {
 
 constexpr uint16_t xen_pm_port = 0xb000; // hvmloader's choice; SeaBIOS' is 0x600
 /// Of the option ROM that makes 32-bit Windows' accesses to the task priority cheap.
-constexpr uint64_t vapic_active = 2;
+constexpr uint64_t vapic_active = 1; // 2: it waits for a guest that it is for
 
 class MachineReader {
 public:

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "migration/state/guest_pages.h"
+#include "util/byte_sink.h"
+#include "vmm/xen/state/xen_machine.h"
+
+namespace drover::xen {
+
+/// What Xen's tools have to know of a guest besides its state.
+struct XenGuest {
+    std::string name;
+    std::string uuid;    ///< 8-4-4-4-12 hexadecimal digits
+    uint64_t memory = 0; ///< bytes
+    /// Put over the configuration that is made up, member by member (RFC 7386): disks, nics,
+    /// b_info's "type.hvm" with its serial, and so on, as `xl list -l` shows them.
+    Json config = Json::object();
+    /// Which CPU the guest sees, as an `xl save` of that Xen has it; empty: by the configuration.
+    std::vector<std::byte> cpuid_policy = {};
+    std::vector<std::byte> msr_policy = {};
+};
+
+/// xl's configuration of a guest without graphics, HPET or Xen's paravirtual devices.
+[[nodiscard]] Json xl_config(const XenGuest& guest, size_t vcpus, bool native_tsc);
+
+/// Writes a file for `xl restore`, or a stream for `xl migrate-receive`, from the guest's pages
+/// and what write_machine() has made of its state. Pages where Xen has its own (0xfeff0 …) are not
+/// taken.
+[[nodiscard]] Status write_xen_save(const WrittenMachine& machine, const state::GuestPages& pages,
+                                    const XenGuest& guest, ByteSink& sink);
+
+} // namespace drover::xen
