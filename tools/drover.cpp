@@ -38,9 +38,10 @@ constexpr Verb verbs[] = {
      "  with --json all of it; with --state its vCPUs as all hypervisors have them, in JSON.\n",
      run_inspect},
     {"convert", convert_usage,
-     "  Makes a saved guest one that another QEMU can load: under another accelerator, or of "
-     "another\n"
-     "  version. Behind -- stands the command line that will run it.\n",
+     "  Makes a saved guest (of QEMU's, virsh's, xl's) one that another hypervisor can load: a "
+     "QEMU,\n"
+     "  whose command line stands behind --, or Xen (xl restore). Prints what will not be as it "
+     "was.\n",
      run_convert},
     {"top", top_usage,
      "  Shows the fleet: hosts, VMs, hotspots, the plan, migrations. On a terminal live, until q "

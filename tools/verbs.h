@@ -22,7 +22,9 @@ inline constexpr char report_usage[] = "drover report FILE >PICTURE.svg\n";
 inline constexpr char inspect_usage[] = "drover inspect FILE [--section NAME] [--json] [--state]\n";
 [[nodiscard]] Result<int> run_inspect(Words words);
 
-inline constexpr char convert_usage[] = "drover convert FILE NEW-FILE -- QEMU OPTION...\n";
+inline constexpr char convert_usage[] =
+    "drover convert FILE NEW-FILE -- QEMU OPTION...\n"
+    "drover convert FILE NEW-FILE --xen NAME [--config JSON-FILE]\n";
 [[nodiscard]] Result<int> run_convert(Words words);
 
 /// Those that speak to the fleet's balancer take --json, --balancer ADDRESS and --tls-….

@@ -56,7 +56,13 @@ Status copy_opaque(const state::Device& source, state::Device& target)
                                                  " bytes there and " + std::to_string(wanted) +
                                                  " here");
     // The same form: then its parts lie where they lie here.
-    target.fields = source.fields;
+    size_t at = 0;
+    for (state::DeviceField& field : target.fields) {
+        at += device_bytes({.name = {}, .fields = {field}}).size() - field.value.size();
+        std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(at), field.value.size(),
+                    field.value.begin());
+        at += field.value.size();
+    }
     return {};
 }
 

@@ -14,7 +14,7 @@ struct ReadMachine {
 };
 
 /// Fails if something is not known here, by name.
-[[nodiscard]] Status check_known(const ReadMachine& read);
+[[nodiscard]] Status check_known(std::span<const std::string> not_carried);
 
 /// All sections of a stream but RAM.
 [[nodiscard]] Result<std::vector<state::Device>> devices_of(const QemuState& state,

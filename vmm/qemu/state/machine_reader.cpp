@@ -181,9 +181,9 @@ private:
 
 } // namespace
 
-Status check_known(const ReadMachine& read)
+Status check_known(std::span<const std::string> not_carried)
 {
-    for (const std::string& line : read.not_carried)
+    for (const std::string& line : not_carried)
         if (line.ends_with("not known here"))
             return fail(ErrorKind::Incompatible, "the guest has a state that is " + line,
                         "this version of drover does not know whether the guest can do without");

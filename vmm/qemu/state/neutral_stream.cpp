@@ -78,7 +78,7 @@ Result<std::vector<std::byte>> neutral_of_stream(const ByteSource& stream)
     auto read = read_machine(*sections);
     if (!read)
         return std::unexpected(read.error());
-    if (const Status known = check_known(*read); !known)
+    if (const Status known = check_known(read->not_carried); !known)
         return std::unexpected(known.error());
     for (const SavedRam& block : state->ram) {
         if (block.raw + block.zero == 0)

@@ -31,6 +31,9 @@ struct Hflags {
         Smm = 1U << 19,
         Svm = 1U << 20,
         FxSave = 1U << 22,
+        Smap = 1U << 23,
+        Umip = 1U << 27,
+        Avx = 1U << 28,
     };
 };
 constexpr uint32_t hflag2_nmi_masked = 1U << 2;
@@ -214,6 +217,8 @@ uint32_t hflags_of(const Vcpu& vcpu, uint64_t efer)
     const bool code_32 = attribute(state::Cs, 10);
     const bool flat = vcpu.segments[state::Ds].base == 0 && vcpu.segments[state::Es].base == 0 &&
                       vcpu.segments[state::Ss].base == 0;
+    constexpr uint64_t sse_and_avx = 6;
+    const bool avx = (vcpu.cr4 >> 18 & 1) != 0 && (vcpu.xcr0 & sse_and_avx) == sse_and_avx;
     const bool adds = !code_64 && (!protected_mode || virtual_8086 || !code_32 || !flat);
     return when(vcpu.events.interrupt_shadow, Hflags::InterruptShadow) |
            when(code_64 || code_32, Hflags::Code32) |
@@ -226,7 +231,9 @@ uint32_t hflags_of(const Vcpu& vcpu, uint64_t efer)
            when(long_mode, Hflags::LongMode) | when(code_64, Hflags::Code64) |
            when(virtual_8086, Hflags::Virtual8086) | when(vcpu.events.smm, Hflags::Smm) |
            when((efer >> 12 & 1) != 0, Hflags::Svm) |
-           when((vcpu.cr4 >> 9 & 1) != 0, Hflags::FxSave) | (uint32_t(vcpu.rflags) & 0x3000);
+           when((vcpu.cr4 >> 9 & 1) != 0, Hflags::FxSave) | when(avx, Hflags::Avx) |
+           when((vcpu.cr4 >> 11 & 1) != 0, Hflags::Umip) |
+           when((vcpu.cr4 >> 21 & 1) != 0, Hflags::Smap) | (uint32_t(vcpu.rflags) & 0x3000);
 }
 
 void write_events(FieldWriter& fields, const Vcpu& vcpu, uint64_t hflags2)
