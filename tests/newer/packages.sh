@@ -30,7 +30,7 @@ apt() {
 update_lists() {
     mkdir -p "$out"/apt/{state/lists/partial,cache/archives/partial}
     apt get update >"$out/apt/log" 2>&1 && ! grep -q '^[EW]:' "$out/apt/log" ||
-        unavailable "$origin cannot be had: $(grep '^[EW]:' "$out/apt/log" | tail -n 1)"
+        unavailable "$origin cannot be had: $(grep -m 1 '^[EW]:' "$out/apt/log")"
 }
 
 # unpack DIRECTORY PACKAGE…: below DIRECTORY.
