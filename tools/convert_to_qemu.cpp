@@ -15,7 +15,6 @@ namespace {
 using qemu::SavedRam;
 using state::FrameRange;
 
-constexpr uint64_t acpi_hole_frames = 16;
 constexpr uint64_t first_xen_frame = 0xfe000; ///< from here on up to 4 GiB: Xen's own, no RAM
 constexpr uint64_t four_gib_frame = 0x100000;
 
@@ -86,22 +85,24 @@ private:
         });
         if (hole != blank_.ram.end())
             put(hole->name, std::make_unique<HolePages>(*guest_.pages));
+        const uint64_t hole_frames = hole != blank_.ram.end() ? hole->size / state::frame_size : 0;
         for (const FrameRange& range : outside)
-            if (Status fits = check_outside(range, hole != blank_.ram.end()); !fits)
+            if (Status fits = check_outside(range, hole_frames); !fits)
                 return fits;
         return {};
     }
 
-    static Status check_outside(const FrameRange& range, bool has_hole)
+    static Status check_outside(const FrameRange& range, uint64_t hole_frames)
     {
         const uint64_t end = range.first + range.count;
         if (range.first >= first_xen_frame && end <= four_gib_frame)
             return {}; // Xen's own pages: its consoles, its rings, its page table
-        if (range.first >= qemu::acpi_hole_frame && end <= qemu::acpi_hole_frame + acpi_hole_frames)
-            return has_hole ? Status()
-                            : fail(ErrorKind::Incompatible,
-                                   "the guest has its ACPI tables where QEMU has no memory",
-                                   std::string("add ") + qemu::acpi_hole_options);
+        if (range.first >= qemu::acpi_hole_frame && end <= qemu::acpi_hole_frame + hole_frames)
+            return {};
+        if (range.first >= qemu::acpi_hole_frame && end <= first_xen_frame)
+            return fail(ErrorKind::Incompatible,
+                        "the guest has its ACPI tables where QEMU has no memory",
+                        std::string("add ") + qemu::acpi_hole_options);
         char text[64];
         snprintf(text, sizeof text, "0x%llx to 0x%llx",
                  static_cast<unsigned long long>(range.first << 12),

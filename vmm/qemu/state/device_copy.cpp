@@ -4,6 +4,7 @@
 #include "vmm/qemu/state/device_bytes.h"
 
 #include <algorithm>
+#include <cctype>
 #include <map>
 #include <set>
 
@@ -82,13 +83,30 @@ public:
                 return done;
         for (const auto& [name, place] : places_)
             if (target_.fields[place].type != subsection_type && !filled_.contains(name))
-                told_.push_back(target_.name + " " + name + ": as after a reset");
+                tell(name, "as after a reset");
         for (const state::DeviceField* field : added_)
             insert(*field);
         return {};
     }
 
 private:
+    /// An array's elements are one line.
+    void tell(const std::string& name, const char* what)
+    {
+        std::string text = target_.name + " ";
+        for (size_t at = 0; at < name.size(); ++at) {
+            text += name[at];
+            // "[0]", but not a subsection's "[name]"
+            if (name[at] != '[' || std::isdigit(static_cast<unsigned char>(name[at + 1])) == 0)
+                continue;
+            text += "*]";
+            at = name.find(']', at);
+        }
+        text += std::string(": ") + what;
+        if (std::ranges::find(told_, text) == told_.end())
+            told_.push_back(std::move(text));
+    }
+
     Status copy_field(const state::DeviceField& field)
     {
         const auto place = places_.find(field.name);
@@ -115,7 +133,7 @@ private:
             return {};
         }
         if (is_zero(field)) {
-            told_.push_back(target_.name + " " + field.name + ": not here, and not used");
+            tell(field.name, "not here, and not used");
             return {};
         }
         return fail(ErrorKind::Incompatible, field.name + " has no place here");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/qemu/state/clock_fields.h"
+#include "vmm/qemu/state/device_bytes.h"
 #include "vmm/qemu/state/device_copy.h"
 #include "vmm/qemu/state/device_fields.h"
 #include "vmm/qemu/state/interrupt_fields.h"
@@ -105,7 +106,9 @@ private:
             return write_pit(*machine_.pit, times_.run_time, section, find("pcspk"));
         if (name == "mc146818rtc" && machine_.rtc)
             return write_rtc(*machine_.rtc, section);
-        if (name == "kvmclock" || name == "pcspk" || name == "globalstate" ||
+        if (name == "globalstate")
+            return write_run_state(section);
+        if (name == "kvmclock" || name == "pcspk" ||
             (machine_.pci_routing && (name == "PCIHost" || name == "PCIBUS")))
             return {}; // written elsewhere
         return write_device(section);
@@ -138,6 +141,21 @@ private:
             return fail(ErrorKind::Incompatible, "the guest's state does not tell its time");
         return write_clocks(*machine_.clocks, machine_.vcpus.front().tsc, section,
                             find("kvmclock"));
+    }
+
+    /// That it ran: whether it runs there is for whoever loads it (-S).
+    static Status write_run_state(state::Device& section)
+    {
+        static constexpr std::string_view running("running", sizeof "running"); // and its end
+        const state::DeviceField* found = find_field(section, "runstate");
+        if (found == nullptr || found->value.size() < running.size())
+            return fail(ErrorKind::Incompatible, "it has no run state here");
+        auto& text = section.fields[static_cast<size_t>(found - section.fields.data())].value;
+        std::ranges::fill(text, uint8_t{0});
+        std::ranges::copy(running, text.begin());
+        FieldWriter fields(section);
+        fields.set("size", running.size());
+        return fields.status();
     }
 
     Status write_device(state::Device& section)
