@@ -2,7 +2,7 @@
 #include "xen_bytes.h"
 
 #include "migration/state/lapic_timer.h"
-#include "random_part.h"
+#include "tests/unit/state/random_part.h"
 #include "vmm/xen/state/hvm_wires.h"
 
 namespace drover::testing {
