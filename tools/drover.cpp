@@ -33,9 +33,10 @@ constexpr Verb verbs[] = {
      "  query-migrate returned at the source.\n",
      run_report},
     {"inspect", inspect_usage,
-     "  Tells what a saved guest holds: a file that QEMU's migration to file: or exec:, or virsh\n"
-     "  save, has written. Blocks of RAM and devices; with --section one device, field by field;\n"
-     "  with --json all of it; with --state its vCPUs as all hypervisors have them, in JSON.\n",
+     "  Tells what a saved guest holds: a file that QEMU's migration to file: or exec:, virsh\n"
+     "  save or xl save has written. Its memory and devices; with --section one device, field by\n"
+     "  field (of Xen's the bytes); with --json all of it; with --state the machine as all\n"
+     "  hypervisors have it, in JSON.\n",
      run_inspect},
     {"convert", convert_usage,
      "  Makes a saved guest (of QEMU's, virsh's, xl's) one that another hypervisor can load: a "

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/xen/state/hvm_untaken.h"
 
+#include "vmm/xen/state/hvm_vcpu_fields.h"
+
 #include <algorithm>
 
 namespace drover::xen {
@@ -9,21 +11,27 @@ namespace {
 
 constexpr size_t whole = SIZE_MAX;
 
-constexpr UntakenBytes untaken[] = {
+/// What FXSAVE's area has between its registers.
+struct FxsaveHole {
+    size_t at;
+    size_t size;
+    const char* field;
+    const char* reason;
+};
+constexpr FxsaveHole fxsave_holes[] = {
+    {5, 1, "fpu_regs reserved", "no register"},   {28, 4, "fpu_regs mxcsr_mask", "the CPU's own"},
+    {42, 6, "fpu_regs reserved", "no register"},  {58, 6, "fpu_regs reserved", "no register"},
+    {74, 6, "fpu_regs reserved", "no register"},  {90, 6, "fpu_regs reserved", "no register"},
+    {106, 6, "fpu_regs reserved", "no register"}, {122, 6, "fpu_regs reserved", "no register"},
+    {138, 6, "fpu_regs reserved", "no register"}, {154, 6, "fpu_regs reserved", "no register"},
+    {416, 96, "fpu_regs unused", "no register"},
+};
+constexpr size_t xsave_fpu_place = 24;
+
+constexpr UntakenBytes others[] = {
     {HvmType::Header, 0, 8, "magic, version", "the format's own"},
     {HvmType::Header, 8, 8, "changeset", "which Xen it was"},
     {HvmType::Header, 16, 4, "cpuid", "which CPU the host had"},
-    {HvmType::Cpu, 5, 1, "fpu_regs reserved", "no register"},
-    {HvmType::Cpu, 28, 4, "fpu_regs mxcsr_mask", "the CPU's own"},
-    {HvmType::Cpu, 42, 6, "fpu_regs st0 reserved", "no register"},
-    {HvmType::Cpu, 58, 6, "fpu_regs st1 reserved", "no register"},
-    {HvmType::Cpu, 74, 6, "fpu_regs st2 reserved", "no register"},
-    {HvmType::Cpu, 90, 6, "fpu_regs st3 reserved", "no register"},
-    {HvmType::Cpu, 106, 6, "fpu_regs st4 reserved", "no register"},
-    {HvmType::Cpu, 122, 6, "fpu_regs st5 reserved", "no register"},
-    {HvmType::Cpu, 138, 6, "fpu_regs st6 reserved", "no register"},
-    {HvmType::Cpu, 154, 6, "fpu_regs st7 reserved", "no register"},
-    {HvmType::Cpu, 416, 96, "fpu_regs unused", "no register"},
     {HvmType::Cpu, 952, 8, "msr_flags", "obsolete: Xen ignores it"},
     {HvmType::CpuXsave, 0, 8, "xfeature_mask", "the host's own: Xen ignores it"},
     {HvmType::CpuXsave, 16, 8, "xcr0_accum", "what was ever on, for the record's length"},
@@ -36,6 +44,11 @@ constexpr UntakenBytes untaken[] = {
     {HvmType::Hpet, 0, whole, "all", "it does not count, and another has another speed"},
     {HvmType::Mtrr, 224, 8, "msr_mtrr_cap", "each hypervisor's own"},
 };
+
+bool has_record(const HvmContext& context, HvmType type)
+{
+    return std::ranges::find(context.records, type, &HvmRecord::type) != context.records.end();
+}
 
 /// Of LAPIC_REGS: a register each 16 bytes, and 32 of them not there.
 bool is_lapic_register(size_t at)
@@ -51,13 +64,28 @@ bool is_lapic_register(size_t at)
            (vector_bits || std::ranges::find(single, place) != std::end(single));
 }
 
-void tell_strange_lapic_bytes(const HvmRecord& record, std::vector<std::string>& told)
+/// Bits that are not software's to set, outside of an x2APIC (SDM3 11.4.6, 11.6.2.2).
+bool has_strange_numbers(const HvmLapicRegisters& registers)
 {
+    static constexpr uint32_t below_number = 0x00ffffff;
+    static constexpr uint32_t below_format = 0x0fffffff;
+    return (registers.at(LapicPlace::Id) & below_number) != 0 ||
+           (registers.at(LapicPlace::LogicalDestination) & below_number) != 0 ||
+           (registers.at(LapicPlace::DestinationFormat) & below_format) != below_format;
+}
+
+void tell_strange_lapic(const HvmContext& context, const HvmRecord& record,
+                        std::vector<std::string>& told)
+{
+    const HvmRecord* hidden = context.find(HvmType::Lapic, record.instance);
+    const auto base = hidden != nullptr ? decode_record<HvmLapic>(*hidden) : HvmLapic();
+    const auto registers = decode_record<HvmLapicRegisters>(record);
+    const bool x2apic = base && (base->base & LapicBase::X2apic) != 0;
+    bool strange = !x2apic && registers && has_strange_numbers(*registers);
     for (size_t at = 0; at < record.bytes.size(); ++at)
-        if (record.bytes[at] != std::byte{0} && !is_lapic_register(at)) {
-            told.push_back("LAPIC_REGS: a register that is none: not known here");
-            return;
-        }
+        strange = strange || (record.bytes[at] != std::byte{0} && !is_lapic_register(at));
+    if (strange)
+        told.emplace_back("LAPIC_REGS: bits that no register has: not known here");
 }
 
 bool is_read_by_type(HvmType type)
@@ -68,23 +96,28 @@ bool is_read_by_type(HvmType type)
 
 } // namespace
 
-std::span<const UntakenBytes> untaken_bytes()
+std::vector<UntakenBytes> untaken_bytes()
 {
-    return untaken;
+    std::vector<UntakenBytes> bytes(std::begin(others), std::end(others));
+    for (const FxsaveHole& hole : fxsave_holes) {
+        bytes.push_back({HvmType::Cpu, hole.at, hole.size, hole.field, hole.reason});
+        bytes.push_back(
+            {HvmType::CpuXsave, xsave_fpu_place + hole.at, hole.size, hole.field, hole.reason});
+    }
+    return bytes;
 }
 
 void tell_untaken(const HvmContext& context, std::vector<std::string>& told)
 {
-    for (const UntakenBytes& bytes : untaken) {
-        const bool there = std::ranges::find(context.records, bytes.type, &HvmRecord::type) !=
-                           context.records.end();
-        if (there)
+    for (const UntakenBytes& bytes : untaken_bytes())
+        if (has_record(context, bytes.type))
             told.push_back(std::string(to_string(bytes.type)) + " " + bytes.field + ": " +
                            bytes.reason);
-    }
+    if (has_record(context, HvmType::CpuXsave))
+        told.emplace_back("CPU fpu_regs: CPU_XSAVE has the same");
     for (const HvmRecord& record : context.records) {
         if (record.type == HvmType::LapicRegisters)
-            tell_strange_lapic_bytes(record, told);
+            tell_strange_lapic(context, record, told);
         if (!is_read_by_type(record.type))
             told.push_back(name_of(record) + ": not known here");
     }

@@ -14,7 +14,7 @@ struct UntakenBytes {
     const char* field;
     const char* reason;
 };
-[[nodiscard]] std::span<const UntakenBytes> untaken_bytes();
+[[nodiscard]] std::vector<UntakenBytes> untaken_bytes();
 
 /// Those of the records that there are, and records that are not known here.
 void tell_untaken(const HvmContext& context, std::vector<std::string>& told);

@@ -141,18 +141,16 @@ Result<std::vector<std::byte>> lay_out(const state::Device& device,
     std::vector<std::byte> out;
     for (const ModelField& field : layout) {
         const state::DeviceField* found = qemu::find_field(device, field.name);
+        if (found == nullptr && field.name.starts_with('['))
+            continue; // a subsection that the guest's device does not have, or its contents
         if ((found == nullptr && field.needed) ||
             (found != nullptr && found->value.size() != field.size))
             return fail(ErrorKind::Incompatible, device.name + " has no " +
                                                      std::string(field.name) +
                                                      " as Xen's device model has it");
-        std::vector<uint8_t> value(field.size);
-        if (field.type == subsection_type) {
+        if (field.type == subsection_type)
             put_subsection(out, bare_name(field));
-            value.back() = 1; // its version
-        }
-        if (found != nullptr)
-            value = found->value;
+        const auto value = found != nullptr ? found->value : std::vector<uint8_t>(field.size);
         std::ranges::copy(std::as_bytes(std::span(value)), std::back_inserter(out));
     }
     for (const state::DeviceField& field : device.fields)
