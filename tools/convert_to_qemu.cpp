@@ -79,10 +79,7 @@ private:
             std::make_unique<qemu::GuestBlockPages>(*guest_.pages, qemu::PcMemory::of(ram->size));
         const auto outside = pages->outside();
         put("pc.ram", std::move(pages));
-        const auto hole = std::ranges::find_if(blank_.ram, [](const SavedRam& block) {
-            return block.name == qemu::acpi_hole_block ||
-                   block.name.ends_with("/" + std::string(qemu::acpi_hole_block));
-        });
+        const auto hole = std::ranges::find_if(blank_.ram, qemu::is_acpi_hole, &SavedRam::name);
         if (hole != blank_.ram.end())
             put(hole->name, std::make_unique<HolePages>(*guest_.pages));
         const uint64_t hole_frames = hole != blank_.ram.end() ? hole->size / state::frame_size : 0;

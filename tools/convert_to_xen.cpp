@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "tools/convert.h"
 #include "tools/new_file.h"
+#include "vmm/qemu/state/acpi_hole.h"
 #include "vmm/xen/state/xen_save.h"
 
 #include <algorithm>
@@ -34,7 +35,11 @@ Changes convert_to_xen(const SavedGuest& guest, const std::string& path, const X
         return fail(ErrorKind::Incompatible,
                     "only guests of -M pc go to Xen, whose machine is the same; this one is " +
                         guest.qemu->machine);
-    auto machine = xen::write_machine(guest.machine);
+    state::MachineState state = guest.machine;
+    // Xen has memory there itself.
+    if (auto hole = qemu::take_acpi_hole(state.devices); !hole)
+        return pass(hole);
+    auto machine = xen::write_machine(state);
     if (!machine)
         return pass(machine);
     const xen::XenGuest about = {.name = options.name,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "tools/saved_guest.h"
 
+#include "vmm/qemu/state/acpi_hole.h"
 #include "vmm/qemu/state/block_pages.h"
 #include "vmm/qemu/state/machine_fields.h"
 #include "vmm/xen/state/xen_machine.h"
@@ -28,8 +29,12 @@ Status read_from_qemu(SavedGuest& guest)
     guest.machine = std::move(read->machine);
     guest.not_carried = std::move(read->not_carried);
     const auto ram = std::ranges::find(guest.qemu->ram, "pc.ram", &qemu::SavedRam::name);
+    const auto hole =
+        std::ranges::find_if(guest.qemu->ram, qemu::is_acpi_hole, &qemu::SavedRam::name);
+    const bool has_hole = hole != guest.qemu->ram.end();
     if (ram != guest.qemu->ram.end())
-        guest.pages = std::make_unique<qemu::QemuGuestPages>(*ram, guest.file);
+        guest.pages =
+            std::make_unique<qemu::QemuGuestPages>(*ram, has_hole ? &*hole : nullptr, guest.file);
     return {};
 }
 

@@ -24,6 +24,11 @@ void put_le32(std::vector<uint8_t>& bytes, size_t at, uint32_t value)
 
 } // namespace
 
+bool is_acpi_hole(std::string_view block)
+{
+    return block == acpi_hole_block || block.ends_with("/" + std::string(acpi_hole_block));
+}
+
 Result<std::optional<state::Device>> take_acpi_hole(std::vector<state::Device>& layout)
 {
     const auto found = std::ranges::find_if(

@@ -19,6 +19,9 @@ constexpr uint64_t acpi_hole_frame = 0xfc000; ///< the first of its frames
 constexpr const char* acpi_hole_options = "-object memory-backend-ram,id=acpihole,size=2M -device "
                                           "ivshmem-plain,memdev=acpihole,master=on";
 
+/// Whether a block of QEMU's RAM is that one; a device's has the device's path before its name.
+[[nodiscard]] bool is_acpi_hole(std::string_view block);
+
 /// Takes that device's section out of a layout, its window at its place; nothing if there is none.
 [[nodiscard]] Result<std::optional<state::Device>>
 take_acpi_hole(std::vector<state::Device>& layout);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/qemu/state/block_pages.h"
 
+#include "vmm/qemu/state/acpi_hole.h"
+
 #include <algorithm>
 
 namespace drover::qemu {
@@ -102,18 +104,34 @@ std::vector<FrameRange> GuestBlockPages::outside() const
     return outside;
 }
 
-QemuGuestPages::QemuGuestPages(const SavedRam& pc_ram, const ByteSource& source)
+QemuGuestPages::QemuGuestPages(const SavedRam& pc_ram, const SavedRam* hole,
+                               const ByteSource& source)
     : pages_(pc_ram, source), memory_(PcMemory::of(pc_ram.size)), ranges_(memory_.ranges())
 {
+    if (hole == nullptr)
+        return;
+    hole_.emplace(*hole, source);
+    hole_end_ = acpi_hole_frame + hole->size / frame_size;
+    // What holds nothing there is no memory of the guest's.
+    const auto after = std::ranges::upper_bound(ranges_, acpi_hole_frame, {}, &FrameRange::first);
+    std::vector<FrameRange> used;
+    for (uint64_t frame = acpi_hole_frame; frame < hole_end_; ++frame)
+        if (!hole_->is_zero(frame - acpi_hole_frame))
+            used.push_back({frame, 1});
+    ranges_.insert(after, used.begin(), used.end());
 }
 
 Status QemuGuestPages::read(uint64_t frame, state::FrameBytes target) const
 {
+    if (hole_ && frame >= acpi_hole_frame && frame < hole_end_)
+        return hole_->read(frame - acpi_hole_frame, target);
     return pages_.read(memory_.page_of(frame), target);
 }
 
 bool QemuGuestPages::is_zero(uint64_t frame) const
 {
+    if (hole_ && frame >= acpi_hole_frame && frame < hole_end_)
+        return hole_->is_zero(frame - acpi_hole_frame);
     return pages_.is_zero(memory_.page_of(frame));
 }
 

@@ -5,6 +5,7 @@
 #include "vmm/qemu/state/qemu_state.h"
 
 #include <memory>
+#include <optional>
 
 namespace drover::qemu {
 
@@ -57,16 +58,19 @@ private:
     PcMemory memory_;
 };
 
-/// A guest's memory as it sees it, of a stream of the machine `pc`. Refers to both.
+/// A guest's memory as it sees it, of a stream of the machine `pc`. Refers to its arguments.
 class QemuGuestPages : public state::GuestPages {
 public:
-    QemuGuestPages(const SavedRam& pc_ram, const ByteSource& source);
+    /// `hole`: what lies at the ACPI hole (acpi_hole.h), or null.
+    QemuGuestPages(const SavedRam& pc_ram, const SavedRam* hole, const ByteSource& source);
     [[nodiscard]] const std::vector<state::FrameRange>& ranges() const override { return ranges_; }
     [[nodiscard]] Status read(uint64_t frame, state::FrameBytes target) const override;
     [[nodiscard]] bool is_zero(uint64_t frame) const override;
 
 private:
     SavedBlockPages pages_;
+    std::optional<SavedBlockPages> hole_;
+    uint64_t hole_end_ = 0; ///< frame
     PcMemory memory_;
     std::vector<state::FrameRange> ranges_;
 };
