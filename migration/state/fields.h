@@ -161,9 +161,7 @@ public:
 private:
     template <class T> static Json make(const T& value, bool bits)
     {
-        if constexpr (std::same_as<T, bool>) {
-            return value;
-        } else if constexpr (std::same_as<T, std::string>) {
+        if constexpr (std::same_as<T, bool> || std::same_as<T, std::string>) {
             return value;
         } else if constexpr (detail::IsBytes<T>) {
             return hex(value);

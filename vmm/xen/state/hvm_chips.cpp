@@ -82,8 +82,8 @@ private:
     Status take_pic()
     {
         state::Pic& pic = machine_.pic.emplace();
-        for (uint16_t i = 0; i < pic.chips.size(); ++i) {
-            const auto record = get<HvmPic>(HvmType::Pic, i);
+        for (size_t i = 0; i < pic.chips.size(); ++i) {
+            const auto record = get<HvmPic>(HvmType::Pic, static_cast<uint16_t>(i));
             if (!record)
                 return std::unexpected(record.error());
             const bool master = i == 0;
