@@ -182,6 +182,19 @@ TEST(XenMachineTest, AVcpuThatWaitsHasNoCpuRecord)
     EXPECT_NE(written->hvm.find(HvmType::Mtrr, 1), nullptr);
 }
 
+TEST(XenMachineTest, ALongerLapicOfXen422IsRead)
+{
+    HvmContext context = legal_context(2, 1);
+    const auto before = read_machine(state_of(context));
+    for (HvmRecord& record : context.records)
+        if (record.type == HvmType::Lapic)
+            record.bytes.resize(32);
+    const auto after = read_machine(state_of(context));
+    ASSERT_TRUE(before);
+    ASSERT_TRUE(after) << after.error().text();
+    EXPECT_TRUE(state::to_json(after->machine) == state::to_json(before->machine));
+}
+
 TEST(XenMachineTest, WhereTheGuestWasBornShowsInItsPorts)
 {
     const auto here = read_machine(state_of(legal_context(2, 1), true));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/xen/state/hvm_untaken.h"
 
+#include "vmm/xen/state/hvm_vcpu.h"
 #include "vmm/xen/state/hvm_vcpu_fields.h"
 
 #include <algorithm>
@@ -37,6 +38,7 @@ constexpr UntakenBytes others[] = {
     {HvmType::CpuXsave, 16, 8, "xcr0_accum", "what was ever on, for the record's length"},
     {HvmType::Pic, 7, 1, "int_output", "follows from the others"},
     {HvmType::Lapic, 8, 4, "disabled", "follows from apic_base_msr and the spurious vector"},
+    {HvmType::Lapic, 24, 8, "pending_esr", "errors that software has not asked for yet"},
     {HvmType::LapicRegisters, 0x30, 4, "version", "each hypervisor's own"},
     {HvmType::LapicRegisters, 0x90, 4, "arbitration priority", "no bus is arbitrated for"},
     {HvmType::LapicRegisters, 0xa0, 4, "processor priority", "follows from others"},
@@ -78,7 +80,7 @@ void tell_strange_lapic(const HvmContext& context, const HvmRecord& record,
                         std::vector<std::string>& told)
 {
     const HvmRecord* hidden = context.find(HvmType::Lapic, record.instance);
-    const auto base = hidden != nullptr ? decode_record<HvmLapic>(*hidden) : HvmLapic();
+    const auto base = hidden != nullptr ? decode_lapic(*hidden) : HvmLapic();
     const auto registers = decode_record<HvmLapicRegisters>(record);
     const bool x2apic = base && (base->base & LapicBase::X2apic) != 0;
     bool strange = !x2apic && registers && has_strange_numbers(*registers);

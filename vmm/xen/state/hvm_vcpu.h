@@ -15,6 +15,9 @@ namespace drover::xen {
 /// start has no CPU record.
 [[nodiscard]] Result<state::Vcpu> read_vcpu(const HvmContext& context, uint16_t number);
 
+/// Of Xen 4.22, too, which is longer.
+[[nodiscard]] Result<HvmLapic> decode_lapic(const HvmRecord& record);
+
 /// `born_hz`: how fast the guest found its timer to count.
 [[nodiscard]] Result<state::Lapic> read_lapic(const HvmContext& context, uint16_t number,
                                               uint64_t born_hz);

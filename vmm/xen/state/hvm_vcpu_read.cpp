@@ -12,6 +12,8 @@ namespace {
 
 constexpr uint32_t widest_attributes = 0xfff;
 constexpr uint32_t widest_selector = 0xffff;
+constexpr size_t lapic_size = 24;
+constexpr size_t lapic_size_4_22 = 32;    // with errors that are not shown yet: hvm_untaken.cpp
 constexpr size_t xsave_legacy_size = 600; // bytes of CPU_XSAVE before component 2
 
 std::unexpected<Error> strange(const HvmRecord& record, const std::string& what)
@@ -47,7 +49,8 @@ public:
         next(HvmType::Mtrr, &HvmVcpuReader::take_mtrr);
         next(HvmType::VmceVcpu, &HvmVcpuReader::take_vmce);
         next(HvmType::TscAdjust, &HvmVcpuReader::take_tsc_adjust);
-        next(HvmType::Lapic, &HvmVcpuReader::take_tsc_deadline);
+        if (done)
+            done = take_tsc_deadline();
         if (const HvmRecord* record = context_.find(HvmType::CpuXsave, number_); record && done)
             done = take_xsave(*record);
         if (const HvmRecord* record = context_.find(HvmType::CpuMsr, number_); record && done)
@@ -240,9 +243,15 @@ private:
         return {};
     }
 
-    Status take_tsc_deadline(const HvmRecord& /*record*/, const HvmLapic& lapic)
+    Status take_tsc_deadline()
     {
-        take_if_set(MsrIndex::TscDeadline, lapic.tsc_deadline);
+        const HvmRecord* record = context_.find(HvmType::Lapic, number_);
+        if (record == nullptr)
+            return {};
+        const auto lapic = decode_lapic(*record);
+        if (!lapic)
+            return std::unexpected(lapic.error());
+        take_if_set(MsrIndex::TscDeadline, lapic->tsc_deadline);
         return {};
     }
 
@@ -338,6 +347,15 @@ std::vector<uint16_t> vcpu_numbers(const HvmContext& context)
     return numbers;
 }
 
+Result<HvmLapic> decode_lapic(const HvmRecord& record)
+{
+    if (record.bytes.size() != lapic_size_4_22)
+        return decode_record<HvmLapic>(record);
+    HvmRecord older = record;
+    older.bytes.resize(lapic_size);
+    return decode_record<HvmLapic>(older);
+}
+
 Result<state::Vcpu> read_vcpu(const HvmContext& context, uint16_t number)
 {
     return HvmVcpuReader(context, number).read();
@@ -350,7 +368,7 @@ Result<state::Lapic> read_lapic(const HvmContext& context, uint16_t number, uint
     if (hidden == nullptr || shown == nullptr)
         return fail(ErrorKind::Incompatible,
                     "vCPU " + std::to_string(number) + " has no interrupt controller");
-    const auto record = decode_record<HvmLapic>(*hidden);
+    const auto record = decode_lapic(*hidden);
     const auto registers = decode_record<HvmLapicRegisters>(*shown);
     if (!record)
         return std::unexpected(record.error());
