@@ -8,6 +8,7 @@ import pathlib
 import pty
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,23 @@ TOOL = os.environ.get("DROVER_TOOL", "build/bin/drover")
 
 def drover(*words):
     return subprocess.run([TOOL, *words], capture_output=True, text=True, timeout=60, check=False)
+
+
+def xl_save():
+    """The least that is a file of `xl save`: a page at 0x7000, a record of the hypervisor, a device."""
+    def record(kind, body=b""):
+        return struct.pack("<II", kind, len(body)) + body + bytes(-len(body) % 8)
+
+    config = json.dumps({"c_info": {"name": "small"}}).encode() + b"\0"
+    header = struct.pack("<IIQII", 0x54381286, 1, 0, 0, 0)
+    hvm = struct.pack("<HHI", 1, 0, len(header)) + header + bytes(8)
+    model = b"QEVM" + struct.pack(">I", 3) + struct.pack(">BIB5sII", 4, 0, 5, b"timer", 0, 2) + bytes(23) + b"\5\0"
+    return (b"Xen saved domain, xl format\n \0 \r"
+            + struct.pack("<5I", 0x01020304, 3, 0, len(config) + 4, len(config)) + config
+            + b"LibxlFmt" + struct.pack(">II", 2, 0) + record(1)
+            + bytes([0xff] * 8) + struct.pack(">IIQ", 0x58454e46, 3, 0) + struct.pack("<IIII", 2, 12, 4, 17)
+            + record(16) + record(1, struct.pack("<QQ", 1, 7) + bytes(4096)) + record(9, hvm) + record(0)
+            + record(3, struct.pack("<II", 2, 0) + model) + record(0))
 
 
 class Qemu:
@@ -232,7 +250,7 @@ class MigrateTest(ToolTest):
         whole = json.loads(drover("inspect", saved, "--json").stdout)
         rtc = next(section for section in whole["sections"] if section["name"] == "mc146818rtc")
         self.assertEqual(len(rtc["state"]["cmos_data"]), 2 * 128)
-        vcpus = json.loads(drover("inspect", saved, "--state").stdout)["vcpus"]
+        vcpus = json.loads(drover("inspect", saved, "--state").stdout)["vcpu"]
         self.assertEqual([vcpu["rip"] for vcpu in vcpus], ["0xfff0"])
         self.assert_fails(drover("inspect", saved, "--section", "none"), 1, "no section none")
         os.truncate(saved, os.path.getsize(saved) - 100)
@@ -240,6 +258,22 @@ class MigrateTest(ToolTest):
         self.assert_fails(drover("inspect", TOOL), 1, "no QEMU migration stream")
         self.assert_fails(drover("inspect", "/dev/zero"), 1, "no regular file")
         self.assert_fails(drover("inspect"), 2, "FILE")
+
+    def test_inspects_a_guest_of_xens(self):
+        saved = f"{self.directory}/guest.save"
+        pathlib.Path(saved).write_bytes(xl_save())
+        text = drover("inspect", saved).stdout
+        self.assertIn("xl save file, of Xen 4.17, guest small", text)
+        self.assertRegex(text, r"(?m)^0x7000 +1$")
+        self.assertRegex(text, r"(?m)^HEADER +0 +24$")
+        self.assertRegex(text, r"(?m)^timer +0 +2 +24$")
+        self.assertIn("  0000  8612385401000000", drover("inspect", saved, "--section", "HEADER").stdout)
+        whole = json.loads(drover("inspect", saved, "--json").stdout)
+        self.assertEqual(whole["sections"][0]["bytes"], "00" * 23 + "05")
+        self.assert_fails(drover("inspect", saved, "--section", "none"), 1, "no section none")
+        self.assert_fails(drover("inspect", saved, "--state"), 1, "PCI_IRQ")
+        os.truncate(saved, os.path.getsize(saved) - 8)
+        self.assert_fails(drover("inspect", saved), 1, "was it cut off?")
 
     def test_interrupt_cancels(self):
         _, uri = self.start_destination()
