@@ -134,6 +134,7 @@ struct Vcpu {
     std::array<std::array<uint64_t, 2>, 16> ymm_high = {}; ///< bits 128 … 255
     uint64_t xcr0 = 0;
     uint64_t xstate_in_use = 0; ///< XSTATE_BV: other components are as after a reset
+    uint32_t pkru = 0;          ///< rights of protection keys
     uint64_t tsc = 0;           ///< when it was paused
     uint64_t smbase = 0;        ///< where system management mode begins; firmware's
     PendingEvents events;
@@ -171,6 +172,7 @@ template <class Visitor, PartOrConst<Vcpu> Self> void describe(Visitor& visitor,
     visitor.field({"ymm-high", "", "SDM1 14.1.1"}, it.ymm_high);
     visitor.field({"xcr0", "", "SDM3 2.6"}, it.xcr0);
     visitor.field({"xstate-in-use", "", "SDM1 13.4.2"}, it.xstate_in_use);
+    visitor.field({"pkru", "", "SDM1 13.5.7"}, it.pkru);
     visitor.field({"tsc", "ticks", "SDM3 17.17"}, it.tsc);
     visitor.field({"smbase", "", "SDM3 31.11"}, it.smbase);
     visitor.field({"events", "", "APM2 15.20"}, it.events);

@@ -117,8 +117,7 @@ private:
             QmpClient::Callbacks{[this](const Json& event) { on_event(event); },
                                  [this](const Error&) {
                                      end(fail(ErrorKind::Machine,
-                                              "QEMU has ended before it told its machine's form" +
-                                                  last_words()));
+                                              "QEMU has ended before it told its machine's form"));
                                  }});
         client_->negotiate(false, step([this](const Json&) { set_capabilities(); }));
     }
@@ -165,7 +164,7 @@ private:
         if (status == "completed")
             end({});
         else if (status == "failed")
-            end(fail(ErrorKind::Machine, "QEMU cannot save this machine" + last_words()));
+            end(fail(ErrorKind::Machine, "QEMU cannot save this machine"));
     }
 
     /// What it has said last: its warnings are those of the guest's own QEMU, and nobody wants them
@@ -190,6 +189,8 @@ private:
         auto done = std::exchange(done_, nullptr);
         if (!done)
             return;
+        if (!outcome)
+            outcome.error().message += last_words();
         done(outcome ? Result<UniqueFd>(std::move(file_)) : std::unexpected(outcome.error()));
     }
 

@@ -47,6 +47,9 @@ constexpr uint32_t efer_msr = 0xc0000080;
 
 constexpr const char* last_x87_subsection = "[cpu/fpop_ip_dp]";
 
+constexpr const char* pkru_subsection = "[cpu/pkru]";
+constexpr const char* pkru_field = "[cpu/pkru]/env.pkru";
+
 struct NotCarried {
     const char* field; ///< the beginning of its name
     const char* reason;
@@ -161,6 +164,8 @@ template <class Fields, PartOrConst<Vcpu> Self> void map_plain(Fields& fields, S
     fields.number("env.eip", vcpu.rip);
     fields.number("env.eflags", vcpu.rflags);
     fields.number("env.tsc", vcpu.tsc);
+    if (fields.has(pkru_field))
+        fields.number(pkru_field, vcpu.pkru);
     fields.number("env.smbase", vcpu.smbase);
     map_segments(fields, vcpu);
     map_control(fields, vcpu);
@@ -311,6 +316,10 @@ Status write_vcpu(const state::Vcpu& vcpu, state::Device& device)
         hflags2 = before.get("env.hflags2");
     add_msr_subsections(device, vcpu);
     add_last_x87(device, vcpu);
+    if (vcpu.pkru != 0 && find_field(device, pkru_field) == nullptr) {
+        device.fields.push_back({pkru_subsection, std::string(subsection_type), {0, 0, 0, 1}});
+        device.fields.push_back({pkru_field, "uint32", std::vector<uint8_t>(sizeof(vcpu.pkru))});
+    }
     FieldWriter fields(device);
     map_plain(fields, vcpu);
     write_run_state(fields, vcpu);
