@@ -151,3 +151,20 @@ def test_an_ordinary_user_under_yama(case):
     source, destination = case.guest(GUEST), case.destination(GUEST)
     case.migrate(source, destination, timeout=240, within=20)
     case.healthy(destination)
+
+
+# What is the same under both: KVM has the interrupt controller's newer form, which TCG of QEMU 7.2 has not, and the
+# emulated host's CPU lacks one of the model's instructions.
+EITHER = GuestOptions(machine="pc,hpet=off", cpu="qemu64,-x2apic,-cx16,-svm,kvm=off", memory="128M", working_set="8M",
+                      dirty=20, boot=("nopv",))
+
+
+@test(timeout=900)
+def test_to_tcg_and_back(case):
+    """Another accelerator is another hypervisor: the guest's state is translated (docs/heterogeneity.md)."""
+    kvm, tcg = EITHER.but(accel="kvm"), EITHER.but(accel="tcg")
+    first, second, third = case.guest(kvm), case.destination(tcg), case.destination(kvm)
+    case.migrate(first, second, timeout=240, within=60)  # an emulator that is emulated
+    first.stop()
+    case.migrate(second, third, timeout=240, within=60)
+    case.healthy(third)
