@@ -2,7 +2,7 @@
 #include "vmm/qemu/state/machine_fields.h"
 
 #include "blank_state.h"
-#include "random_part.h"
+#include "state/random_part.h"
 #include "vmm/qemu/state/clock_fields.h"
 #include "vmm/qemu/state/device_bytes.h"
 #include "vmm/qemu/state/interrupt_fields.h"
