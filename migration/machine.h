@@ -58,6 +58,9 @@ public:
     /// In which form `data` is wanted, or load() will be fed. Before begin_save() or begin_load().
     virtual void use_state_form(StateForm /*form*/) {}
 
+    /// The hypervisor has ended, and the guest with it: fails what is under way.
+    virtual void process_died(const Error& /*how*/) {}
+
     // --- at the source ---
 
     /// Before the first page is sent: whether the guest can be saved as it stands. One that does
@@ -132,6 +135,14 @@ public:
 
     /// The user wants an incoming guest to stay paused (-S), to run it himself.
     [[nodiscard]] virtual bool keeps_paused() const { return false; }
+
+    /// The user's capability late-block-activate: the disks of a guest that arrives paused are
+    /// taken only when the user runs it, or moves it on.
+    virtual void set_activates_late(bool /*late*/) {}
+    /// Whether the hypervisor's migrate-incoming has "exit-on-error" (QEMU 9.1), and the user's
+    /// word: false keeps one alive that could not load its guest.
+    [[nodiscard]] virtual bool has_exit_on_error() const { return false; }
+    virtual void set_exits_on_error(bool /*exits*/) {}
 
     /// What post-copy needs to let the guest run here before all of its RAM has come; or why this
     /// cannot be had. Owned by the machine.

@@ -81,7 +81,7 @@ void Emulator::build(Json greeting)
                                                 std::move(descriptors_), control_callbacks());
     memory_ = std::make_unique<MemoryPlug>(*engine_qmp_, *machine_, *control_);
     commands_ =
-        std::make_unique<MonitorCommands>(*user_qmp_, *control_, *memory_, command_callbacks());
+        std::make_unique<MonitorCommands>(*user_qmp_, *control_, memory_.get(), command_callbacks());
     server_ = std::make_unique<QmpServer>(std::move(greeting), *commands_);
 }
 

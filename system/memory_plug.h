@@ -4,6 +4,7 @@
 #include "monitor/qmp_client.h"
 #include "monitor/qmp_server.h"
 #include "system/migrate_control.h"
+#include "vmm/qemu/qemu_machine.h"
 #include "vmm/qemu/ram_plan.h"
 
 #include <functional>

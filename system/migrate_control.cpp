@@ -29,7 +29,7 @@ Status check_migrate_arguments(const Json& arguments)
 
 } // namespace
 
-MigrateControl::MigrateControl(qemu::QemuMachine& machine, QmpClient& qemu, MigrationWish wish,
+MigrateControl::MigrateControl(Machine& machine, QmpClient& qemu, MigrationWish wish,
                                NamedDescriptors descriptors, Callbacks callbacks)
     : machine_(machine), qemu_(qemu), settings_(wish),
       native_(qemu, settings_,

@@ -11,7 +11,6 @@
 #include "system/migrate_target.h"
 #include "system/named_descriptors.h"
 #include "system/native_migration.h"
-#include "vmm/qemu/qemu_machine.h"
 
 #include <functional>
 #include <memory>
@@ -43,7 +42,7 @@ public:
 
     /// `qemu` is the monitor of the users' commands. `descriptors`: those that our parent left open
     /// for us (fd:NUMBER).
-    MigrateControl(qemu::QemuMachine& machine, QmpClient& qemu, MigrationWish wish,
+    MigrateControl(Machine& machine, QmpClient& qemu, MigrationWish wish,
                    NamedDescriptors descriptors, Callbacks callbacks);
     ~MigrateControl();
     MigrateControl(const MigrateControl&) = delete;
@@ -147,7 +146,7 @@ private:
     [[nodiscard]] Json query_incoming() const;
     void carry_bitmaps(bool on);
 
-    qemu::QemuMachine& machine_;
+    Machine& machine_;
     QmpClient& qemu_;
     MigrateSettings settings_;
     NativeMigration native_;

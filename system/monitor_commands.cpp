@@ -47,11 +47,12 @@ const std::vector<OwnCommand>& MonitorCommands::own_commands()
     return commands;
 }
 
-MonitorCommands::MonitorCommands(QmpClient& qemu, MigrateControl& control, MemoryPlug& memory,
+MonitorCommands::MonitorCommands(QmpClient& qemu, MigrateControl& control, MemoryPlug* memory,
                                  Callbacks callbacks)
     : qemu_(qemu), control_(control), memory_(memory), callbacks_(std::move(callbacks))
 {
-    add_memory_commands();
+    if (memory_)
+        add_memory_commands();
     add_migration_commands();
     add_run_state_commands();
     add_introspection_commands();
@@ -73,7 +74,7 @@ void MonitorCommands::ask_blockers(const QmpResponder& respond,
                          then = std::move(then)](const Result<std::vector<std::string>>& reasons) {
         if (!reasons)
             return respond(QmpResponse::error(reasons.error()));
-        if (memory_.is_busy())
+        if (memory_is_busy())
             return respond(QmpResponse::error("the guest's memory is being changed: try again"));
         then(*reasons);
     });
@@ -85,10 +86,10 @@ void MonitorCommands::add_memory_commands()
         forward(request, std::move(respond));
     };
     handlers_["object-add"] = [this, to_qemu](QmpRequest& request, QmpResponder& respond) {
-        memory_.add(std::move(request), std::move(respond), to_qemu);
+        memory_->add(std::move(request), std::move(respond), to_qemu);
     };
     handlers_["object-del"] = [this, to_qemu](QmpRequest& request, QmpResponder& respond) {
-        memory_.remove(std::move(request), respond, to_qemu);
+        memory_->remove(std::move(request), respond, to_qemu);
     };
 }
 
@@ -100,7 +101,7 @@ void MonitorCommands::query_migrate(QmpResponder& respond)
         return respond(QmpResponse::ok(control_.query()));
     callbacks_.blockers([this, respond](const Result<std::vector<std::string>>& reasons) {
         Json info = control_.query();
-        if (reasons && !reasons->empty() && !memory_.is_busy())
+        if (reasons && !reasons->empty() && !memory_is_busy())
             info["blocked-reasons"] = *reasons;
         respond(QmpResponse::ok(std::move(info)));
     });
@@ -362,8 +363,8 @@ void MonitorCommands::human_object_command(QmpRequest& request, QmpResponder& re
         return say(respond, "Error: object_del not allowed while migrating");
     forward(request, [this, word, object, respond](const QmpResponse& response) {
         respond(response);
-        if (word == "object_del")
-            memory_.may_have_gone(object);
+        if (word == "object_del" && memory_)
+            memory_->may_have_gone(object);
     });
 }
 

@@ -35,8 +35,9 @@ public:
         std::function<void()> quit_when_served;
     };
 
-    /// `qemu` is the monitor for the users' commands. All must outlive this.
-    MonitorCommands(QmpClient& qemu, MigrateControl& control, MemoryPlug& memory,
+    /// `qemu` is the monitor for the users' commands. All must outlive this. `memory` may be null:
+    /// where no memory can be plugged.
+    MonitorCommands(QmpClient& qemu, MigrateControl& control, MemoryPlug* memory,
                     Callbacks callbacks);
 
     void handle(QmpRequest request, QmpResponder respond) override;
@@ -70,7 +71,9 @@ private:
 
     QmpClient& qemu_;
     MigrateControl& control_;
-    MemoryPlug& memory_;
+    [[nodiscard]] bool memory_is_busy() const { return memory_ && memory_->is_busy(); }
+
+    MemoryPlug* memory_;
     Callbacks callbacks_;
     std::map<std::string, Handler> handlers_;
 };

@@ -82,6 +82,8 @@ Status write_zeros(const RamBlock& block, uint64_t offset, uint64_t length)
 
 Status read_ram(const RamBlock& block, uint64_t offset, std::span<std::byte> into)
 {
+    if (block.reader)
+        return block.reader->read(offset, into);
     size_t done = 0;
     while (done < into.size()) {
         const ssize_t n = pread(block.file.get(), into.data() + done, into.size() - done,
@@ -143,6 +145,10 @@ Status discard_ram(const RamBlock& block, uint64_t offset, uint64_t length)
 Status for_each_data(const RamBlock& block, uint64_t first_page, uint64_t end_page,
                      const std::function<void(uint64_t, uint64_t)>& visit)
 {
+    if (block.reader) {
+        visit(first_page, end_page - first_page);
+        return {};
+    }
     const auto end = static_cast<off_t>(end_page * ram_page_size);
     auto at = static_cast<off_t>(first_page * ram_page_size);
     while (at < end) {
@@ -169,6 +175,8 @@ Status for_each_data(const RamBlock& block, uint64_t first_page, uint64_t end_pa
 
 Result<uint64_t> held_pages(const RamBlock& block)
 {
+    if (block.reader)
+        return block.pages();
     struct stat file {};
     if (fstat(block.file.get(), &file) < 0)
         return fail_errno("asking how much memory RAM block " + block.name + " uses", errno);

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -16,8 +17,16 @@ namespace drover {
 /// The unit in which RAM is tracked and sent, whatever the page size of the memory behind it.
 inline constexpr uint64_t ram_page_size = 4096;
 
+/// How guest RAM is read that is no file: that of a hypervisor beside the kernel. Any thread.
+class RamReader {
+public:
+    virtual ~RamReader() = default;
+    /// Pages that the guest does not have read as zeros.
+    [[nodiscard]] virtual Status read(uint64_t offset, std::span<std::byte> into) const = 0;
+};
+
 /// A piece of guest RAM, as a shared file that the hypervisor maps and that Drover reads and
-/// writes.
+/// writes; or, with a reader, at a source only, what that reads: all of it counts as data.
 ///
 /// The engine uses pread and pwrite rather than a mapping of its own: reading a hole that way
 /// allocates nothing (a read through a mapping of a shared file does), a full file system is an
@@ -27,6 +36,7 @@ struct RamBlock {
     uint64_t size = 0;                     ///< bytes, a multiple of ram_page_size
     uint64_t backing_page = ram_page_size; ///< bytes; larger for huge pages
     UniqueFd file;
+    std::shared_ptr<const RamReader> reader = nullptr; ///< instead of the file
 
     [[nodiscard]] uint64_t pages() const { return size / ram_page_size; }
 };

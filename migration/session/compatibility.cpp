@@ -95,6 +95,29 @@ Status check_version(const Json& source, const Json& destination)
                 "use the same version of the hypervisor on both sides");
 }
 
+/// A device of QEMU's, which gives the tables of Xen's firmware a place: on Xen they need none.
+constexpr std::string_view home_of_tables = "ivshmem-plain";
+
+bool is_home_of_tables(const Json& source, const std::string& type)
+{
+    return json_string(source, "kind") == "xen" && type == home_of_tables;
+}
+
+Status check_tables(const Json& source, const Json& destination)
+{
+    if (!json_bool(source, "firmware_tables") || json_string(destination, "kind") != "qemu")
+        return {};
+    const auto devices = destination.find("devices");
+    if (devices != destination.end() && devices->is_object())
+        for (const auto& [name, type] : devices->items())
+            if (type == home_of_tables)
+                return {};
+    return fail(ErrorKind::Incompatible,
+                "the guest has the tables of Xen's firmware where the destination has no memory",
+                "add -object memory-backend-ram,id=acpihole,size=2M "
+                "-device ivshmem-plain,memdev=acpihole,master=on");
+}
+
 Status check_devices(const Json& source, const Json& destination)
 {
     const Json none = Json::object();
@@ -116,10 +139,34 @@ Status check_devices(const Json& source, const Json& destination)
                         hint);
     }
     for (const auto& [path, type] : theirs.items())
-        if (!ours.contains(path))
+        if (!ours.contains(path) &&
+            !is_home_of_tables(source, json_string(theirs, path.c_str())))
             return fail(ErrorKind::Incompatible,
                         "the destination has a device that the source lacks: " + path, hint);
     return {};
+}
+
+/// "pc-i440fx" of "pc-i440fx-7.2".
+std::string without_version(const std::string& machine)
+{
+    const size_t dash = machine.rfind('-');
+    const bool versioned = dash != std::string::npos && dash + 1 < machine.size() &&
+                           std::isdigit(static_cast<unsigned char>(machine[dash + 1])) != 0;
+    return versioned ? machine.substr(0, dash) : machine;
+}
+
+/// Between two kinds of hypervisor the machine is the same, but not its version; and a CPU has
+/// another name, if it has any: which features it lacks is found out when its state is translated.
+Status check_across_kinds(const Json& source, const Json& destination)
+{
+    const std::string ours = json_string(source, "machine");
+    const std::string theirs = json_string(destination, "machine");
+    if (without_version(ours) == without_version(theirs))
+        return {};
+    return fail(ErrorKind::Incompatible,
+                "the machine differs: '" + ours + "' at the source, '" + theirs +
+                    "' at the destination",
+                "guests of Xen's and of -M pc have the same machine");
 }
 
 } // namespace
@@ -131,16 +178,21 @@ Status check_machines(const Json& source, const Json& destination, StateForm for
         const char* what;
         const char* hint;
         bool translated = false; ///< may differ in the neutral form
+        bool of_a_kind = false;  ///< compared only where both sides are of one kind
     };
+    const bool other_kind = json_string(source, "kind") != json_string(destination, "kind");
+    if (other_kind && form == StateForm::Neutral)
+        if (Status same = check_across_kinds(source, destination); !same)
+            return same;
     static constexpr Field fields[] = {
         {"kind", "the kind of hypervisor", "use the same -vmm on both sides", true},
         {"arch", "the architecture", "use the emulator of the same architecture on both sides"},
-        {"machine", "the machine type", "give both sides the same versioned -machine"},
+        {"machine", "the machine type", "give both sides the same versioned -machine", false, true},
         {"accelerator", "the accelerator", "give both sides the same -accel", true},
-        {"cpu_model", "the CPU model", "give both sides the same -cpu"},
+        {"cpu_model", "the CPU model", "give both sides the same -cpu", false, true},
     };
     for (const Field& field : fields)
-        if (const bool may_differ = field.translated && form == StateForm::Neutral; may_differ)
+        if (form == StateForm::Neutral && (field.translated || (field.of_a_kind && other_kind)))
             continue;
         else if (Status same = check_same(source, destination, field.key, field.what, field.hint);
                  !same)
@@ -155,6 +207,8 @@ Status check_machines(const Json& source, const Json& destination, StateForm for
         return version;
     if (Status features = check_cpu_features(source, destination, form); !features)
         return features;
+    if (Status tables = check_tables(source, destination); !tables)
+        return tables;
     if (Status devices = check_devices(source, destination); !devices)
         return devices;
     return check_layout(source, destination);

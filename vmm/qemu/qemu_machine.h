@@ -50,13 +50,6 @@ public:
 
     /// Whether an incoming guest is to stay paused.
     void set_start_paused(bool paused) { config_.start_paused = paused; }
-    /// The user's capability late-block-activate: the disks of a guest that arrives paused are
-    /// taken only when the user runs it, or moves it on.
-    void set_activates_late(bool late) { activates_late_ = late; }
-    /// Whether this QEMU's migrate-incoming has "exit-on-error" (QEMU 9.1), and the user's word:
-    /// false keeps a QEMU alive that could not load its guest.
-    [[nodiscard]] bool has_exit_on_error() const;
-    void set_exits_on_error(bool exits) { exits_on_error_ = exits; }
     /// Guest RAM that was plugged by object-add, whose file Drover made: it is carried from now on.
     /// And what went by object-del. Both wait for settle_ram().
     void ram_plugged(RamBlock block) { plugged_.push_back(std::move(block)); }
@@ -78,8 +71,7 @@ public:
     void run_state_answered();
     /// Each event of `qmp`.
     void handle_event(const Json& event);
-    /// QEMU has died; `how` ends with its last words. Fails what is under way.
-    void process_died(const Error& how);
+    void process_died(const Error& how) override;
 
     std::span<const RamBlock> ram() const override { return config_.ram; }
     void describe(std::function<void(Result<Json>)> done) override;
@@ -105,6 +97,9 @@ public:
     bool load_is_behind(std::function<void()> caught_up) override;
     void finish_load(std::function<void(Status)> loaded) override;
     bool keeps_paused() const override { return config_.start_paused; }
+    void set_activates_late(bool late) override { activates_late_ = late; }
+    bool has_exit_on_error() const override;
+    void set_exits_on_error(bool exits) override { exits_on_error_ = exits; }
     Result<PageHold*> page_hold() override;
     void stand_still(bool still) override;
     void take_over(bool run, std::function<void(Status)> done) override;

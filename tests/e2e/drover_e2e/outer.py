@@ -3,6 +3,7 @@
 files travel through a folder that both see. A test takes a copy of a file into its own memory: what is mapped from
 a guest's memory cannot be read or written through the folder's file system (9p)."""
 
+import json
 import shutil
 import xmlrpc.client
 from pathlib import Path
@@ -50,6 +51,10 @@ class OuterGuest:
         """It stops, and its migration stream is that file of the folder; what it had told last. It is no more."""
         return Told(*self._server.save(self.name, name))
 
+    def query(self, command: str) -> dict:
+        """What its monitor answers to a command without arguments."""
+        return json.loads(self._server.query(self.name, command))
+
     def close(self) -> None:
         self._server.end(self.name)
 
@@ -65,3 +70,8 @@ class Outer:
     def resume(self, name: str, **changes) -> OuterGuest:
         """One whose migration stream is in that file of the folder goes on."""
         return OuterGuest(self._server.resume(name, changes), self._server)
+
+    def destination(self, **changes) -> tuple[OuterGuest, str]:
+        """Drover's, where a guest can come to; and the address."""
+        name, port = self._server.destination(changes)
+        return OuterGuest(name, self._server), f"tcp:{_ADDRESS}:{port}"

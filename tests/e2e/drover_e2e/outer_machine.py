@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The other end of outer.py, on the machine that emulates a Xen host: obeys the tests that run in that one."""
 
+import json
 import threading
 from dataclasses import astuple
 from pathlib import Path
@@ -10,7 +11,7 @@ from . import paths, tale
 from .case import Case, pages_of
 from .vm import NEUTRAL, GuestOptions, Vm
 
-_METHODS = ("guest", "resume", "told", "healthy", "save", "end")
+_METHODS = ("guest", "resume", "destination", "told", "healthy", "save", "query", "end")
 
 
 def _options(changes: dict) -> GuestOptions:
@@ -55,6 +56,18 @@ class OuterMachine:
         assert event.data["status"] == "completed", vm.stderr()
         vm.qmp.execute("cont")  # one that was stopped arrives stopped
         return vm.name
+
+    def destination(self, changes: dict) -> list:
+        """Drover, to which a guest can come; its name, and its port."""
+        options = _options(changes)
+        address = self._case.tcp_address(options)
+        vm = self._case.destination(options, address=address, emulator=paths.DROVER)
+        self._vms[vm.name] = vm
+        return [vm.name, int(address.rsplit(":", 1)[1])]
+
+    def query(self, vm: str, command: str) -> str:
+        """What its monitor answers, as JSON: calls know small numbers only."""
+        return json.dumps(self._vms[vm].qmp.execute(command))
 
     def told(self, vm: str, after: int, timeout: float) -> tuple:
         return astuple(tale.wait(self._vms[vm].console, lambda told: told.number > after, timeout))

@@ -97,6 +97,10 @@ class XenGuest:
         xl("destroy", self.name, log=self._log)
         self._exists = False
 
+    def gone(self) -> None:
+        """Somebody else has destroyed it."""
+        self._exists = False
+
     def close(self) -> None:
         if self._exists:
             try:

@@ -11,6 +11,7 @@ take_xen() {
     for program in "${programs[@]}"; do
         take "$program"
     done
+    [ ! -e "$build/bin/drover-xen" ] || programs+=("$build/bin/drover-xen") # for its libraries
     # The packages' libraries, and then this machine's.
     LD_LIBRARY_PATH=$tree/usr/lib/x86_64-linux-gnu:$tree/lib/x86_64-linux-gnu take_libraries "${programs[@]}"
     # xl's own path to its tools has the version, whoever calls one of them does not want to know it.

@@ -160,6 +160,34 @@ TEST(RamBlock, AFullFileSystemIsAnErrorWithARemedy)
     EXPECT_NE(mapped.error().message.find("is full"), std::string::npos);
 }
 
+/// What is not the kernel's: each page tells its number.
+class Numbers : public RamReader {
+public:
+    Status read(uint64_t offset, std::span<std::byte> into) const override
+    {
+        for (size_t i = 0; i < into.size(); ++i)
+            into[i] = std::byte((offset + i) / ram_page_size);
+        return {};
+    }
+};
+
+TEST(RamBlock, AReaderTakesTheFilesPlace)
+{
+    const RamBlock block{
+        .name = "ram", .size = 8 * ram_page_size, .reader = std::make_shared<Numbers>()};
+    Bytes page(ram_page_size);
+    ASSERT_TRUE(read_ram(block, 3 * ram_page_size, page));
+    EXPECT_EQ(page.front(), std::byte{3});
+    uint64_t data = 0;
+    ASSERT_TRUE(for_each_data(block, 2, 8, [&](uint64_t first, uint64_t count) {
+        EXPECT_EQ(first, 2U);
+        data += count;
+    }));
+    EXPECT_EQ(data, 6U);
+    EXPECT_EQ(held_pages(block), 8U);
+    EXPECT_FALSE(can_count_held_pages(block));
+}
+
 TEST(ZeroPage, OneByteAnywhereMakesTheDifference)
 {
     Bytes page(ram_page_size);

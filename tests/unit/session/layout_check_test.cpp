@@ -81,5 +81,49 @@ TEST(LayoutCheck, TheGuestsCpuStaysAsItSeesIt)
     EXPECT_NE(features(1 | 1U << 28, 1, "CPUID.80000001.0:EDX"), ""); // another bit 28
 }
 
+std::string across(const char* source, const char* destination)
+{
+    const Status status =
+        check_machines(machine(source), machine(destination), StateForm::Neutral);
+    return status ? "" : status.error().text();
+}
+
+/// Between kinds the machine's version and the CPU's name say nothing; all else has to be the same.
+TEST(MachineCheck, BetweenKindsOfHypervisors)
+{
+    const char* on_xen = R"({"kind":"xen","machine":"pc-i440fx-7.2","cpus":1,"devices":{}})";
+    EXPECT_EQ(across(on_xen, R"({"kind":"qemu","machine":"pc-i440fx-10.0","cpu_model":"qemu64",
+                                 "cpus":1,"devices":{"unnamed device[0]":"ivshmem-plain"}})"),
+              "");
+    const char* born_there =
+        R"({"kind":"xen","machine":"pc-i440fx-7.2","cpus":1,"firmware_tables":true})";
+    EXPECT_EQ(across(born_there, R"({"kind":"qemu","machine":"pc-i440fx-7.2","cpus":1,
+                                     "devices":{"unnamed device[0]":"ivshmem-plain"}})"),
+              "");
+    EXPECT_NE(across(born_there, R"({"kind":"qemu","machine":"pc-i440fx-7.2","cpus":1})")
+                  .find("id=acpihole"),
+              std::string::npos);
+    EXPECT_NE(across(on_xen, R"({"kind":"qemu","machine":"pc-q35-7.2","cpus":1})"), "");
+    EXPECT_NE(across(on_xen, R"({"kind":"qemu","machine":"pc-i440fx-7.2","cpus":2})"), "");
+    EXPECT_NE(across(on_xen, R"({"kind":"qemu","machine":"pc-i440fx-7.2","cpus":1,
+                                 "devices":{"rng":"virtio-rng-pci"}})"),
+              "");
+}
+
+TEST(MachineCheck, OfOneKindMachineAndCpuAreTheSame)
+{
+    const char* here = R"({"kind":"qemu","machine":"pc-i440fx-7.2","cpu_model":"qemu64","cpus":1})";
+    EXPECT_EQ(across(here, here), "");
+    EXPECT_NE(across(here, R"({"kind":"qemu","machine":"pc-i440fx-10.0","cpu_model":"qemu64",
+                               "cpus":1})"),
+              "");
+    EXPECT_NE(across(here, R"({"kind":"qemu","machine":"pc-i440fx-7.2","cpu_model":"Nehalem",
+                               "cpus":1})"),
+              "");
+    EXPECT_NE(across(here, R"({"kind":"qemu","machine":"pc-i440fx-7.2","cpu_model":"qemu64",
+                               "cpus":1,"devices":{"unnamed device[0]":"ivshmem-plain"}})"),
+              "");
+}
+
 } // namespace
 } // namespace drover

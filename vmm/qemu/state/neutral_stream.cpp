@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/qemu/state/neutral_stream.h"
 
+#include "vmm/qemu/state/acpi_hole.h"
 #include "vmm/qemu/state/machine_fields.h"
 #include "vmm/qemu/state/stream_writer.h"
 
@@ -56,6 +57,19 @@ Result<state::Memory> memory_of(const SavedRam& block, const ByteSource& source)
     return memory;
 }
 
+/// The machine that waits has the device that gives Xen's tables a place, and the guest, which comes
+/// from Xen, has not seen it: the device is put to its place, and the guest is translated without.
+Result<std::optional<state::Device>> take_unseen_hole(const state::MachineState& machine,
+                                                      std::vector<state::Device>& layout)
+{
+    const auto is_hole = [](const state::Device& device) {
+        return device.name.ends_with("/ivshmem-plain");
+    };
+    if (std::ranges::any_of(machine.devices, is_hole))
+        return std::nullopt;
+    return take_acpi_hole(layout);
+}
+
 Status check_memory(const state::MachineState& machine)
 {
     for (const state::Memory& memory : machine.memory)
@@ -105,19 +119,26 @@ Result<std::vector<std::byte>> stream_of_neutral(std::span<const std::byte> part
     auto sections = layout ? devices_of(*layout, blank) : pass(layout);
     if (!sections)
         return std::unexpected(sections.error());
+    auto hole = take_unseen_hole(*machine, *sections);
+    if (!hole)
+        return std::unexpected(hole.error());
     auto written = write_machine(*machine, std::move(*sections));
     if (!written)
         return std::unexpected(written.error());
+    if (*hole)
+        written->sections.push_back(std::move(**hole));
     changes.insert(changes.end(), written->changes.begin(), written->changes.end());
     StreamPlan plan{*layout, blank, written->sections, {}};
     std::vector<MemoryPages> pages;
     pages.reserve(machine->memory.size());
     for (const state::Memory& memory : machine->memory) {
-        const auto here = std::ranges::find(layout->ram, memory.name, &SavedRam::name);
+        const auto here = std::ranges::find_if(layout->ram, [&](const SavedRam& block) {
+            return block.name == memory.name || block.name.ends_with("/" + memory.name);
+        });
         if (here == layout->ram.end() || here->size != memory.size)
             continue; // firmware of another build: the guest has what it needs of it in its RAM
         pages.emplace_back(memory);
-        plan.ram[memory.name] = &pages.back();
+        plan.ram[here->name] = &pages.back();
     }
     ByteSink sink;
     if (const Status done = write_qemu_stream(plan, sink); !done)

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "system/xen_server.h"
+
+#include "util/log.h"
+
+#include <cerrno>
+#include <cstring>
+#include <glib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+namespace drover {
+
+namespace {
+
+constexpr std::chrono::milliseconds last_words_time{300};
+constexpr std::chrono::milliseconds end_poll{20};
+
+/// Runs a program of Xen's and waits for it; what it printed.
+Result<std::string> run_tool(std::vector<std::string> words)
+{
+    std::vector<char*> argv;
+    for (std::string& word : words)
+        argv.push_back(word.data());
+    argv.push_back(nullptr);
+    gchar* out = nullptr;
+    gchar* err = nullptr;
+    gint status = 0;
+    GError* error = nullptr;
+    const bool ran = g_spawn_sync(nullptr, argv.data(), nullptr, G_SPAWN_SEARCH_PATH, nullptr,
+                                  nullptr, &out, &err, &status, &error) == TRUE;
+    const std::string said = out ? out : "";
+    std::string complaint = error ? error->message : err ? err : "";
+    g_free(out);
+    g_free(err);
+    g_clear_error(&error);
+    if (ran && status == 0)
+        return said;
+    while (complaint.ends_with('\n'))
+        complaint.pop_back();
+    return fail(ErrorKind::System, words[0] + " " + words[1] + ": " + complaint,
+                "run it as root, in Dom0, with Xen's tools");
+}
+
+/// The device model's second monitor, which xl leaves to whoever wants to watch it.
+Result<UniqueFd> connect_to_model(uint32_t domain)
+{
+    const std::string path = "/var/run/xen/qmp-libxenstat-" + std::to_string(domain);
+    UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+    if (!socket || connect(socket.get(), reinterpret_cast<const sockaddr*>(&address),
+                           sizeof address) < 0)
+        return fail_errno("connecting to the device model at " + path, errno);
+    return socket;
+}
+
+bool is_run_state_word(const Json& arguments)
+{
+    std::string line = json_string(arguments, "command-line");
+    line.erase(0, line.find_first_not_of(" \t"));
+    const std::string word = line.substr(0, line.find_first_of(" \t"));
+    for (const char* own : {"stop", "s", "cont", "c", "quit", "q"})
+        if (word == own)
+            return true;
+    return false;
+}
+
+} // namespace
+
+Result<XenDomainFacts> find_domain(const std::string& name)
+{
+    const auto said = run_tool({"xl", "list", "-l", name});
+    if (!said)
+        return std::unexpected(said.error());
+    const auto list = parse_json(*said);
+    if (!list)
+        return std::unexpected(list.error());
+    const Json domain = list->is_array() && !list->empty() ? list->front() : *list;
+    const Json config = domain.value("config", Json::object());
+    const Json build = config.value("b_info", Json::object());
+    XenDomainFacts facts;
+    facts.id = static_cast<uint32_t>(json_u64(domain, "domid"));
+    facts.name = json_string(config.value("c_info", Json::object()), "name");
+    facts.memory = json_u64(build, "max_memkb") << 10;
+    if (facts.id == 0 || facts.memory == 0)
+        return fail(ErrorKind::Invalid, "xl does not know a guest " + name);
+    if (const uint64_t target = json_u64(build, "target_memkb") << 10;
+        target != 0 && target != facts.memory)
+        return fail(ErrorKind::Refused,
+                    "the guest has less memory than it was told (maxmem): its balloon is Xen's own",
+                    "start it with memory= alone");
+    return facts;
+}
+
+XenServer::XenServer(XenDomainFacts facts, MigrationWish wish, Callbacks callbacks)
+    : facts_(std::move(facts)), wish_(std::move(wish)), callbacks_(std::move(callbacks))
+{
+}
+
+XenServer::~XenServer() = default;
+
+Status XenServer::start(const std::vector<MonitorEndpoint>& monitors)
+{
+    auto domain = xen::XenDomain::open(facts_.id);
+    if (!domain)
+        return pass(domain);
+    domain_ = std::move(*domain);
+    auto ram = xen::ram_of(domain_, facts_.memory);
+    if (!ram)
+        return pass(ram);
+    ram_ = std::move(*ram);
+    for (const MonitorEndpoint& endpoint : monitors) {
+        auto opened = open_monitor(endpoint);
+        if (!opened)
+            return pass(opened);
+        monitors_.push_back(std::move(*opened));
+    }
+    auto socket = connect_to_model(facts_.id);
+    if (!socket)
+        return pass(socket);
+    model_ = std::make_unique<QmpClient>(
+        std::move(*socket), QmpClient::Callbacks{
+                                [this](const Json& event) {
+                                    const std::string name = json_string(event, "event");
+                                    if (server_ && !name.starts_with("MIGRATION"))
+                                        server_->broadcast(event);
+                                },
+                                [this](const Error& how) { model_gone(how); },
+                            });
+    model_->negotiate(false, [this](Result<Json> greeting) { model_ready(std::move(greeting)); });
+    return {};
+}
+
+void XenServer::model_ready(Result<Json> greeting)
+{
+    if (!greeting)
+        return; // model_gone() tells
+    build(std::move(*greeting));
+    learn_settings([this] { serve(); });
+}
+
+void XenServer::build(Json greeting)
+{
+    const Json version = greeting.value("version", Json::object()).value("qemu", Json::object());
+    machine_ = std::make_unique<xen::XenSource>(
+        domain_, *model_, std::move(ram_),
+        std::to_string(json_u64(version, "major")) + "." +
+            std::to_string(json_u64(version, "minor")) + "." +
+            std::to_string(json_u64(version, "micro")));
+    control_ = std::make_unique<MigrateControl>(
+        *machine_, *model_, wish_, NamedDescriptors(),
+        MigrateControl::Callbacks{
+            .event =
+                [this](const Json& event) {
+                    if (server_)
+                        server_->broadcast(event);
+                },
+            .incoming_failed = [](const Error&) {},
+            .served = [] {},
+            .given_back = [] {},
+        });
+    commands_ = std::make_unique<MonitorCommands>(*model_, *control_, nullptr, command_callbacks());
+    server_ = std::make_unique<QmpServer>(std::move(greeting), *this);
+}
+
+MonitorCommands::Callbacks XenServer::command_callbacks()
+{
+    return {
+        .start_paused = [](bool) {},
+        .run_state_changes = [](bool) {},
+        .blockers = [](auto done) { done(std::vector<std::string>()); },
+        .opening_by_text = [](const std::string&) {},
+        .opening = [](Json&) {},
+        .copying_flags = [] {},
+        .quit_when_served = [] {},
+    };
+}
+
+void XenServer::learn_settings(std::function<void()> then)
+{
+    model_->execute("query-migrate-capabilities", Json::object(),
+                    [this, then = std::move(then)](const Result<Json>& list) mutable {
+                        if (list)
+                            control_->settings().learn_capabilities(*list);
+                        model_->execute("query-migrate-parameters", Json::object(),
+                                        [this, then = std::move(then)](const Result<Json>& known) {
+                                            if (known)
+                                                control_->settings().learn_parameters(*known);
+                                            then();
+                                        });
+                    });
+}
+
+void XenServer::serve()
+{
+    for (OpenMonitor& monitor : std::exchange(monitors_, {}))
+        server_->add_monitor(std::move(monitor));
+    log::info("serving domain " + std::to_string(facts_.id));
+}
+
+void XenServer::handle(QmpRequest request, QmpResponder respond)
+{
+    const std::string& command = request.command;
+    if (command == "stop")
+        return stop(respond);
+    if (command == "cont")
+        return run(respond);
+    if (command == "quit")
+        return quit(respond);
+    if (command == "query-status") {
+        const std::string state = machine_->run_state();
+        return respond(QmpResponse::ok(
+            Json{{"status", state}, {"running", state == "running"}, {"singlestep", false}}));
+    }
+    if (command == "migrate-incoming")
+        return respond(QmpResponse::error("the guest is here already: drover-xen incoming"));
+    if (command == "human-monitor-command" && is_run_state_word(request.arguments))
+        return respond(QmpResponse::ok("Error: use the QMP command\r\n"));
+    commands_->handle(std::move(request), std::move(respond));
+}
+
+void XenServer::stop(const QmpResponder& respond)
+{
+    if (Status allowed = control_->may_change_run_state(); !allowed)
+        return respond(QmpResponse::error(allowed.error()));
+    const bool ran = machine_->run_state() == "running";
+    Status paused = machine_->pause();
+    if (paused && ran)
+        server_->broadcast(make_event("STOP", Json::object()));
+    answer(respond, paused);
+}
+
+void XenServer::run(const QmpResponder& respond)
+{
+    if (Status allowed = control_->may_change_run_state(); !allowed)
+        return respond(QmpResponse::error(allowed.error()));
+    if (!control_->guest_is_away())
+        return run_here(respond);
+    control_->take_back([this, respond](const Status& back) {
+        if (!back)
+            return respond(QmpResponse::error(back.error()));
+        run_here(respond);
+    });
+}
+
+void XenServer::run_here(const QmpResponder& respond)
+{
+    machine_->run([this, respond](const Status& runs) {
+        if (runs)
+            server_->broadcast(make_event("RESUME", Json::object()));
+        answer(respond, runs);
+    });
+}
+
+/// A domain whose guest runs elsewhere is destroyed; any other stays as it is.
+void XenServer::quit(const QmpResponder& respond)
+{
+    if (control_->is_migrating())
+        return respond(QmpResponse::error("a migration is under way: migrate_cancel ends it"));
+    const bool away = json_string(control_->query(), "status") == "completed" &&
+                      !control_->guest_is_away();
+    if (away)
+        if (auto destroyed = run_tool({"xl", "destroy", std::to_string(facts_.id)}); !destroyed)
+            return respond(QmpResponse::error(destroyed.error()));
+    respond(QmpResponse::ok());
+    end_timer_ = loop::after(last_words_time, [this] { end(0); });
+}
+
+void XenServer::terminate()
+{
+    if (control_)
+        (void)control_->cancel();
+    wait_for_end();
+}
+
+/// A guest that was given up runs again before we end; one that is being handed over is waited for.
+void XenServer::wait_for_end()
+{
+    if (!control_ || !control_->is_migrating())
+        return end(0);
+    end_timer_ = loop::after(end_poll, [this] { wait_for_end(); });
+}
+
+void XenServer::model_gone(const Error& how)
+{
+    if (end_timer_)
+        return;
+    const Error gone{ErrorKind::Machine, "the device model has ended: " + how.message,
+                     "the guest is gone with it"};
+    log::info(gone.message);
+    if (control_)
+        (void)control_->process_died(gone);
+    end_timer_ = loop::after(last_words_time, [this] { end(machine_ ? 0 : 1); });
+}
+
+void XenServer::defect_found(const Error& defect)
+{
+    if (control_)
+        control_->defect_found(defect);
+}
+
+void XenServer::end(int code)
+{
+    callbacks_.end(code);
+}
+
+} // namespace drover

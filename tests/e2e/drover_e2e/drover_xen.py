@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""drover-xen, in Dom0 of an emulated Xen host: its process and its monitor."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from . import paths
+from .case import Case
+from .qmp import Qmp
+
+PROGRAM = str(paths.BUILD / "bin" / "drover-xen")
+
+
+class DroverXen:
+    """`words` behind the verb; ended at the test's end, which leaves the guest where it is."""
+
+    def __init__(self, case: Case, name: str, verb: str, *words: str):
+        socket = case.scratch / f"{name}.qmp.sock"
+        self._stderr: Path = case.directory / f"{name}.stderr"
+        with open(self._stderr, "wb") as stderr:
+            self.process = subprocess.Popen(
+                [PROGRAM, verb, *words, "-qmp", f"unix:{socket},server=on,wait=off"], stdin=subprocess.DEVNULL,
+                stdout=stderr, stderr=stderr, env={**os.environ, "DROVER_DEFECTS": "fatal", "DROVER_DEBUG": "1"})
+        case.keep(self)
+        self._await(socket)
+        self.qmp = Qmp.connect(socket)
+        self.qmp.execute("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+
+    def stderr(self) -> str:
+        return self._stderr.read_text(errors="replace")
+
+    def migrate(self, uri: str) -> int:
+        """Starts it; the mark of the events before it."""
+        mark = self.qmp.mark()
+        self.qmp.execute("migrate", uri=uri)
+        return mark
+
+    def ended(self, mark: int, *wanted: str, timeout: float = 120) -> dict:
+        """Waits for the migration's end, of one of these statuses; what query-migrate says then."""
+        event = self.qmp.wait_migration("completed", "failed", "cancelled", timeout=timeout, after=mark)
+        info = self.qmp.execute("query-migrate")
+        assert event.data["status"] in wanted, (event.data, info, self.stderr())
+        return info
+
+    def quit(self) -> int:
+        self.qmp.execute("quit", timeout=60)
+        return self.process.wait(20)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        print(self.stderr()[-3000:])
+
+    def _await(self, socket: Path) -> None:
+        deadline = time.monotonic() + 30
+        while not socket.exists():
+            assert self.process.poll() is None and time.monotonic() < deadline, self.stderr()
+            time.sleep(0.05)
