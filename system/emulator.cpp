@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "system/emulator.h"
 
-
 #include "util/log.h"
 #include "vmm/qemu/blank_line.h"
 #include "vmm/qemu/disk_aio.h"
@@ -80,8 +79,8 @@ void Emulator::build(Json greeting)
     control_ = std::make_unique<MigrateControl>(*machine_, *user_qmp_, wish_,
                                                 std::move(descriptors_), control_callbacks());
     memory_ = std::make_unique<MemoryPlug>(*engine_qmp_, *machine_, *control_);
-    commands_ =
-        std::make_unique<MonitorCommands>(*user_qmp_, *control_, memory_.get(), command_callbacks());
+    commands_ = std::make_unique<MonitorCommands>(*user_qmp_, *control_, memory_.get(),
+                                                  command_callbacks());
     server_ = std::make_unique<QmpServer>(std::move(greeting), *commands_);
 }
 

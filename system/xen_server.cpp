@@ -50,8 +50,8 @@ Result<UniqueFd> connect_to_model(uint32_t domain)
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
-    if (!socket || connect(socket.get(), reinterpret_cast<const sockaddr*>(&address),
-                           sizeof address) < 0)
+    if (!socket ||
+        connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
         return fail_errno("connecting to the device model at " + path, errno);
     return socket;
 }
@@ -144,23 +144,22 @@ void XenServer::model_ready(Result<Json> greeting)
 void XenServer::build(Json greeting)
 {
     const Json version = greeting.value("version", Json::object()).value("qemu", Json::object());
-    machine_ = std::make_unique<xen::XenSource>(
-        domain_, *model_, std::move(ram_),
-        std::to_string(json_u64(version, "major")) + "." +
-            std::to_string(json_u64(version, "minor")) + "." +
-            std::to_string(json_u64(version, "micro")));
-    control_ = std::make_unique<MigrateControl>(
-        *machine_, *model_, wish_, NamedDescriptors(),
-        MigrateControl::Callbacks{
-            .event =
-                [this](const Json& event) {
-                    if (server_)
-                        server_->broadcast(event);
-                },
-            .incoming_failed = [](const Error&) {},
-            .served = [] {},
-            .given_back = [] {},
-        });
+    machine_ =
+        std::make_unique<xen::XenSource>(domain_, *model_, std::move(ram_),
+                                         std::to_string(json_u64(version, "major")) + "." +
+                                             std::to_string(json_u64(version, "minor")) + "." +
+                                             std::to_string(json_u64(version, "micro")));
+    control_ = std::make_unique<MigrateControl>(*machine_, *model_, wish_, NamedDescriptors(),
+                                                MigrateControl::Callbacks{
+                                                    .event =
+                                                        [this](const Json& event) {
+                                                            if (server_)
+                                                                server_->broadcast(event);
+                                                        },
+                                                    .incoming_failed = [](const Error&) {},
+                                                    .served = [] {},
+                                                    .given_back = [] {},
+                                                });
     commands_ = std::make_unique<MonitorCommands>(*model_, *control_, nullptr, command_callbacks());
     server_ = std::make_unique<QmpServer>(std::move(greeting), *this);
 }
@@ -259,8 +258,8 @@ void XenServer::quit(const QmpResponder& respond)
 {
     if (control_->is_migrating())
         return respond(QmpResponse::error("a migration is under way: migrate_cancel ends it"));
-    const bool away = json_string(control_->query(), "status") == "completed" &&
-                      !control_->guest_is_away();
+    const bool away =
+        json_string(control_->query(), "status") == "completed" && !control_->guest_is_away();
     if (away)
         if (auto destroyed = run_tool({"xl", "destroy", std::to_string(facts_.id)}); !destroyed)
             return respond(QmpResponse::error(destroyed.error()));

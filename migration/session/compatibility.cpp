@@ -139,8 +139,7 @@ Status check_devices(const Json& source, const Json& destination)
                         hint);
     }
     for (const auto& [path, type] : theirs.items())
-        if (!ours.contains(path) &&
-            !is_home_of_tables(source, json_string(theirs, path.c_str())))
+        if (!ours.contains(path) && !is_home_of_tables(source, json_string(theirs, path.c_str())))
             return fail(ErrorKind::Incompatible,
                         "the destination has a device that the source lacks: " + path, hint);
     return {};

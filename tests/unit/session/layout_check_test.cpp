@@ -83,8 +83,7 @@ TEST(LayoutCheck, TheGuestsCpuStaysAsItSeesIt)
 
 std::string across(const char* source, const char* destination)
 {
-    const Status status =
-        check_machines(machine(source), machine(destination), StateForm::Neutral);
+    const Status status = check_machines(machine(source), machine(destination), StateForm::Neutral);
     return status ? "" : status.error().text();
 }
 

@@ -27,18 +27,19 @@ TEST(BlankLine, KeepsTheMachineAndItsDevices)
 
 TEST(BlankLine, HasNoPartInWhatIsTheGuests)
 {
-    EXPECT_EQ(blank({"-netdev", "user,id=n0,hostfwd=tcp::2222-:22", "-netdev",
-                     "tap,id=n1,ifname=tap0,vhost=on", "-netdev", "bridge,id=n2"}),
-              "-netdev user,id=n0 -netdev hubport,hubid=1000,id=n1 -netdev hubport,hubid=1001,id=n2 "
-              "-display none");
+    EXPECT_EQ(
+        blank({"-netdev", "user,id=n0,hostfwd=tcp::2222-:22", "-netdev",
+               "tap,id=n1,ifname=tap0,vhost=on", "-netdev", "bridge,id=n2"}),
+        "-netdev user,id=n0 -netdev hubport,hubid=1000,id=n1 -netdev hubport,hubid=1001,id=n2 "
+        "-display none");
     EXPECT_EQ(blank({"-drive", "file=/g.qcow2,format=qcow2,if=none,id=d,cache=none,aio=native",
                      "-hda", "/h.img", "/i.img"}),
               "-drive file=null-co://,format=raw,if=none,id=d -hda null-co:// null-co:// "
               "-display none");
     EXPECT_EQ(blank({"-blockdev", R"({"driver":"file","filename":"/g","node-name":"n"})"}),
               "-blockdev driver=null-co,read-zeroes=on,node-name=n -display none");
-    EXPECT_EQ(blank({"-chardev", "socket,id=c,path=/s", "-serial", "chardev:c", "-serial",
-                     "stdio", "-parallel", "none"}),
+    EXPECT_EQ(blank({"-chardev", "socket,id=c,path=/s", "-serial", "chardev:c", "-serial", "stdio",
+                     "-parallel", "none"}),
               "-chardev null,id=c -serial chardev:c -serial null -parallel none -display none");
     EXPECT_EQ(blank({"-qmp", "unix:/q", "-vnc", ":1", "-nographic", "-S", "-daemonize", "-pidfile",
                      "/p", "-display", "gtk"}),

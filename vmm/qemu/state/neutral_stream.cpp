@@ -57,8 +57,9 @@ Result<state::Memory> memory_of(const SavedRam& block, const ByteSource& source)
     return memory;
 }
 
-/// The machine that waits has the device that gives Xen's tables a place, and the guest, which comes
-/// from Xen, has not seen it: the device is put to its place, and the guest is translated without.
+/// The machine that waits has the device that gives Xen's tables a place, and the guest, which
+/// comes from Xen, has not seen it: the device is put to its place, and the guest is translated
+/// without.
 Result<std::optional<state::Device>> take_unseen_hole(const state::MachineState& machine,
                                                       std::vector<state::Device>& layout)
 {

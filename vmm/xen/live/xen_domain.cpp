@@ -140,8 +140,7 @@ Result<std::vector<std::byte>> XenDomain::context() const
         return fail_errno("asking for the size of the domain's state", errno);
     std::vector<std::byte> bytes(static_cast<size_t>(size));
     const int got =
-        xc_domain_hvm_getcontext(handles_->control, id_,
-                                 reinterpret_cast<uint8_t*>(bytes.data()),
+        xc_domain_hvm_getcontext(handles_->control, id_, reinterpret_cast<uint8_t*>(bytes.data()),
                                  static_cast<uint32_t>(bytes.size()));
     if (got < 0)
         return fail_errno("reading the domain's state", errno);
@@ -157,8 +156,7 @@ Result<uint64_t> XenDomain::param(uint32_t index) const
     return value;
 }
 
-Status XenDomain::read(uint64_t first_frame, std::span<std::byte> into,
-                       std::span<bool> there) const
+Status XenDomain::read(uint64_t first_frame, std::span<std::byte> into, std::span<bool> there) const
 {
     std::array<xen_pfn_t, frames_at_once> frames{};
     std::array<int, frames_at_once> errors{};
@@ -211,8 +209,8 @@ Status XenDomain::take_log(std::span<uint64_t> words)
         return fail_errno("memory for Xen's dirty log", errno);
     memset(buffer.bytes(), 0, words.size_bytes());
     const unsigned long pages = words.size() * 64;
-    if (xc_logdirty_control(handles_->control, id_, XEN_DOMCTL_SHADOW_OP_CLEAN, buffer.get(),
-                            pages, 0, nullptr) < 0)
+    if (xc_logdirty_control(handles_->control, id_, XEN_DOMCTL_SHADOW_OP_CLEAN, buffer.get(), pages,
+                            0, nullptr) < 0)
         return fail_errno("reading Xen's dirty log", errno);
     memcpy(words.data(), buffer.bytes(), words.size_bytes());
     return {};

@@ -57,8 +57,8 @@ Result<DomainRam> ram_of(const std::shared_ptr<const XenDomain>& domain, uint64_
     const auto hole = count(*domain, qemu::acpi_hole_frame, hole_frames);
     const auto own = count(*domain, own_first, own_frames);
     if (!info || !ram || !hole || !own)
-        return std::unexpected(!info  ? info.error()
-                               : !ram ? ram.error()
+        return std::unexpected(!info   ? info.error()
+                               : !ram  ? ram.error()
                                : !hole ? hole.error()
                                        : own.error());
     if (const uint64_t known = *ram + *hole + *own; info->pages > known)

@@ -15,7 +15,7 @@ namespace drover::xen {
 namespace {
 
 constexpr std::chrono::milliseconds suspend_poll{1};
-constexpr double suspend_limit_s = 5; // a device model that does not answer
+constexpr double suspend_limit_s = 5;  // a device model that does not answer
 constexpr uint32_t callback_param = 0; ///< HVM_PARAM_CALLBACK_IRQ: set by paravirtual drivers
 constexpr size_t most_model_bytes = 64U << 20;
 
@@ -80,9 +80,8 @@ void XenSource::describe(std::function<void(Result<Json>)> done)
 {
     const auto info = domain_->info();
     if (!info)
-        return loop::post([done = std::move(done), error = info.error()] {
-            done(std::unexpected(error));
-        });
+        return loop::post(
+            [done = std::move(done), error = info.error()] { done(std::unexpected(error)); });
     std::vector<qemu::QmpStep> steps;
     steps.push_back({"qom-get", Json{{"path", "/machine"}, {"property", "type"}}});
     steps.push_back({"qom-list", Json{{"path", "/machine/peripheral"}}});
@@ -253,9 +252,8 @@ void XenSource::abandon_save(std::function<void(Status)> done)
     ++saving_;
     suspend_timer_.reset();
     if (died_)
-        return loop::post([done = std::move(done), error = *died_] {
-            done(std::unexpected(error));
-        });
+        return loop::post(
+            [done = std::move(done), error = *died_] { done(std::unexpected(error)); });
     // It takes its disks back before the guest uses them.
     model_.execute("cont", Json::object(),
                    [this, alive = alive_, done = std::move(done)](const Result<Json>& answer) {

@@ -38,7 +38,10 @@ public:
 
     void begin_load(std::function<void(Status)> ready, std::function<void(Error)> failed) override;
     void load(std::span<const std::byte> /*piece*/) override {}
-    [[nodiscard]] bool load_is_behind(std::function<void()> /*caught_up*/) override { return false; }
+    [[nodiscard]] bool load_is_behind(std::function<void()> /*caught_up*/) override
+    {
+        return false;
+    }
     void finish_load(std::function<void(Status)> loaded) override;
     void take_over(bool run, std::function<void(Status)> done) override;
 
