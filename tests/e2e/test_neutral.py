@@ -32,6 +32,22 @@ def test_microvm_of_two_versions(case, smp):
 
 
 @test(timeout=120)
+def test_what_has_no_place_leaves_the_guest_where_it_is(case):
+    """Found out when its state is loaded: QEMU's own network has a state, which another back-end has not."""
+    source = case.guest(SMALL)
+    other = case.destination(new(SMALL.but(nic=False, extra=(
+        "-netdev", "hubport,id=net0,hubid=7", "-device", "virtio-net-device,netdev=net0"))))
+    mark = case.start_migration(source, other.uri)
+    source.qmp.wait_migration("failed", timeout=60, after=mark)
+    why = source.qmp.execute("query-migrate")["error-desc"]
+    assert "slirp has no place there" in why, why
+    case.alive_on(source)
+    second = case.destination(new(SMALL))
+    case.migrate(source, second)
+    case.healthy(second)
+
+
+@test(timeout=120)
 def test_video_memory_goes_along(case):
     """What is no guest RAM, and no device either."""
     old = SMALL.but(extra=("-device", "VGA"), machine="pc-i440fx-7.2")
