@@ -20,6 +20,15 @@ public:
     /// none, where the process has ended or its memory is used up. Any thread, for ranges apart.
     [[nodiscard]] virtual size_t write(size_t block, uint64_t offset,
                                        std::span<const std::byte> from) = 0;
+
+    /// Makes pages zero that were written; false where only the block's file can. Any thread.
+    [[nodiscard]] virtual bool discard(size_t /*block*/, uint64_t /*offset*/, uint64_t /*length*/)
+    {
+        return false;
+    }
+
+    /// Whether there is nothing but zeros yet, and no file behind it.
+    [[nodiscard]] virtual bool is_new() const { return false; }
 };
 
 } // namespace drover

@@ -45,7 +45,7 @@ RamWriter::~RamWriter()
 Status RamWriter::empty(size_t index, uint64_t offset, uint64_t length)
 {
     Block& block = blocks_[index];
-    if (block.was_empty)
+    if (block.was_empty || (mapping_ && mapping_->is_new()))
         return {};
     if (block.counts && count_held_pages(ram_[index], offset / ram_page_size,
                                          (offset + length) / ram_page_size) == 0U)
@@ -100,6 +100,8 @@ Status RamWriter::write_mapped(size_t index, uint64_t offset, std::span<const st
 
 Status RamWriter::discard(size_t index, uint64_t offset, uint64_t length)
 {
+    if (mapping_ && mapping_->discard(index, offset, length))
+        return {};
     return blocks_[index].keeps_memory ? clear(index, offset, length)
                                        : discard_ram(ram_[index], offset, length);
 }

@@ -60,6 +60,39 @@ private:
     size_t most_;
 };
 
+/// That of a hypervisor which is beside the kernel.
+class NewMapping : public RamMapping {
+public:
+    explicit NewMapping(std::vector<uint64_t>& discarded) : discarded_(discarded) {}
+    size_t write(size_t /*block*/, uint64_t /*offset*/, std::span<const std::byte> from) override
+    {
+        return from.size();
+    }
+    bool discard(size_t /*block*/, uint64_t offset, uint64_t /*length*/) override
+    {
+        discarded_.push_back(offset);
+        return true;
+    }
+    bool is_new() const override { return true; }
+
+private:
+    std::vector<uint64_t>& discarded_;
+};
+
+TEST(RamWriter, AMappingCanDoWithoutAFile)
+{
+    std::vector<RamBlock> ram(1);
+    ram[0].name = "ram";
+    ram[0].size = 16 * ram_page_size;
+    std::vector<uint64_t> discarded;
+    RamWriter writer(ram, std::make_unique<NewMapping>(discarded));
+    EXPECT_TRUE(writer.empty(0, 0, ram[0].size));
+    EXPECT_TRUE(writer.write(0, ram_page_size, filled(2, 7)));
+    EXPECT_TRUE(discarded.empty());
+    EXPECT_TRUE(writer.discard(0, ram_page_size, ram_page_size));
+    EXPECT_EQ(discarded, std::vector<uint64_t>{ram_page_size});
+}
+
 TEST_F(RamWriterTest, WhatTheMappingDoesNotWriteTheFileDoes)
 {
     for (const size_t most : {0UL, 100UL, 3 * ram_page_size, 8 * ram_page_size}) {
