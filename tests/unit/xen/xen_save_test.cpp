@@ -86,6 +86,38 @@ TEST(XenSaveTest, WhatIsWrittenCanBeRead)
     EXPECT_TRUE(state::to_json(read->machine) == state::to_json(machine));
 }
 
+/// As of a guest that moves live: what comes again counts, and what never came is there, too.
+TEST(XenSaveTest, PagesComeInAnyOrderAndAgain)
+{
+    const auto written = write_machine(machine_of(4));
+    ASSERT_TRUE(written) << written.error().text();
+    const XenGuest guest{.name = "moved", .uuid = "u", .memory = 4 << 20};
+    ByteSink sink;
+    SaveStream stream(guest, sink);
+    stream.begin(1, false);
+    const std::vector<std::byte> old(state::frame_size, std::byte{1});
+    const std::vector<std::byte> latest(state::frame_size, std::byte{2});
+    for (const uint64_t frame : {700U, 3U, 0xa1U, 0xfeff4U})
+        stream.page(frame, old);
+    stream.page(3, latest);
+    stream.populate(4, 0x300 - 4);
+    ASSERT_TRUE(stream.end(*written));
+    const auto bytes = sink.take();
+    const MemoryBytes source(bytes);
+    const auto state = read_xen_state(source);
+    ASSERT_TRUE(state) << state.error().text();
+    const XenPages pages(*state, source);
+    std::array<std::byte, state::frame_size> page = {};
+    ASSERT_TRUE(pages.read(3, page));
+    EXPECT_EQ(page[5], std::byte{2});
+    ASSERT_TRUE(pages.read(700, page));
+    EXPECT_EQ(page[5], std::byte{1}) << "was not there already";
+    EXPECT_TRUE(pages.is_zero(0x2ff));
+    EXPECT_FALSE(state->pages.has(0xa1)) << "where the VGA's window is";
+    ASSERT_TRUE(pages.read(0xfeff4, page));
+    EXPECT_EQ(page[5], std::byte{0}) << "a page of Xen's own";
+}
+
 TEST(XenFitTest, TellsWhatIsImpossibleBeforeAnythingIsWritten)
 {
     const auto impossible = [](auto change) {

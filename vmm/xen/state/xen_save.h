@@ -23,6 +23,37 @@ struct XenGuest {
 /// xl's configuration of a guest without graphics, HPET or Xen's paravirtual devices.
 [[nodiscard]] Json xl_config(const XenGuest& guest, size_t vcpus, bool native_tsc);
 
+/// A stream for `xl migrate-receive`, or a file for `xl restore`, piece by piece: begin(), pages in
+/// any order, also again, and end(). One thread at a time.
+class SaveStream {
+public:
+    /// The first two must outlive it.
+    SaveStream(const XenGuest& guest, ByteSink& sink) : guest_(guest), sink_(sink) {}
+
+    void begin(size_t vcpus, bool native_tsc);
+    /// Where Xen has its own pages (0xfeff0 …), or none, nothing is taken.
+    void page(uint64_t frame, std::span<const std::byte> contents);
+    /// Frames of zeroes, which were not written before.
+    void populate(uint64_t first, uint64_t count);
+    [[nodiscard]] Status end(const WrittenMachine& machine);
+
+private:
+    void write_record(uint32_t type, std::span<const std::byte> body);
+    void write_xl_header(size_t vcpus, bool native_tsc);
+    void write_libxc_header();
+    void hold(uint64_t entry, std::span<const std::byte> contents);
+    void write_held_pages();
+    void write_own_pages();
+    void write_tsc_info(uint32_t khz);
+    void write_params();
+    void write_model_record(std::span<const ModelSection> model);
+
+    const XenGuest& guest_;
+    ByteSink& sink_;
+    std::vector<uint64_t> entries_;   ///< of the record that is being filled
+    std::vector<std::byte> contents_; ///< theirs
+};
+
 /// Writes a file for `xl restore`, or a stream for `xl migrate-receive`, from the guest's pages
 /// and what write_machine() has made of its state. Pages where Xen has its own (0xfeff0 …) are not
 /// taken.
