@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// drover-xen: live migration of guests that Xen runs.
+// drover-xen: live migration of guests from and to a Xen host.
 #include "migration/policy/wish.h"
+#include "system/xen_incoming.h"
 #include "system/xen_server.h"
 #include "util/defect.h"
 #include "util/log.h"
@@ -18,44 +19,70 @@ namespace {
 
 constexpr const char* usage =
     "usage: drover-xen serve DOMAIN -qmp unix:PATH[,server=on,wait=off] [-migrate-policy POLICY]\n"
+    "       drover-xen incoming ADDRESS -config FILE [-S] [-qmp …]\n"
     "\n"
-    "Serves QMP monitors for a guest that Xen runs on this host, a HVM guest without Xen's\n"
+    "serve: QMP monitors for a guest that Xen runs on this host, a HVM guest without Xen's\n"
     "paravirtual drivers, so that it can be migrated to QEMU: migrate, query-migrate, … as of\n"
-    "drover-system-x86_64. Run as root, in Dom0.\n";
+    "drover-system-x86_64. quit destroys the domain if its guest runs elsewhere.\n"
+    "incoming: waits at ADDRESS (tcp:HOST:PORT, unix:PATH) for a guest of QEMU's machine `pc`, "
+    "and\n"
+    "makes a domain of it with the configuration in FILE, which is xl's. -S: it stays paused.\n"
+    "Both: as root, in Dom0.\n";
 
 struct Options {
-    std::string domain;
+    std::string verb;
+    std::string subject; ///< the domain, or the address
     std::vector<MonitorEndpoint> monitors;
     MigrationWish wish;
+    std::string config;
+    bool paused = false;
 };
+
+Status parse_option(Options& options, const std::string& name, const std::string& value)
+{
+    const bool serves = options.verb == "serve";
+    if (name == "-qmp") {
+        auto endpoint = qemu::device_endpoint(value);
+        if (!endpoint)
+            return pass(endpoint);
+        if (*endpoint)
+            options.monitors.push_back(std::move(**endpoint));
+    } else if (name == "-migrate-policy" && serves) {
+        auto wish = parse_policy(value);
+        if (!wish)
+            return pass(wish);
+        options.wish = std::move(*wish);
+    } else if (name == "-config" && !serves) {
+        options.config = value;
+    } else {
+        return fail(ErrorKind::Invalid, "an option " + name + " is not known", "drover-xen --help");
+    }
+    return {};
+}
 
 Result<Options> parse(std::span<const std::string> words)
 {
     Options options;
-    if (words.size() < 2 || words[0] != "serve")
+    if (words.size() < 2 || (words[0] != "serve" && words[0] != "incoming"))
         return fail(ErrorKind::Invalid, "what is to be done is not said", "drover-xen --help");
-    options.domain = words[1];
-    for (size_t i = 2; i < words.size(); i += 2) {
+    options.verb = words[0];
+    options.subject = words[1];
+    for (size_t i = 2; i < words.size(); ++i) {
+        if (words[i] == "-S" && options.verb == "incoming") {
+            options.paused = true;
+            continue;
+        }
         if (i + 1 >= words.size())
             return fail(ErrorKind::Invalid, words[i] + " lacks its argument");
-        if (words[i] == "-qmp") {
-            auto endpoint = qemu::device_endpoint(words[i + 1]);
-            if (!endpoint)
-                return pass(endpoint);
-            if (*endpoint)
-                options.monitors.push_back(std::move(**endpoint));
-        } else if (words[i] == "-migrate-policy") {
-            auto wish = parse_policy(words[i + 1]);
-            if (!wish)
-                return pass(wish);
-            options.wish = std::move(*wish);
-        } else {
-            return fail(ErrorKind::Invalid, "an option " + words[i] + " is not known",
-                        "drover-xen --help");
-        }
+        if (Status parsed = parse_option(options, words[i], words[i + 1]); !parsed)
+            return pass(parsed);
+        ++i;
     }
-    if (options.monitors.empty())
+    if (options.verb == "serve" && options.monitors.empty())
         return fail(ErrorKind::Invalid, "no monitor is asked for", "-qmp unix:PATH,server=on");
+    if (options.verb == "incoming" && options.config.empty())
+        return fail(ErrorKind::Invalid, "the guest's configuration is not given",
+                    "-config FILE, as for xl create");
     return options;
 }
 
@@ -65,34 +92,80 @@ int fail_with(const Error& error)
     return 1;
 }
 
-gboolean terminate(gpointer server)
+template <class Server> gboolean terminate(gpointer server)
 {
-    defects::contain([server] { static_cast<XenServer*>(server)->terminate(); });
+    defects::contain([server] { static_cast<Server*>(server)->terminate(); });
     return G_SOURCE_CONTINUE;
 }
 
-int run(const Options& options)
+/// Makes a server, which is told where to report its end, and runs it until then.
+template <class Server>
+int run(const std::function<std::unique_ptr<Server>(std::function<void(int)>)>& make,
+        const std::function<Status(Server&)>& start)
 {
-    auto facts = find_domain(options.domain);
-    if (!facts)
-        return fail_with(facts.error());
-    log::set_guest_name(facts->name);
     GMainLoop* main_loop = g_main_loop_new(nullptr, FALSE);
     int code = 1;
-    {
-        XenServer server(std::move(*facts), options.wish, {.end = [&](int exit_code) {
-                             code = exit_code;
-                             g_main_loop_quit(main_loop);
-                         }});
-        defects::survive([&server](const Error& defect) { server.defect_found(defect); });
-        if (Status started = server.start(options.monitors); !started)
-            return fail_with(started.error());
-        g_unix_signal_add(SIGTERM, terminate, &server);
-        g_unix_signal_add(SIGINT, terminate, &server);
-        g_main_loop_run(main_loop);
-    }
+    const auto server = make([&](int exit_code) {
+        code = exit_code;
+        g_main_loop_quit(main_loop);
+    });
+    defects::survive([&](const Error& defect) { server->defect_found(defect); });
+    if (Status started = start(*server); !started)
+        return fail_with(started.error());
+    g_unix_signal_add(SIGTERM, terminate<Server>, server.get());
+    g_unix_signal_add(SIGINT, terminate<Server>, server.get());
+    g_main_loop_run(main_loop);
     g_main_loop_unref(main_loop);
     return code;
+}
+
+int serve(const Options& options)
+{
+    auto domain = xen::find_domain(options.subject);
+    if (!domain)
+        return fail_with(domain.error());
+    log::set_guest_name(domain->name);
+    return run<XenServer>(
+        [&](auto end) {
+            return std::make_unique<XenServer>(*domain, options.wish,
+                                               XenServer::Callbacks{std::move(end)});
+        },
+        [&](XenServer& server) { return server.start(options.monitors); });
+}
+
+Result<xen::XenDestination::Config> read_config(const Options& options)
+{
+    auto config = xen::read_xl_config(options.config);
+    if (!config)
+        return pass(config);
+    const Json& about = (*config)["c_info"];
+    const Json& build = (*config)["b_info"];
+    xen::XenDestination::Config guest;
+    guest.guest.name = json_string(about, "name");
+    guest.guest.uuid = json_string(about, "uuid");
+    guest.guest.memory = json_u64(build, "max_memkb") << 10;
+    guest.vcpus = json_u64(build, "max_vcpus", 1);
+    guest.paused = options.paused;
+    if (guest.guest.name.empty() || guest.guest.memory == 0)
+        return fail(ErrorKind::Invalid, options.config + " names no guest, or no memory");
+    guest.guest.config = std::move(*config);
+    return guest;
+}
+
+int receive(const Options& options)
+{
+    auto address = MigrationAddress::parse(options.subject);
+    if (!address)
+        return fail_with(address.error());
+    auto config = read_config(options);
+    if (!config)
+        return fail_with(config.error());
+    log::set_guest_name(config->guest.name);
+    return run<XenIncoming>(
+        [&](auto end) {
+            return std::make_unique<XenIncoming>(*config, XenIncoming::Callbacks{std::move(end)});
+        },
+        [&](XenIncoming& incoming) { return incoming.start(*address, options.monitors); });
 }
 
 int drover_xen(std::span<char*> argv)
@@ -106,7 +179,9 @@ int drover_xen(std::span<char*> argv)
         return words.empty() ? 1 : 0;
     }
     auto options = parse(words);
-    return options ? run(*options) : fail_with(options.error());
+    if (!options)
+        return fail_with(options.error());
+    return options->verb == "serve" ? serve(*options) : receive(*options);
 }
 
 } // namespace

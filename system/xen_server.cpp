@@ -5,7 +5,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <glib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -15,32 +14,6 @@ namespace {
 
 constexpr std::chrono::milliseconds last_words_time{300};
 constexpr std::chrono::milliseconds end_poll{20};
-
-/// Runs a program of Xen's and waits for it; what it printed.
-Result<std::string> run_tool(std::vector<std::string> words)
-{
-    std::vector<char*> argv;
-    for (std::string& word : words)
-        argv.push_back(word.data());
-    argv.push_back(nullptr);
-    gchar* out = nullptr;
-    gchar* err = nullptr;
-    gint status = 0;
-    GError* error = nullptr;
-    const bool ran = g_spawn_sync(nullptr, argv.data(), nullptr, G_SPAWN_SEARCH_PATH, nullptr,
-                                  nullptr, &out, &err, &status, &error) == TRUE;
-    const std::string said = out ? out : "";
-    std::string complaint = error ? error->message : err ? err : "";
-    g_free(out);
-    g_free(err);
-    g_clear_error(&error);
-    if (ran && status == 0)
-        return said;
-    while (complaint.ends_with('\n'))
-        complaint.pop_back();
-    return fail(ErrorKind::System, words[0] + " " + words[1] + ": " + complaint,
-                "run it as root, in Dom0, with Xen's tools");
-}
 
 /// The device model's second monitor, which xl leaves to whoever wants to watch it.
 Result<UniqueFd> connect_to_model(uint32_t domain)
@@ -56,12 +29,13 @@ Result<UniqueFd> connect_to_model(uint32_t domain)
     return socket;
 }
 
-bool is_run_state_word(const Json& arguments)
+/// HMP commands that are ours, and not the device model's.
+bool is_own_word(const Json& arguments)
 {
     std::string line = json_string(arguments, "command-line");
     line.erase(0, line.find_first_not_of(" \t"));
     const std::string word = line.substr(0, line.find_first_of(" \t"));
-    for (const char* own : {"stop", "s", "cont", "c", "quit", "q"})
+    for (const char* own : {"stop", "s", "cont", "c", "quit", "q", "migrate", "migrate_incoming"})
         if (word == own)
             return true;
     return false;
@@ -69,32 +43,7 @@ bool is_run_state_word(const Json& arguments)
 
 } // namespace
 
-Result<XenDomainFacts> find_domain(const std::string& name)
-{
-    const auto said = run_tool({"xl", "list", "-l", name});
-    if (!said)
-        return std::unexpected(said.error());
-    const auto list = parse_json(*said);
-    if (!list)
-        return std::unexpected(list.error());
-    const Json domain = list->is_array() && !list->empty() ? list->front() : *list;
-    const Json config = domain.value("config", Json::object());
-    const Json build = config.value("b_info", Json::object());
-    XenDomainFacts facts;
-    facts.id = static_cast<uint32_t>(json_u64(domain, "domid"));
-    facts.name = json_string(config.value("c_info", Json::object()), "name");
-    facts.memory = json_u64(build, "max_memkb") << 10;
-    if (facts.id == 0 || facts.memory == 0)
-        return fail(ErrorKind::Invalid, "xl does not know a guest " + name);
-    if (const uint64_t target = json_u64(build, "target_memkb") << 10;
-        target != 0 && target != facts.memory)
-        return fail(ErrorKind::Refused,
-                    "the guest has less memory than it was told (maxmem): its balloon is Xen's own",
-                    "start it with memory= alone");
-    return facts;
-}
-
-XenServer::XenServer(XenDomainFacts facts, MigrationWish wish, Callbacks callbacks)
+XenServer::XenServer(xen::XlDomain facts, MigrationWish wish, Callbacks callbacks)
     : facts_(std::move(facts)), wish_(std::move(wish)), callbacks_(std::move(callbacks))
 {
 }
@@ -213,9 +162,14 @@ void XenServer::handle(QmpRequest request, QmpResponder respond)
         return respond(QmpResponse::ok(
             Json{{"status", state}, {"running", state == "running"}, {"singlestep", false}}));
     }
+    if (command == "migrate") {
+        const auto target = control_->target(request.arguments);
+        if (target && target->native) // of the device model alone
+            return respond(QmpResponse::error("a guest of Xen's is saved to a file by xl save"));
+    }
     if (command == "migrate-incoming")
         return respond(QmpResponse::error("the guest is here already: drover-xen incoming"));
-    if (command == "human-monitor-command" && is_run_state_word(request.arguments))
+    if (command == "human-monitor-command" && is_own_word(request.arguments))
         return respond(QmpResponse::ok("Error: use the QMP command\r\n"));
     commands_->handle(std::move(request), std::move(respond));
 }
@@ -261,7 +215,7 @@ void XenServer::quit(const QmpResponder& respond)
     const bool away =
         json_string(control_->query(), "status") == "completed" && !control_->guest_is_away();
     if (away)
-        if (auto destroyed = run_tool({"xl", "destroy", std::to_string(facts_.id)}); !destroyed)
+        if (auto destroyed = xen::run_xl({"destroy", std::to_string(facts_.id)}); !destroyed)
             return respond(QmpResponse::error(destroyed.error()));
     respond(QmpResponse::ok());
     end_timer_ = loop::after(last_words_time, [this] { end(0); });

@@ -5,6 +5,7 @@
 #include "system/migrate_control.h"
 #include "system/monitor_commands.h"
 #include "vmm/xen/live/xen_source.h"
+#include "vmm/xen/live/xl_tool.h"
 
 #include <functional>
 #include <memory>
@@ -12,15 +13,6 @@
 #include <vector>
 
 namespace drover {
-
-/// A domain of this Xen host, as its tools know it.
-struct XenDomainFacts {
-    uint32_t id = 0;
-    std::string name;
-    uint64_t memory = 0; ///< bytes
-};
-/// Asks `xl`; by name or number.
-[[nodiscard]] Result<XenDomainFacts> find_domain(const std::string& name);
 
 /// Monitors and migration controller of a guest that Xen runs: QEMU's commands, as far as they are
 /// about migration and the run state; all others are for the device model. Loop thread only.
@@ -30,7 +22,7 @@ public:
         std::function<void(int code)> end; ///< once: exit with this code
     };
 
-    XenServer(XenDomainFacts facts, MigrationWish wish, Callbacks callbacks);
+    XenServer(xen::XlDomain facts, MigrationWish wish, Callbacks callbacks);
     ~XenServer() override;
 
     [[nodiscard]] Status start(const std::vector<MonitorEndpoint>& monitors);
@@ -54,7 +46,7 @@ private:
     void wait_for_end();
     void end(int code);
 
-    XenDomainFacts facts_;
+    xen::XlDomain facts_;
     MigrationWish wish_;
     Callbacks callbacks_;
     std::shared_ptr<xen::XenDomain> domain_;

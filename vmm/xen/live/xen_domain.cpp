@@ -7,7 +7,8 @@
 #include <cstring>
 #include <sys/mman.h>
 
-extern "C" { // they do not know of C++
+#undef __STRICT_ANSI__ // Xen's headers want GNU's dialect, and do not know of C++
+extern "C" {
 #include <xenctrl.h>
 #include <xenforeignmemory.h>
 #include <xenguest.h>

@@ -124,8 +124,12 @@ void XenSource::prepare_save(std::function<void(Status)> done)
     tell_writes(true, std::move(done));
 }
 
+/// Twice on is harmless; off without on would end the device model.
 void XenSource::tell_writes(bool on, std::function<void(Status)> done)
 {
+    if (!on && !std::exchange(tells_writes_, false))
+        return;
+    tells_writes_ = on;
     model_.execute("xen-set-global-dirty-log", Json{{"enable", on}},
                    [alive = alive_, done = std::move(done)](Result<Json> answer) {
                        if (*alive)

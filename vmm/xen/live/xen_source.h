@@ -72,6 +72,7 @@ private:
     SaveCallbacks save_;
     unsigned saving_ = 0; ///< counts saves, so that an answer to an earlier one is known
     bool ran_ = false;
+    bool tells_writes_ = false; ///< the device model, into the log
     loop::Source suspend_timer_;
     TimePoint suspending_since_{};
 };

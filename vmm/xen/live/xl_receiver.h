@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "util/fd.h"
+#include "util/loop.h"
+#include "util/result.h"
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace drover::xen {
+
+/// `xl migrate-receive`: makes a domain of the stream that is written to it, asks whether it may
+/// run it, and destroys it again if the answer does not come. Destroying this breaks the stream.
+/// Loop thread only, but for the stream itself.
+class XlReceiver {
+public:
+    struct Callbacks {
+        std::function<void()> ready;          ///< to be written to
+        std::function<void()> received;       ///< the guest is complete, and paused
+        std::function<void(bool runs)> ended; ///< after permit(): whether xl runs it
+        std::function<void(Error)> failed;    ///< xl has ended before any such word
+    };
+
+    [[nodiscard]] static Result<std::unique_ptr<XlReceiver>> start(Callbacks callbacks);
+    ~XlReceiver();
+    XlReceiver(const XlReceiver&) = delete;
+    XlReceiver& operator=(const XlReceiver&) = delete;
+
+    /// To write the stream to, which blocks; from any thread. Fails once this is destroyed.
+    [[nodiscard]] Result<UniqueFd> stream() const { return input_.duplicate(); }
+    /// The guest is ours: xl runs it.
+    [[nodiscard]] Status permit();
+
+private:
+    XlReceiver(UniqueFd input, UniqueFd output, Callbacks callbacks);
+    void read_output();
+    void heard();
+    [[nodiscard]] bool take(std::string_view words);
+
+    enum class Phase { Starting, Receiving, Received, Permitted, Over };
+    Phase phase_ = Phase::Starting;
+    UniqueFd input_;
+    UniqueFd output_;
+    Callbacks callbacks_;
+    loop::Source watch_;
+    std::string said_; ///< and not understood yet
+};
+
+} // namespace drover::xen

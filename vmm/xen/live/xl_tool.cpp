@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "vmm/xen/live/xl_tool.h"
+
+#include <charconv>
+#include <glib.h>
+
+namespace drover::xen {
+
+Result<std::string> run_xl(std::vector<std::string> words)
+{
+    words.insert(words.begin(), "xl");
+    std::vector<char*> argv;
+    argv.reserve(words.size() + 1);
+    for (std::string& word : words)
+        argv.push_back(word.data());
+    argv.push_back(nullptr);
+    gchar* out = nullptr;
+    gchar* err = nullptr;
+    gint status = 0;
+    GError* error = nullptr;
+    const bool ran = g_spawn_sync(nullptr, argv.data(), nullptr, G_SPAWN_SEARCH_PATH, nullptr,
+                                  nullptr, &out, &err, &status, &error) == TRUE;
+    std::string said = out ? out : "";
+    std::string complaint = error ? error->message : err ? err : "";
+    g_free(out);
+    g_free(err);
+    g_clear_error(&error);
+    if (ran && status == 0)
+        return said;
+    while (complaint.ends_with('\n'))
+        complaint.pop_back();
+    return fail(ErrorKind::System, "xl " + words[1] + ": " + complaint,
+                "run it as root, in Dom0, with Xen's tools");
+}
+
+Result<XlDomain> find_domain(const std::string& name)
+{
+    auto said = run_xl({"list", "-l", name});
+    auto list = said ? parse_json(*said) : pass(said);
+    if (!list)
+        return pass(list);
+    const Json& domain = list->is_array() && !list->empty() ? list->front() : *list;
+    const auto part = [](const Json& object, const char* member) {
+        const auto found = object.find(member);
+        return found != object.end() && found->is_object() ? *found : Json::object();
+    };
+    const Json config = part(domain, "config");
+    const Json build = part(config, "b_info");
+    XlDomain found;
+    found.id = static_cast<uint32_t>(json_u64(domain, "domid"));
+    found.name = json_string(part(config, "c_info"), "name");
+    found.memory = json_u64(build, "max_memkb") << 10;
+    if (found.id == 0 || found.memory == 0)
+        return fail(ErrorKind::Invalid, "xl does not know a guest " + name);
+    if (const uint64_t target = json_u64(build, "target_memkb") << 10;
+        target != 0 && target != found.memory)
+        return fail(ErrorKind::Refused, "a part of the guest's memory is taken away (maxmem)",
+                    "start it with memory= alone");
+    return found;
+}
+
+Result<uint32_t> domain_id(const std::string& name)
+{
+    auto said = run_xl({"domid", name});
+    if (!said)
+        return pass(said);
+    uint32_t id = 0;
+    const auto parsed = std::from_chars(said->data(), said->data() + said->size(), id);
+    if (parsed.ec != std::errc() || id == 0)
+        return fail(ErrorKind::Machine, "there is no domain " + name);
+    return id;
+}
+
+Result<Json> read_xl_config(const std::string& file)
+{
+    auto said = run_xl({"create", "-q", "-n", file});
+    auto config = said ? parse_json(*said) : pass(said);
+    if (!config)
+        return pass(config);
+    if (!config->is_object() || !config->contains("b_info") || !config->contains("c_info"))
+        return fail(ErrorKind::Machine, "xl does not tell what " + file + " says");
+    return config;
+}
+
+} // namespace drover::xen

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "monitor/json.h"
+
+#include <string>
+#include <vector>
+
+namespace drover::xen {
+
+/// Runs Xen's tool `xl` and waits for it; what it printed.
+[[nodiscard]] Result<std::string> run_xl(std::vector<std::string> words);
+
+/// A domain of this host, as xl knows it.
+struct XlDomain {
+    uint32_t id = 0;
+    std::string name;
+    uint64_t memory = 0; ///< bytes
+};
+/// By name or number. Refused: one whose memory is not all there (maxmem).
+[[nodiscard]] Result<XlDomain> find_domain(const std::string& name);
+
+/// The number of the domain of this name.
+[[nodiscard]] Result<uint32_t> domain_id(const std::string& name);
+
+/// What a configuration file of xl's says, as libxl understands it. No domain is made.
+[[nodiscard]] Result<Json> read_xl_config(const std::string& file);
+
+} // namespace drover::xen
