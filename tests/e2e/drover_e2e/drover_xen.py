@@ -55,7 +55,7 @@ class DroverXen:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-        print(self.stderr()[-3000:])
+        print(self.stderr()[-6000:])
 
     def _await(self, socket: Path) -> None:
         deadline = time.monotonic() + 30

@@ -12,6 +12,7 @@ from .tale import Told
 
 SHARE = Path("/outer")  # in Dom0
 SHARE_TAG = "outer"
+DOOR = 4444  # Dom0's port to which the outer machine can connect
 CALLS_WORD = "lab.calls"  # on Dom0's command line: the outer machine's port
 _ADDRESS = "10.0.2.2"  # as QEMU's user network shows it
 
@@ -55,6 +56,23 @@ class OuterGuest:
         """What its monitor answers to a command without arguments."""
         return json.loads(self._server.query(self.name, command))
 
+    def execute(self, command: str, **arguments) -> None:
+        self._server.execute(self.name, command, json.dumps(arguments))
+
+    def migrate(self) -> None:
+        """To this host's DOOR."""
+        self._server.migrate(self.name)
+
+    def migrated(self, *wanted: str) -> dict:
+        """Waits for one of these statuses; what query-migrate says then."""
+        info = json.loads(self._server.migrated(self.name, list(wanted)))
+        assert info["status"] in wanted, info
+        return info
+
+    def kill(self) -> None:
+        """As if its host had died."""
+        self._server.kill(self.name)
+
     def close(self) -> None:
         self._server.end(self.name)
 
@@ -70,6 +88,10 @@ class Outer:
     def resume(self, name: str, **changes) -> OuterGuest:
         """One whose migration stream is in that file of the folder goes on."""
         return OuterGuest(self._server.resume(name, changes), self._server)
+
+    def drover_guest(self, **changes) -> OuterGuest:
+        """The same under Drover."""
+        return OuterGuest(self._server.drover_guest(changes), self._server)
 
     def destination(self, **changes) -> tuple[OuterGuest, str]:
         """Drover's, where a guest can come to; and the address."""

@@ -2,6 +2,9 @@
 """The other end of outer.py, on the machine that emulates a Xen host: obeys the tests that run in that one."""
 
 import json
+import os
+import signal
+import socket
 import threading
 from dataclasses import astuple
 from pathlib import Path
@@ -11,12 +14,19 @@ from . import paths, tale
 from .case import Case, pages_of
 from .vm import NEUTRAL, GuestOptions, Vm
 
-_METHODS = ("guest", "resume", "destination", "told", "healthy", "save", "query", "end")
+_METHODS = ("guest", "drover_guest", "resume", "destination", "told", "healthy", "save", "query", "execute", "migrate",
+            "migrated", "kill", "end")
 
 
 def _options(changes: dict) -> GuestOptions:
     """Calls know lists, options want tuples."""
     return NEUTRAL.but(**{name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()})
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class OuterMachine:
@@ -32,6 +42,8 @@ class OuterMachine:
         self._vms: dict[str, Vm] = {}
         self._server = SimpleXMLRPCServer(("127.0.0.1", 0), logRequests=False)
         self.port = self._server.server_address[1]
+        self.door = _free_port()
+        self._marks: dict[str, int] = {}
         for method in _METHODS:
             self._server.register_function(getattr(self, method))
 
@@ -48,6 +60,34 @@ class OuterMachine:
         vm = self._case.vm(_options(changes)).ready()
         self._vms[vm.name] = vm
         return vm.name
+
+    def drover_guest(self, changes: dict) -> str:
+        vm = self._case.vm(_options(changes), emulator=paths.DROVER).ready()
+        self._vms[vm.name] = vm
+        return vm.name
+
+    def migrate(self, vm: str) -> bool:
+        """To the Xen host. (Calls must return something.)"""
+        self._marks[vm] = self._case.start_migration(self._vms[vm], f"tcp:127.0.0.1:{self.door}")
+        return True
+
+    def migrated(self, vm: str, statuses: list) -> str:
+        """Waits for one of these, or for the migration's end; what query-migrate says then, as JSON."""
+        qmp = self._vms[vm].qmp
+        qmp.wait_migration("completed", "failed", "cancelled", *statuses, timeout=120, after=self._marks[vm])
+        return json.dumps(qmp.execute("query-migrate"))
+
+    def execute(self, vm: str, command: str, arguments: str) -> bool:
+        self._vms[vm].qmp.execute(command, **json.loads(arguments))
+        return True
+
+    def kill(self, vm: str) -> bool:
+        """It and its QEMU, as if the host had died."""
+        guest = self._vms.pop(vm)
+        for pid in (guest.drover_pid(), guest.pid):
+            os.kill(pid, signal.SIGKILL)
+        guest.close()
+        return True
 
     def resume(self, name: str, changes: dict) -> str:
         vm = self._case.destination(_options(changes), address=f"exec:cat {self.share / name}")

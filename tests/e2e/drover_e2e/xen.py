@@ -59,15 +59,15 @@ class XenGuest:
         self.options = options
         self.console = Console(str(case.scratch / f"{name}.console.sock"), str(case.directory / f"{name}.console.log"))
         self._log = case.directory / f"{name}.xl.log"
-        self._file = case.directory / f"{name}.cfg"
-        self._file.write_text(configuration(name, options, f"unix:{self.console.path}"))
+        self.file = case.directory / f"{name}.cfg"
+        self.file.write_text(configuration(name, options, f"unix:{self.console.path}"))
         self._exists = False
         case.keep(self)
 
     def create(self) -> "XenGuest":
         """Boots; ready() waits for its end."""
         self._exists = True
-        xl("create", str(self._file), log=self._log)
+        xl("create", str(self.file), log=self._log)
         return self
 
     def ready(self) -> "XenGuest":
@@ -77,7 +77,7 @@ class XenGuest:
     def restore(self, file: Path, paused: bool = False) -> float:
         """Goes on from a file of `xl save`, or one like it, with the configuration that it has here; seconds."""
         self._exists = True
-        return xl("restore", *(["-p"] if paused else []), str(self._file), str(file), log=self._log)
+        return xl("restore", *(["-p"] if paused else []), str(self.file), str(file), log=self._log)
 
     def save(self, file: Path) -> float:
         """The domain is no more; seconds. The file must not be one of the outer machine's folder."""
@@ -96,6 +96,11 @@ class XenGuest:
     def destroy(self) -> None:
         xl("destroy", self.name, log=self._log)
         self._exists = False
+
+    def arrived(self) -> "XenGuest":
+        """Somebody else has made it."""
+        self._exists = True
+        return self
 
     def gone(self) -> None:
         """Somebody else has destroyed it."""

@@ -7,7 +7,8 @@ import subprocess
 
 from drover_e2e import xen
 from drover_e2e.drover_xen import DroverXen
-from drover_e2e.outer import Outer
+from drover_e2e.outer import DOOR, Outer
+from drover_e2e.qmp import QmpError
 from drover_e2e.runner import test
 from drover_e2e.vm import NEUTRAL
 
@@ -80,13 +81,128 @@ def test_given_up(case):
     there.healthy()
 
 
+@test(timeout=240)
+def test_killed(case):
+    """Ours, in the pause: the guest stands still, and nobody else runs it; another of us lets it go on."""
+    guest = xen.booted(case, "survives")
+    server = DroverXen(case, "server", "serve", guest.name)
+    there, uri = Outer().destination(extra=list(HOME))
+    case.keep(there)
+    server.qmp.execute("migrate-set-capabilities",
+                       capabilities=[{"capability": "pause-before-switchover", "state": True}])
+    mark = server.migrate(uri)
+    server.qmp.wait_migration("pre-switchover", after=mark, timeout=60)
+    server.process.kill()
+    server.process.wait()
+    again = DroverXen(case, "again", "serve", guest.name)
+    assert again.qmp.execute("query-status")["status"] == "postmigrate"
+    again.qmp.execute("cont")
+    assert again.qmp.execute("query-status")["running"]
+    last = guest.healthy()
+    there, uri = Outer().destination(extra=list(HOME))
+    case.keep(there)
+    tell(again.ended(again.migrate(uri), "completed"))
+    assert there.told(after=last.number).wrong == 0
+    there.healthy()
+
+
 @test(timeout=120)
 def test_refused(case):
-    """A destination without a place for its tables: before a page is sent."""
+    """A destination without a place for its tables, before a page is sent; and what is no migration of a domain."""
     guest = xen.booted(case, "refused")
     server = DroverXen(case, "server", "serve", guest.name)
     there, uri = Outer().destination()
     case.keep(there)
     info = server.ended(server.migrate(uri), "failed")
     assert "acpihole" in info["error-desc"], info
+    try:
+        server.qmp.execute("migrate", uri=f"exec:cat >{case.scratch}/file")
+        raise AssertionError("the device model alone was saved")
+    except QmpError as error:
+        assert "xl save" in error.desc, error
     guest.told(after=guest.told().number + 1)
+
+
+def waits(case, guest: xen.XenGuest, *words: str) -> DroverXen:
+    return DroverXen(case, "incoming", "incoming", f"tcp:0.0.0.0:{DOOR}", "-config", str(guest.file), *words)
+
+
+@test(timeout=240, smp=[1, 2])
+def test_to_xen(case, smp):
+    there = case.keep(Outer().drover_guest(smp=smp))
+    here = xen.XenGuest(case, f"comes{smp}", NEUTRAL.but(smp=smp))
+    server = waits(case, here)
+    before = there.told(after=2)
+    there.migrate()
+    tell(there.migrated("completed"))
+    here.arrived()
+    after = here.told(after=before.number)
+    assert after.verified > before.verified and after.wrong == 0, (before, after)
+    assert server.qmp.execute("query-migrate")["status"] == "completed"
+    assert server.qmp.execute("query-status")["status"] == "running"
+    here.healthy()
+    assert server.quit() == 0
+
+
+@test(timeout=240)
+def test_the_source_dies(case):
+    """Before the commit: nothing is left of the guest here."""
+    there = Outer().drover_guest()
+    here = xen.XenGuest(case, "orphan")
+    server = waits(case, here)
+    there.execute("migrate-set-parameters", **{"max-bandwidth": 2 << 20})
+    there.migrate()
+    there.migrated("active")
+    there.kill()
+    assert server.process.wait(60) == 1
+    assert not [name for name in domains() if name.startswith(here.name)], domains()
+
+
+@test(timeout=240)
+def test_taken_back(case):
+    """The whole guest is here, paused, and stays there; another moves, and stays paused (-S)."""
+    there = case.keep(Outer().drover_guest())
+    here = xen.XenGuest(case, "declined")
+    server = waits(case, here)
+    there.execute("migrate-set-capabilities",
+                  capabilities=[{"capability": "pause-before-switchover", "state": True}])
+    there.migrate()
+    there.migrated("pre-switchover")
+    there.execute("migrate_cancel")
+    there.migrated("cancelled")
+    assert server.process.wait(60) == 1
+    assert not [name for name in domains() if name.startswith(here.name)], domains()
+    last = there.healthy()
+    there.execute("migrate-set-capabilities",
+                  capabilities=[{"capability": "pause-before-switchover", "state": False}])
+    (case.scratch / "incoming.qmp.sock").unlink(missing_ok=True)
+    server = waits(case, here, "-S")
+    there.migrate()
+    there.migrated("completed")
+    here.arrived()
+    assert server.qmp.execute("query-status")["status"] == "paused"
+    assert here.name in domains()
+    subprocess.run(["xl", "unpause", here.name], check=True)
+    assert here.told(after=last.number).wrong == 0
+    here.healthy()
+
+
+@test(timeout=300)
+def test_there_and_back(case):
+    """Its firmware's tables go along."""
+    born = xen.booted(case, "leaves")
+    there, uri = Outer().destination(extra=list(HOME))
+    case.keep(there)
+    away = DroverXen(case, "server", "serve", born.name)
+    before = born.told()
+    tell(away.ended(away.migrate(uri), "completed"))
+    there.told(after=before.number)
+    assert away.quit() == 0
+    born.gone()
+    back = xen.XenGuest(case, "returns")
+    waits(case, back)
+    before = there.told()
+    there.migrate()
+    tell(there.migrated("completed"))
+    back.arrived().told(after=before.number)
+    back.healthy()
