@@ -18,7 +18,7 @@ struct MonitorCommandsTest : ::testing::Test {
                    .served = [] {},
                    .given_back = [] {}}),
           memory(qemu.client(), *qemu.machine, control),
-          commands(qemu.client(), control, memory, callbacks())
+          commands(qemu.client(), control, &memory, callbacks())
     {
     }
 
