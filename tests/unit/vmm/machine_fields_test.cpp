@@ -5,6 +5,7 @@
 #include "state/random_part.h"
 #include "vmm/qemu/state/clock_fields.h"
 #include "vmm/qemu/state/device_bytes.h"
+#include "vmm/qemu/state/device_fields.h"
 #include "vmm/qemu/state/interrupt_fields.h"
 #include "vmm/qemu/state/vcpu_fields.h"
 
@@ -227,6 +228,22 @@ TEST(MachineFieldsTest, TheAcpiTimerNeverJumps)
         EXPECT_GE(run_time, clocks.run_time);
         EXPECT_LT(run_time, clocks.run_time + 5'000'000'000);
     }
+}
+
+/// What QEMU does not use under TCG it leaves as it is: at the next move it would be out of date.
+TEST(MachineFieldsTest, UnderTcgThereIsOneTimeStampCounter)
+{
+    state::MachineState machine = read_machine(blank_pc())->machine;
+    for (state::Vcpu& vcpu : machine.vcpus)
+        vcpu.tsc = 1000;
+    auto written = write_machine(machine, blank_pc());
+    ASSERT_TRUE(written) << written.error().text();
+    auto& sections = written->sections;
+    const auto timer = std::ranges::find(sections, "timer", &state::Device::name);
+    ASSERT_NE(timer, sections.end());
+    EXPECT_EQ(ticks_of(*timer), 1000U);
+    FieldWriter(*timer).set("cpu_ticks_offset", 5000); // it has run
+    EXPECT_EQ(read_machine(sections)->machine.vcpus[0].tsc, 5000U);
 }
 
 std::string complaint(const state::MachineState& machine)

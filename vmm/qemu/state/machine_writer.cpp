@@ -29,12 +29,20 @@ bool is_dispensable(std::string_view name)
     return std::ranges::find(dispensable, name) != std::end(dispensable);
 }
 
+/// Of a vCPU's section: KVM's counters run from the start on, TCG's do not even then.
+bool has_a_counter_of_its_own(const state::Device& section)
+{
+    return section.name == "kvmclock" ||
+           (section.name == "cpu" && FieldReader(section).get("env.tsc") != 0);
+}
+
 class MachineWriter {
 public:
     MachineWriter(const state::MachineState& machine, std::vector<state::Device> layout)
         : machine_(machine)
     {
         result_.sections = std::move(layout);
+        is_kvm_ = std::ranges::any_of(result_.sections, has_a_counter_of_its_own);
     }
 
     Result<WrittenMachine> write()
@@ -121,7 +129,7 @@ private:
             return std::unexpected(vcpu.error());
         const bool sleeps = (*vcpu)->run_state != state::RunState::Running;
         if (section.name == "cpu")
-            return write_vcpu(**vcpu, section);
+            return write_vcpu_section(**vcpu, section);
         if (section.name == "cpu_common") {
             FieldWriter fields(section);
             fields.set("halted", sleeps ? 1 : 0);
@@ -133,6 +141,17 @@ private:
             return std::unexpected(lapic.error());
         const bool waits = sleeps && (*vcpu)->run_state != state::RunState::Halted;
         return write_lapic(**lapic, waits, times_, section);
+    }
+
+    /// Under TCG the counter is the clocks', and what stands here would be read as KVM's at the
+    /// guest's next move, long out of date.
+    Status write_vcpu_section(const state::Vcpu& vcpu, state::Device& section) const
+    {
+        if (is_kvm_)
+            return write_vcpu(vcpu, section);
+        state::Vcpu without = vcpu;
+        without.tsc = 0;
+        return write_vcpu(without, section);
     }
 
     Status write_time(state::Device& section)
@@ -194,6 +213,7 @@ private:
     }
 
     const state::MachineState& machine_;
+    bool is_kvm_ = false; ///< the QEMU that is to load it
     SavedTimes times_;
     WrittenMachine result_;
 };
