@@ -24,8 +24,7 @@ class DroverXen:
                 [PROGRAM, verb, *words, "-qmp", f"unix:{socket},server=on,wait=off"], stdin=subprocess.DEVNULL,
                 stdout=stderr, stderr=stderr, env={**os.environ, "DROVER_DEFECTS": "fatal", "DROVER_DEBUG": "1"})
         case.keep(self)
-        self._await(socket)
-        self.qmp = Qmp.connect(socket)
+        self.qmp = self._connect(socket)
         self.qmp.execute("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
 
     def stderr(self) -> str:
@@ -57,8 +56,12 @@ class DroverXen:
                 self.process.kill()
         print(self.stderr()[-6000:])
 
-    def _await(self, socket: Path) -> None:
+    def _connect(self, socket: Path) -> Qmp:
+        """It needs a moment until it listens."""
         deadline = time.monotonic() + 30
-        while not socket.exists():
-            assert self.process.poll() is None and time.monotonic() < deadline, self.stderr()
-            time.sleep(0.05)
+        while True:
+            try:
+                return Qmp.connect(socket)
+            except (FileNotFoundError, ConnectionRefusedError):
+                assert self.process.poll() is None and time.monotonic() < deadline, self.stderr()
+                time.sleep(0.05)
