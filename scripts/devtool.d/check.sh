@@ -209,7 +209,7 @@ check_all() {
         --engine drover --engine qemu
     section "KVM lab, kernels 6.1 and 6.12" && check_labs
     section "KVM lab, a cluster" && check_harness cluster lab cluster
-    section "Xen lab" && check_harness xen lab xen
+    section "Xen lab" && check_harness xen lab xen --short
     # The only run of the unit tests: a second program of them, without sanitizers, would cost seven minutes and find no more.
     section "unit tests under ASan and UBSan" && check_sanitized asan address,undefined '*'
     # GLib itself is not built for TSan: only the suites in which our own threads meet.

@@ -4,7 +4,7 @@ or two of them, joined by two networks: a cluster; or a Xen host (xen_lab.py).
 
 With --kernel 6.12 the KVM host has the kernel of Debian's backports, and the tests of tests/lab/newer run.
 
-python3 -m drover_e2e.lab [cluster|xen] [--kernel 6.12] [--filter TEXT] [--repeat N] [--timeout SECONDS]"""
+python3 -m drover_e2e.lab [cluster|xen] [--kernel 6.12] [--short] [--filter TEXT] [--repeat N] [--timeout SECONDS]"""
 
 import argparse
 import re
@@ -92,7 +92,7 @@ class Lab:
         self._done: dict[str, str] = {}  # PASS or SKIP, by the test's name
 
     def words(self) -> str:
-        words = test_words(self._options.filter, self._options.repeat)
+        words = test_words(self._options.filter, self._options.repeat) + (" lab.short" if self._options.short else "")
         return f"{words} lab.done={','.join(self._done)}" if self._done else words
 
     def run_cluster(self) -> tuple[int, int, int]:
@@ -179,6 +179,7 @@ def main() -> int:
     parser.add_argument("--filter", default="")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=1500)
+    parser.add_argument("--short", action="store_true", help="without what is thorough")
     parser.add_argument("--kernel", choices=["6.12"], help="of Debian's backports, instead of Debian's own")
     options = parser.parse_args()
     if reason := prepare(options):

@@ -27,13 +27,15 @@ _MAX_SECOND_CHANCES = 12
 _COLOURS = {"PASS": "32", "FAIL": "31", "SKIP": "33"}
 
 
-def test(timeout: float = 120, alone: bool = False, **axes):
+def test(timeout: float = 120, alone: bool = False, thorough: bool = False, **axes):
     """Marks a test's time limit and its variants: @test(smp=[1, 4]) runs it twice, with smp=1 and
-    smp=4 as arguments. `alone`: beside no other, because it needs the whole machine."""
+    smp=4 as arguments. `alone`: beside no other, because it needs the whole machine. A short run
+    leaves out what is `thorough`, and of each other test all variants but the first."""
 
     def mark(function):
         function.timeout = timeout
         function.alone = alone
+        function.thorough = thorough
         function.axes = axes
         return function
 
@@ -48,6 +50,7 @@ class Job:
     arguments: tuple
     timeout: float
     alone: bool = False
+    thorough: bool = False
     label: str = ""  # the name as shown, if it is run several times
 
     @property
@@ -77,12 +80,13 @@ def discover(directory: Path) -> list[Job]:
             if not name.startswith("test_") or not callable(function):
                 continue
             axes = getattr(function, "axes", {})
-            for values in itertools.product(*axes.values()):
+            for number, values in enumerate(itertools.product(*axes.values())):
                 label = "-".join(str(value) for value in values)
                 full = f"{file.stem}.{name}" + (f"[{label}]" if label else "")
                 jobs.append(Job(file, name, full, tuple(zip(axes, values)),
                                 getattr(function, "timeout", 120),
-                                getattr(function, "alone", False)))
+                                getattr(function, "alone", False),
+                                number > 0 or getattr(function, "thorough", False)))
     return jobs
 
 
@@ -202,6 +206,7 @@ def parse_arguments():
     parser.add_argument("directory", type=Path)
     parser.add_argument("--filter", default="", help="only tests whose name contains this")
     parser.add_argument("--without", default="", help="names of tests to be left out: A,B")
+    parser.add_argument("--short", action="store_true", help="without what is thorough")
     parser.add_argument("--repeat", type=int, default=1, help="runs each test so many times")
     parser.add_argument("--parallel", type=int, default=1)
     parser.add_argument("--emulator", default=paths.DROVER)
@@ -225,7 +230,8 @@ def main() -> int:
         job = next(job for job in jobs if job.name == options.inside)
         return run_inside(job, options.logs, options.emulator)
     without = options.without.split(",")
-    jobs = [job for job in jobs if options.filter in job.name and job.name not in without]
+    jobs = [job for job in jobs if options.filter in job.name and job.name not in without
+            and not (options.short and job.thorough)]
     if options.repeat > 1:
         jobs = [replace(job, label=f"{job.name}#{n}") for job in jobs
                 for n in range(options.repeat)]

@@ -59,7 +59,7 @@ def test_from_qemu_and_back(case, smp):
     goes_on(again, told)
 
 
-@test(timeout=240, smp=[1, 2])
+@test(timeout=240, thorough=True, smp=[1, 2])
 def test_born_on_xen(case, smp):
     """To QEMU and back."""
     options = NEUTRAL.but(smp=smp)

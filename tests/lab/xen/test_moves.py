@@ -81,7 +81,7 @@ def test_given_up(case):
     there.healthy()
 
 
-@test(timeout=240)
+@test(timeout=240, thorough=True)
 def test_killed(case):
     """Ours, in the pause: the guest stands still, and nobody else runs it; another of us lets it go on."""
     guest = xen.booted(case, "survives")
@@ -106,7 +106,7 @@ def test_killed(case):
     there.healthy()
 
 
-@test(timeout=120)
+@test(timeout=120, thorough=True)
 def test_refused(case):
     """A destination without a place for its tables, before a page is sent; and what is no migration of a domain."""
     guest = xen.booted(case, "refused")
@@ -158,7 +158,7 @@ def test_the_source_dies(case):
     assert not [name for name in domains() if name.startswith(here.name)], domains()
 
 
-@test(timeout=240)
+@test(timeout=240, thorough=True)
 def test_taken_back(case):
     """The whole guest is here, paused, and stays there; another moves, and stays paused (-S)."""
     there = case.keep(Outer().drover_guest())
@@ -187,7 +187,7 @@ def test_taken_back(case):
     here.healthy()
 
 
-@test(timeout=300)
+@test(timeout=300, thorough=True)
 def test_there_and_back(case):
     """Its firmware's tables go along."""
     born = xen.booted(case, "leaves")

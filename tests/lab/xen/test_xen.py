@@ -11,7 +11,7 @@ from drover_e2e.runner import test
 from drover_e2e.vm import NEUTRAL
 
 
-@test(timeout=120)
+@test(timeout=120, thorough=True)
 def test_boots(case):
     started = time.monotonic()
     guest = xen.XenGuest(case, "boots").create()
@@ -39,7 +39,7 @@ def test_save_and_restore(case, smp):
     again.healthy()
 
 
-@test(timeout=120)
+@test(timeout=120, thorough=True)
 def test_files_travel_to_the_outer_machine_and_back(case):
     """A guest of stock QEMU's there, of which the stream comes here and goes back under another name."""
     there = Outer()

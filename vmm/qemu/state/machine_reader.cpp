@@ -98,6 +98,9 @@ private:
             if (vcpu->tsc == 0)
                 vcpu->tsc = ticks_; // TCG's
             refine_run_state(*vcpu);
+            if (find_field(section, tsc_khz_field) != nullptr)
+                result_.machine.clocks->tsc_khz =
+                    static_cast<uint32_t>(FieldReader(section).get(tsc_khz_field));
             result_.machine.vcpus.push_back(std::move(*vcpu));
         }
         return {};

@@ -147,11 +147,30 @@ private:
     /// guest's next move, long out of date.
     Status write_vcpu_section(const state::Vcpu& vcpu, state::Device& section) const
     {
-        if (is_kvm_)
+        if (is_kvm_) {
+            if (const Status done = write_frequency(section); !done)
+                return done;
             return write_vcpu(vcpu, section);
+        }
         state::Vcpu without = vcpu;
         without.tsc = 0;
         return write_vcpu(without, section);
+    }
+
+    /// So that a counter goes on as fast as the guest knows it, where the host can do that.
+    Status write_frequency(state::Device& section) const
+    {
+        if (!machine_.clocks || machine_.clocks->tsc_khz == 0)
+            return {};
+        if (find_field(section, tsc_khz_field) == nullptr) {
+            section.fields.push_back(
+                {tsc_khz_subsection, std::string(subsection_type), {0, 0, 0, 1}});
+            section.fields.push_back(
+                {tsc_khz_field, "int64", std::vector<uint8_t>(sizeof(int64_t))});
+        }
+        FieldWriter fields(section);
+        fields.number(tsc_khz_field, machine_.clocks->tsc_khz);
+        return fields.status();
     }
 
     Status write_time(state::Device& section)

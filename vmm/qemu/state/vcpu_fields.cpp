@@ -62,6 +62,7 @@ constexpr NotCarried not_carried[] = {
     {"env.tsc_offset", "of a guest's guest under TCG"},
     {"env.intercept", "of a guest's guest under TCG"},
     {"env.v_tpr", "of a guest's guest under TCG"},
+    {"[cpu/tsc_khz]", "the clocks have it"},
     {"env.sipi_vector", "a vCPU that was sent one has taken it when it is paused"},
 };
 

@@ -6,6 +6,10 @@
 
 namespace drover::qemu {
 
+/// How fast the time-stamp counter ticks; KVM's vCPUs tell it. The clocks have it (kHz).
+constexpr const char* tsc_khz_subsection = "[cpu/tsc_khz]";
+constexpr const char* tsc_khz_field = "[cpu/tsc_khz]/env.tsc_khz";
+
 /// A section "cpu" of QEMU's (7.2 to 10.0, under TCG or KVM) as a vCPU. What it holds and the
 /// neutral state does not is added to `told`, with the reason why that is safe, or that it is not
 /// known here. Under TCG the time-stamp counter is 0 here: the clocks have it.
