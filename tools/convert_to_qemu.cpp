@@ -7,6 +7,7 @@
 #include "vmm/qemu/state/stream_writer.h"
 
 #include <algorithm>
+#include <cinttypes>
 
 namespace drover::tools {
 
@@ -101,9 +102,8 @@ private:
                         "the guest has its ACPI tables where QEMU has no memory",
                         std::string("add ") + qemu::acpi_hole_options);
         char text[64];
-        snprintf(text, sizeof text, "0x%llx to 0x%llx",
-                 static_cast<unsigned long long>(range.first << 12),
-                 static_cast<unsigned long long>(end << 12));
+        snprintf(text, sizeof text, "0x%" PRIx64 " to 0x%" PRIx64, range.first * state::frame_size,
+                 end * state::frame_size);
         return fail(ErrorKind::Incompatible,
                     std::string("the guest has memory where the destination has none: ") + text,
                     "give the destination the guest's -m");

@@ -37,6 +37,12 @@ template <class T> struct IsArray : std::false_type {
 };
 template <class T, size_t N> struct IsArray<std::array<T, N>> : std::true_type {
 };
+/// As what a number travels.
+template <class T> struct Bits : std::make_unsigned<T> {
+};
+template <> struct Bits<bool> {
+    using type = uint8_t;
+};
 template <class T>
 concept IsBytes = std::same_as<T, std::string> || std::same_as<T, std::vector<uint8_t>>;
 template <class T> struct IsList : std::false_type {
@@ -55,10 +61,8 @@ public:
 private:
     template <class T> void put(const T& value)
     {
-        if constexpr (std::same_as<T, bool>) {
-            stream::append_le(out_, static_cast<uint8_t>(value));
-        } else if constexpr (std::integral<T>) {
-            stream::append_le(out_, static_cast<std::make_unsigned_t<T>>(value));
+        if constexpr (std::integral<T>) {
+            stream::append_le(out_, static_cast<typename detail::Bits<T>::type>(value));
         } else if constexpr (std::is_enum_v<T>) {
             put(static_cast<std::underlying_type_t<T>>(value));
         } else if constexpr (detail::IsArray<T>::value) {

@@ -86,6 +86,7 @@ private:
             return pair ? fail_errno("making a file in /tmp", errno) : Status(pass(pair));
         const auto command = blank_command(std::move(start.command), start.ram.size());
         std::vector<const char*> words;
+        words.reserve(command.size() + 1);
         for (const std::string& word : command)
             words.push_back(word.c_str());
         words.push_back(nullptr);
