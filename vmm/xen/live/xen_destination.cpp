@@ -33,13 +33,19 @@ Status pause_incoming(const XenGuest& guest)
 Status judge_domain(const XenGuest& guest, const Error& how)
 {
     for (const std::string& name : {guest.name, incoming_name(guest)}) {
-        const auto id = domain_id(name);
+        const auto found = look_for_domain(name);
+        if (!found) { // nobody can tell: rather no copy that runs than two
+            log::error("whether the guest is here cannot be seen: " + found.error().text() +
+                       "; if there is no domain " + name + ", use migrate-resolve at the source");
+            return {};
+        }
+        const auto id = *found;
         if (!id)
             continue;
         const auto domain = XenDomain::open(*id);
         const auto info = domain ? (*domain)->info() : std::unexpected(domain.error());
-        if (info && !info->paused && !info->dying)
-            return {};
+        if (!info || (!info->paused && !info->dying))
+            return {}; // it runs, or may
         if (auto destroyed = run_xl({"destroy", std::to_string(*id)}); !destroyed) {
             log::error("the domain " + name +
                        " is here, paused, and cannot be destroyed: " + destroyed.error().text());

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/xen/live/xl_tool.h"
 
-#include <charconv>
 #include <glib.h>
+#include <sstream>
 
 namespace drover::xen {
 
@@ -59,16 +59,36 @@ Result<XlDomain> find_domain(const std::string& name)
     return found;
 }
 
-Result<uint32_t> domain_id(const std::string& name)
+/// A line a domain: its name and its number come first.
+std::optional<uint32_t> find_in_list(std::string_view list, std::string_view name)
 {
-    auto said = run_xl({"domid", name});
+    std::istringstream lines{std::string(list)};
+    for (std::string line; std::getline(lines, line);) {
+        std::istringstream words(line);
+        std::string found;
+        uint32_t id = 0;
+        if (words >> found >> id && found == name && id != 0)
+            return id;
+    }
+    return std::nullopt;
+}
+
+Result<std::optional<uint32_t>> look_for_domain(const std::string& name)
+{
+    auto said = run_xl({"list"});
     if (!said)
         return pass(said);
-    uint32_t id = 0;
-    const auto parsed = std::from_chars(said->data(), said->data() + said->size(), id);
-    if (parsed.ec != std::errc() || id == 0)
+    return find_in_list(*said, name);
+}
+
+Result<uint32_t> domain_id(const std::string& name)
+{
+    auto found = look_for_domain(name);
+    if (!found)
+        return pass(found);
+    if (!*found)
         return fail(ErrorKind::Machine, "there is no domain " + name);
-    return id;
+    return **found;
 }
 
 Result<Json> read_xl_config(const std::string& file)

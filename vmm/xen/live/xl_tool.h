@@ -3,7 +3,9 @@
 
 #include "monitor/json.h"
 
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace drover::xen {
@@ -20,8 +22,12 @@ struct XlDomain {
 /// By name or number. Refused: one whose memory is not all there (maxmem).
 [[nodiscard]] Result<XlDomain> find_domain(const std::string& name);
 
-/// The number of the domain of this name.
+/// The number of the domain of this name; nothing only where Xen's tools work and know none.
+[[nodiscard]] Result<std::optional<uint32_t>> look_for_domain(const std::string& name);
+/// The same of one that has to be there.
 [[nodiscard]] Result<uint32_t> domain_id(const std::string& name);
+/// Of what `xl list` prints.
+[[nodiscard]] std::optional<uint32_t> find_in_list(std::string_view list, std::string_view name);
 
 /// What a configuration file of xl's says, as libxl understands it. No domain is made.
 [[nodiscard]] Result<Json> read_xl_config(const std::string& file);
