@@ -19,7 +19,7 @@ ACTIONS = ("source dies", "destination dies", "link breaks")
 # is a guest whose host died before anybody else could run it.
 OUTCOMES = {
     "source switching": ("gone", "source", "source"),
-    "source loading": ("gone", "source", "source"),
+    "source loading": ("gone, or destination asks", "source", "source"),  # as at "destination loading"
     "source committing": ("destination asks", "source asks", "destination"),
     # It goes on loading; whether it is ready before it hears that the link has ended is chance.
     "destination loading": ("gone, or destination asks", "source", "source"),

@@ -94,7 +94,6 @@ TEST(MachineFieldsTest, QemusStateComesBackFromTheNeutralOne)
     EXPECT_EQ(
         differences(blank_pc(), written->sections),
         (std::set<std::string>{"apic count_shift",             // a reset leaves it wrong
-                               "cpu env.mp_state",             // of no meaning under TCG
                                "cpu_common interrupt_request", // asks it to look itself
                                "globalstate runstate",         // its loader decides
                                "globalstate size", "i8254 channels[0].next_transition_time"}));
@@ -228,6 +227,29 @@ TEST(MachineFieldsTest, TheAcpiTimerNeverJumps)
         EXPECT_GE(run_time, clocks.run_time);
         EXPECT_LT(run_time, clocks.run_time + 5'000'000'000);
     }
+}
+
+/// What only KVM keeps up to date would be out of date at the next move; and TCG has no interrupt
+/// that was taken and not delivered.
+TEST(MachineFieldsTest, UnderTcgNothingOfKvmsStays)
+{
+    state::MachineState machine = read_machine(blank_pc())->machine;
+    machine.vcpus[0].run_state = state::RunState::Halted;
+    state::PendingEvents& events = machine.vcpus[0].events;
+    events.interrupt = true;
+    events.interrupt_vector = 0xec;
+    machine.lapics[0].in_service[7] = 1U << 12;
+    auto written = write_machine(machine, blank_pc());
+    ASSERT_TRUE(written) << written.error().text();
+    auto& sections = written->sections;
+    auto again = read_machine(sections)->machine;
+    EXPECT_EQ(again.vcpus[0].run_state, state::RunState::Halted);
+    EXPECT_FALSE(again.vcpus[0].events.interrupt);
+    EXPECT_EQ(again.lapics[0].in_service[7], 0U);
+    EXPECT_EQ(again.lapics[0].requested[7], 1U << 12);
+    const auto common = std::ranges::find(sections, "cpu_common", &state::Device::name);
+    FieldWriter(*common).set("halted", 0); // it has woken up
+    EXPECT_EQ(read_machine(sections)->machine.vcpus[0].run_state, state::RunState::Running);
 }
 
 /// What QEMU does not use under TCG it leaves as it is: at the next move it would be out of date.

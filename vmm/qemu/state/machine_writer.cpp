@@ -17,6 +17,7 @@ namespace {
 /// Asks a vCPU under TCG to look at its interrupt controller before it goes on (QEMU's
 /// CPU_INTERRUPT_POLL). To claim an interrupt that the controller does not have would be a fault.
 constexpr uint64_t poll_interrupts = 0x10;
+constexpr uint64_t pending_nmi = 0x200; ///< CPU_INTERRUPT_NMI
 constexpr uint32_t first_kvm_msr = 0x4b564d00;
 constexpr uint32_t last_kvm_msr = 0x4b564dff;
 
@@ -34,6 +35,21 @@ bool has_a_counter_of_its_own(const state::Device& section)
 {
     return section.name == "kvmclock" ||
            (section.name == "cpu" && FieldReader(section).get("env.tsc") != 0);
+}
+
+/// As if the vCPU had not taken the interrupt that was on its way into the guest: TCG takes one in
+/// a single step.
+state::Lapic with_interrupt_put_back(state::Lapic lapic, const state::Vcpu& vcpu)
+{
+    if (!vcpu.events.interrupt || vcpu.events.interrupt_is_soft)
+        return lapic;
+    const uint8_t vector = vcpu.events.interrupt_vector;
+    const uint32_t bit = 1U << (vector % 32);
+    if ((lapic.in_service[vector / 32] & bit) != 0) { // else it came from the 8259A
+        lapic.in_service[vector / 32] &= ~bit;
+        lapic.requested[vector / 32] |= bit;
+    }
+    return lapic;
 }
 
 class MachineWriter {
@@ -133,18 +149,22 @@ private:
         if (section.name == "cpu_common") {
             FieldWriter fields(section);
             fields.set("halted", sleeps ? 1 : 0);
-            fields.set("interrupt_request", poll_interrupts);
+            const state::PendingEvents& events = (*vcpu)->events;
+            const bool nmi = !is_kvm_ && (events.nmi_injected || events.nmi_pending);
+            fields.set("interrupt_request", poll_interrupts | (nmi ? pending_nmi : 0));
             return fields.status();
         }
         const auto lapic = numbered(machine_.lapics, section.instance);
         if (!lapic)
             return std::unexpected(lapic.error());
         const bool waits = sleeps && (*vcpu)->run_state != state::RunState::Halted;
-        return write_lapic(**lapic, waits, times_, section);
+        return write_lapic(is_kvm_ ? **lapic : with_interrupt_put_back(**lapic, **vcpu), waits,
+                           times_, section);
     }
 
-    /// Under TCG the counter is the clocks', and what stands here would be read as KVM's at the
-    /// guest's next move, long out of date.
+    /// Fields that only KVM keeps up to date must be as TCG has them: what stood there would be
+    /// read at the guest's next move, long out of date. The counter is the clocks', the run state
+    /// stands in sections of its own, and an interrupt on its way goes back to the controller.
     Status write_vcpu_section(const state::Vcpu& vcpu, state::Device& section) const
     {
         if (is_kvm_) {
@@ -154,6 +174,12 @@ private:
         }
         state::Vcpu without = vcpu;
         without.tsc = 0;
+        without.run_state = state::RunState::Running;
+        without.events.exception = false; // its instruction raises it again
+        without.events.has_error_code = false;
+        without.events.interrupt = false;
+        without.events.interrupt_is_soft = false;
+        without.events.nmi_injected = without.events.nmi_pending = false;
         return write_vcpu(without, section);
     }
 
