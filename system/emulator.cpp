@@ -139,20 +139,21 @@ void Emulator::warn_if_untracked()
                      tracker.error().text());
 }
 
+/// Both at once, to be over soon: QEMU 7.2 dies if it is ended before it answers the second (it has
+/// freed what that asks about).
 void Emulator::learn_settings(std::function<void()> then)
 {
     engine_qmp_->execute("query-migrate-capabilities", Json::object(),
-                         [this, then = std::move(then)](const Result<Json>& list) mutable {
+                         [this](const Result<Json>& list) {
                              if (list)
                                  control_->settings().learn_capabilities(*list);
-                             engine_qmp_->execute(
-                                 "query-migrate-parameters", Json::object(),
-                                 [this, then = std::move(then)](const Result<Json>& parameters) {
-                                     if (!parameters)
-                                         return; // QEMU died; its exit tells
-                                     control_->settings().learn_parameters(*parameters);
-                                     then();
-                                 });
+                         });
+    engine_qmp_->execute("query-migrate-parameters", Json::object(),
+                         [this, then = std::move(then)](const Result<Json>& parameters) {
+                             if (!parameters)
+                                 return; // QEMU died; its exit tells
+                             control_->settings().learn_parameters(*parameters);
+                             then();
                          });
 }
 
