@@ -36,7 +36,7 @@ Status judge_domain(const XenGuest& guest, const Error& how)
         const auto found = look_for_domain(name);
         if (!found) { // nobody can tell: rather no copy that runs than two
             log::error("whether the guest is here cannot be seen: " + found.error().text() +
-                       "; if there is no domain " + name + ", use migrate-resolve at the source");
+                       "; look for the domain " + name + " before anything is done at the source");
             return {};
         }
         const auto id = *found;
@@ -192,10 +192,8 @@ Result<std::optional<state::Memory>> take_tables(state::MachineState& machine)
 {
     if (auto hole = qemu::take_acpi_hole(machine.devices); !hole)
         return pass(hole);
-    const auto found = std::ranges::find_if(machine.memory, [](const state::Memory& memory) {
-        return memory.name == qemu::acpi_hole_block ||
-               memory.name.ends_with("/" + std::string(qemu::acpi_hole_block));
-    });
+    const auto found =
+        std::ranges::find_if(machine.memory, qemu::is_acpi_hole, &state::Memory::name);
     if (found == machine.memory.end())
         return std::nullopt;
     const bool ascends =
