@@ -71,6 +71,11 @@ Result<std::optional<state::Device>> take_unseen_hole(const state::MachineState&
     return take_acpi_hole(layout);
 }
 
+bool is_firmware(std::string_view block)
+{
+    return block.starts_with("/rom@") || block.ends_with(".rom") || block.ends_with(".bios");
+}
+
 Status check_memory(const state::MachineState& machine)
 {
     for (const state::Memory& memory : machine.memory)
@@ -136,8 +141,13 @@ Result<std::vector<std::byte>> stream_of_neutral(std::span<const std::byte> part
         const auto here = std::ranges::find_if(layout->ram, [&](const SavedRam& block) {
             return block.name == memory.name || block.name.ends_with("/" + memory.name);
         });
-        if (here == layout->ram.end() || here->size != memory.size)
-            continue; // firmware of another build: the guest has what it needs of it in its RAM
+        const bool fits = here != layout->ram.end() && here->size == memory.size;
+        if (!fits && is_firmware(memory.name))
+            continue; // of another build: the guest has what it needs of it in its RAM
+        if (!fits)
+            return fail(ErrorKind::Incompatible,
+                        "the guest's memory " + memory.name + " has no place of its size there",
+                        "start the destination with the devices that the guest has");
         pages.emplace_back(memory);
         plan.ram[here->name] = &pages.back();
     }
