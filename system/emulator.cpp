@@ -94,6 +94,7 @@ MigrateControl::Callbacks Emulator::control_callbacks()
             },
         .incoming_failed = [this](const Error& error) { incoming_failed(error); },
         .served = [this] { served(); },
+        .source_ended = [] {},
         .given_back =
             [this] {
                 exit_code_ = 1;

@@ -329,8 +329,10 @@ void MigrateControl::source_changed(SourceState state)
     const SourceReport& report = source_->report();
     if (state == SourceState::Copying)
         send_pass();
-    if (is_final(state))
+    if (is_final(state)) {
         carry_bitmaps(false);
+        callbacks_.source_ended();
+    }
     if (state == SourceState::Failed && report.error->kind != ErrorKind::Cancelled)
         log::error("the migration failed, and the guest stays here: " + report.error->text());
     if (state == SourceState::Completed) {

@@ -36,6 +36,8 @@ public:
         std::function<void(const Error&)> incoming_failed;
         /// The destination has all that it lacked: nobody needs us any more.
         std::function<void()> served;
+        /// A migration from here is over, well or not.
+        std::function<void()> source_ended;
         /// The guest was given back to its source, having never run here: QEMU is to be ended.
         std::function<void()> given_back;
     };

@@ -13,7 +13,6 @@ namespace drover {
 namespace {
 
 constexpr std::chrono::milliseconds last_words_time{300};
-constexpr std::chrono::milliseconds end_poll{20};
 
 /// The device model's second monitor, which xl leaves to whoever wants to watch it.
 Result<UniqueFd> connect_to_model(uint32_t domain)
@@ -107,6 +106,7 @@ void XenServer::build(Json greeting)
                                                         },
                                                     .incoming_failed = [](const Error&) {},
                                                     .served = [] {},
+                                                    .source_ended = [this] { source_ended(); },
                                                     .given_back = [] {},
                                                 });
     commands_ = std::make_unique<MonitorCommands>(*model_, *control_, nullptr, command_callbacks());
@@ -223,17 +223,17 @@ void XenServer::quit(const QmpResponder& respond)
 
 void XenServer::terminate()
 {
-    if (control_)
-        (void)control_->cancel();
-    wait_for_end();
+    if (!control_ || !control_->is_migrating())
+        return end(0);
+    terminates_ = true;
+    (void)control_->cancel();
 }
 
 /// A guest that was given up runs again before we end; one that is being handed over is waited for.
-void XenServer::wait_for_end()
+void XenServer::source_ended()
 {
-    if (!control_ || !control_->is_migrating())
-        return end(0);
-    end_timer_ = loop::after(end_poll, [this] { wait_for_end(); });
+    if (terminates_)
+        end_timer_ = loop::after(std::chrono::milliseconds(0), [this] { end(0); });
 }
 
 void XenServer::model_gone(const Error& how)

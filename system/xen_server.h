@@ -43,7 +43,7 @@ private:
     void run(const QmpResponder& respond);
     void run_here(const QmpResponder& respond);
     void quit(const QmpResponder& respond);
-    void wait_for_end();
+    void source_ended();
     void end(int code);
 
     xen::XlDomain facts_;
@@ -57,6 +57,7 @@ private:
     std::unique_ptr<MigrateControl> control_;
     std::unique_ptr<MonitorCommands> commands_;
     std::unique_ptr<QmpServer> server_;
+    bool terminates_ = false; ///< when no migration is under way any more
     loop::Source end_timer_;
 };
 

@@ -16,13 +16,13 @@ PROGRAM = str(paths.BUILD / "bin" / "drover-xen")
 class DroverXen:
     """`words` behind the verb; ended at the test's end, which leaves the guest where it is."""
 
-    def __init__(self, case: Case, name: str, verb: str, *words: str):
+    def __init__(self, case: Case, name: str, verb: str, *words: str, env: dict | None = None):
         socket = case.scratch / f"{name}.qmp.sock"
         self._stderr: Path = case.directory / f"{name}.stderr"
         with open(self._stderr, "wb") as stderr:
             self.process = subprocess.Popen(
                 [PROGRAM, verb, *words, "-qmp", f"unix:{socket},server=on,wait=off"], stdin=subprocess.DEVNULL,
-                stdout=stderr, stderr=stderr, env={**os.environ, "DROVER_DEFECTS": "fatal", "DROVER_DEBUG": "1"})
+                stdout=stderr, stderr=stderr, env={**os.environ, "DROVER_DEFECTS": "fatal", "DROVER_DEBUG": "1", **(env or {})})
         case.keep(self)
         self.qmp = self._connect(socket)
         self.qmp.execute("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])

@@ -69,6 +69,13 @@ class OuterGuest:
         assert info["status"] in wanted, info
         return info
 
+    def came(self, point: str) -> None:
+        """Waits until it stands at the sync point at which it is to be held (Outer.held_guest)."""
+        self._server.came(self.name, point)
+
+    def let_go(self, point: str) -> None:
+        self._server.let_go(self.name, point)
+
     def kill(self) -> None:
         """As if its host had died."""
         self._server.kill(self.name)
@@ -92,6 +99,10 @@ class Outer:
     def drover_guest(self, **changes) -> OuterGuest:
         """The same under Drover."""
         return OuterGuest(self._server.drover_guest(changes), self._server)
+
+    def held_guest(self, *points: str, **changes) -> OuterGuest:
+        """The same, which waits at these sync points (sync.py) when it comes to them."""
+        return OuterGuest(self._server.held_guest(list(points), changes), self._server)
 
     def destination(self, **changes) -> tuple[OuterGuest, str]:
         """Drover's, where a guest can come to; and the address."""

@@ -12,10 +12,11 @@ from xmlrpc.server import SimpleXMLRPCServer
 
 from . import paths, tale
 from .case import Case, pages_of
+from .sync import SyncPoints
 from .vm import NEUTRAL, GuestOptions, Vm
 
 _METHODS = ("guest", "drover_guest", "resume", "destination", "told", "healthy", "save", "query", "execute", "migrate",
-            "migrated", "kill", "end")
+            "migrated", "held_guest", "came", "let_go", "kill", "end")
 
 
 def _options(changes: dict) -> GuestOptions:
@@ -44,6 +45,7 @@ class OuterMachine:
         self.port = self._server.server_address[1]
         self.door = _free_port()
         self._marks: dict[str, int] = {}
+        self._points: dict[str, SyncPoints] = {}
         for method in _METHODS:
             self._server.register_function(getattr(self, method))
 
@@ -65,6 +67,22 @@ class OuterMachine:
         vm = self._case.vm(_options(changes), emulator=paths.DROVER).ready()
         self._vms[vm.name] = vm
         return vm.name
+
+    def held_guest(self, points: list, changes: dict) -> str:
+        sync = self._case.keep(SyncPoints(f"{self._case.scratch}/sync{len(self._points)}"))
+        for point in points:
+            sync.hold(point)
+        name = self.drover_guest({**changes, "env": sync.env})
+        self._points[name] = sync
+        return name
+
+    def came(self, vm: str, point: str) -> bool:
+        self._points[vm].wait(point, 60)
+        return True
+
+    def let_go(self, vm: str, point: str) -> bool:
+        self._points[vm].let_go(point)
+        return True
 
     def migrate(self, vm: str) -> bool:
         """To the Xen host. (Calls must return something.)"""

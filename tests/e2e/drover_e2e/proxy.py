@@ -7,15 +7,25 @@ import threading
 _STEP = 256 << 10
 
 
+def _open(uri: str) -> tuple[socket.socket, object]:
+    """A socket for such an address, unix:PATH or tcp:HOST:PORT, and what to bind or to connect it to."""
+    kind, _, rest = uri.partition(":")
+    if kind == "unix":
+        return socket.socket(socket.AF_UNIX), rest
+    host, _, port = rest.rpartition(":")
+    return socket.socket(socket.AF_INET), (host, int(port))
+
+
 class Proxy:
-    """Listens on a UNIX socket and forwards each connection to another one. What comes from the
+    """Listens on a socket and forwards each connection to another one. What comes from the
     source is counted over all connections; `at(offset, action)` runs an action when so many bytes
     have been forwarded, and none more before the action is done."""
 
-    def __init__(self, path: str, target_uri: str):
-        self.uri = f"unix:{path}"
+    def __init__(self, address: str, target_uri: str):
+        """`address`: the path of a UNIX socket, or tcp:HOST:PORT."""
+        self.uri = address if address.startswith("tcp:") else f"unix:{address}"
         self.forwarded = 0
-        self._target = target_uri.removeprefix("unix:")
+        self._target = target_uri
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
         self._gate = threading.Event()
@@ -26,8 +36,9 @@ class Proxy:
         self.refuses = False  # new connections are closed at once
         self.called = threading.Semaphore(0)  # released for each of those
         self.acted = threading.Event()
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(path)
+        self._listener, where = _open(self.uri)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind(where)
         self._listener.listen(64)
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -76,9 +87,9 @@ class Proxy:
                     near.close()
                     self.called.release()
                     continue
-                far = socket.socket(socket.AF_UNIX)
+                far, where = _open(self._target)
                 try:
-                    far.connect(self._target)
+                    far.connect(where)
                 except OSError:
                     near.close()
                     continue

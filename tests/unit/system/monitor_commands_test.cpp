@@ -16,6 +16,7 @@ struct MonitorCommandsTest : ::testing::Test {
                   {.event = [](const Json&) {},
                    .incoming_failed = [](const Error&) {},
                    .served = [] {},
+                   .source_ended = [] {},
                    .given_back = [] {}}),
           memory(qemu.client(), *qemu.machine, control),
           commands(qemu.client(), control, &memory, callbacks())

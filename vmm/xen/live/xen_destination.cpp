@@ -28,6 +28,16 @@ Status pause_incoming(const XenGuest& guest)
     return domain ? (*domain)->pause() : Status(pass(domain));
 }
 
+/// What xl, which was killed, has left of a guest that is not ours yet.
+void destroy_incoming(const XenGuest& guest)
+{
+    const auto id = look_for_domain(incoming_name(guest));
+    const auto left = id && *id ? run_xl({"destroy", std::to_string(**id)}) : std::string();
+    if (!id || !left)
+        log::warning("xl was killed, and what it has made cannot be destroyed: " +
+                     (id ? left.error() : id.error()).text());
+}
+
 /// xl has died when it was to run the guest: whether it does is seen by the domain itself. One that
 /// stands still is destroyed, so that the source's copy is the only one.
 Status judge_domain(const XenGuest& guest, const Error& how)
@@ -120,7 +130,12 @@ std::unique_ptr<RamMapping> XenDestination::ram_mapping()
         .ready = [this] { std::exchange(ready_, nullptr)({}); },
         .received = [this] { std::exchange(loaded_, nullptr)({}); },
         .ended = [this](bool runs) { receiver_ended(runs); },
-        .failed = [this](const Error& error) { receiver_failed(error); },
+        .failed =
+            [this](const Error& error, bool killed) {
+                if (killed && !taken_over_)
+                    destroy_incoming(config_.guest);
+                receiver_failed(error);
+            },
     });
     auto stream = receiver ? (*receiver)->stream() : pass(receiver);
     if (!stream) {
@@ -241,11 +256,14 @@ void XenDestination::take_over(bool run, std::function<void(Status)> done)
     taken_over_ = std::move(done);
     runs_ = run && !config_.paused;
     Status going = !runs_ ? pause_incoming(config_.guest) : Status();
-    if (going)
-        going = receiver_ ? receiver_->permit()
-                          : fail(ErrorKind::Machine, "xl has destroyed the guest");
-    if (going)
-        return; // it answers
+    if (going && !receiver_)
+        going = fail(ErrorKind::Machine, "xl has destroyed the guest");
+    if (going) {
+        Status permitted = receiver_->permit();
+        if (permitted)
+            return; // it answers
+        going = judge_domain(config_.guest, permitted.error());
+    }
     receiver_.reset();
     loop::post([this, alive = alive_, going = std::move(going)] {
         if (*alive && taken_over_)

@@ -14,8 +14,7 @@ namespace drover::xen {
 
 namespace {
 
-constexpr std::chrono::milliseconds suspend_poll{1};
-constexpr double suspend_limit_s = 5;  // a device model that does not answer
+constexpr std::chrono::seconds suspend_limit{5}; // a device model that does not answer
 constexpr uint32_t callback_param = 0; ///< HVM_PARAM_CALLBACK_IRQ: set by paravirtual drivers
 constexpr size_t most_model_bytes = 64U << 20;
 
@@ -121,7 +120,21 @@ void XenSource::prepare_save(std::function<void(Status)> done)
                                  "boot it with nopv on its kernel's command line")
                           : Status(std::unexpected(callback.error())));
         });
+    if (Status watched = watch_suspensions(); !watched)
+        return loop::post([done = std::move(done), watched] { done(watched); });
     tell_writes(true, std::move(done));
+}
+
+/// Before the pause, which is not to wait for xenstore's connection.
+Status XenSource::watch_suspensions()
+{
+    if (shutdowns_)
+        return {};
+    auto watch = ShutdownWatch::open([this] { look_at_suspension(); });
+    if (!watch)
+        return pass(watch);
+    shutdowns_ = std::move(*watch);
+    return {};
 }
 
 /// Twice on is harmless; off without on would end the device model.
@@ -152,21 +165,24 @@ void XenSource::begin_save(SaveCallbacks callbacks)
     ran_ = !info->paused && !info->suspended;
     if (Status asked = info->suspended ? Status() : domain_->suspend(); !asked)
         return save_failed(asked.error());
-    suspending_since_ = Clock::now();
-    suspend_timer_ = loop::after(suspend_poll, [this] { wait_until_suspended(); });
+    suspend_limit_ = loop::after(suspend_limit, [this] {
+        save_failed({ErrorKind::Machine,
+                     "the guest did not stand still: its device model does not answer", ""});
+    });
+    look_at_suspension();
 }
 
-void XenSource::wait_until_suspended()
+void XenSource::look_at_suspension()
 {
+    if (!suspend_limit_)
+        return; // another domain's
     const auto info = domain_->info();
     if (!info)
         return save_failed(info.error());
-    if (info->suspended)
-        return stop_model();
-    if (seconds_since(suspending_since_) > suspend_limit_s)
-        return save_failed({ErrorKind::Machine,
-                            "the guest did not stand still: its device model does not answer", ""});
-    suspend_timer_ = loop::after(suspend_poll, [this] { wait_until_suspended(); });
+    if (!info->suspended)
+        return;
+    suspend_limit_.reset();
+    stop_model();
 }
 
 /// It completes what is under way to its disks, and tells of those writes.
@@ -243,7 +259,7 @@ Result<std::vector<std::byte>> XenSource::neutral_state(std::span<const std::byt
 
 void XenSource::save_failed(Error error)
 {
-    suspend_timer_.reset();
+    suspend_limit_.reset();
     loop::post([this, alive = alive_, save = saving_, error = std::move(error)]() mutable {
         if (*alive && save == saving_ && save_.failed)
             std::exchange(save_.failed, nullptr)(std::move(error));
@@ -254,7 +270,7 @@ void XenSource::abandon_save(std::function<void(Status)> done)
 {
     save_ = {};
     ++saving_;
-    suspend_timer_.reset();
+    suspend_limit_.reset();
     if (died_)
         return loop::post(
             [done = std::move(done), error = *died_] { done(std::unexpected(error)); });

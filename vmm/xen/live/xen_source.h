@@ -3,8 +3,8 @@
 
 #include "migration/machine.h"
 #include "monitor/qmp_client.h"
-#include "util/clock.h"
 #include "util/loop.h"
+#include "vmm/xen/live/shutdown_watch.h"
 #include "vmm/xen/live/xen_ram.h"
 
 #include <memory>
@@ -53,7 +53,8 @@ public:
 
 private:
     void tell_writes(bool on, std::function<void(Status)> done);
-    void wait_until_suspended();
+    [[nodiscard]] Status watch_suspensions();
+    void look_at_suspension();
     void stop_model();
     void model_saved(const std::string& path);
     [[nodiscard]] Result<std::vector<std::byte>> neutral_state(std::span<const std::byte> model);
@@ -73,8 +74,8 @@ private:
     unsigned saving_ = 0; ///< counts saves, so that an answer to an earlier one is known
     bool ran_ = false;
     bool tells_writes_ = false; ///< the device model, into the log
-    loop::Source suspend_timer_;
-    TimePoint suspending_since_{};
+    std::unique_ptr<ShutdownWatch> shutdowns_;
+    loop::Source suspend_limit_; ///< while the suspension is waited for
 };
 
 } // namespace drover::xen

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/xen/live/xl_receiver.h"
 
+#include "util/defect.h"
+#include "util/gref.h"
+
 #include <array>
 #include <cerrno>
-#include <glib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,6 +21,8 @@ constexpr auto received_words = "domain received, ready to unpause\0"sv;
 constexpr auto permission_words = "domain is yours, you are cleared to unpause\0"sv;
 constexpr auto report_words = "my copy unpause results are as follows\0"sv;
 
+constexpr int unused_descriptor = 3; ///< of xl, as it starts
+
 } // namespace
 
 Result<std::unique_ptr<XlReceiver>> XlReceiver::start(Callbacks callbacks)
@@ -28,18 +32,27 @@ Result<std::unique_ptr<XlReceiver>> XlReceiver::start(Callbacks callbacks)
     auto output = socket_pair();
     if (!input || !output)
         return input ? pass(output) : pass(input);
+    auto own_output = output->first.duplicate();
+    if (!own_output)
+        return pass(own_output);
+    const GRef<GSubprocessLauncher> launcher(g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_NONE));
+    g_subprocess_launcher_take_stdin_fd(launcher.get(), input->second.release());
+    g_subprocess_launcher_take_stdout_fd(launcher.get(), output->second.release());
+    // xl that cannot say how it ends ends at once, and leaves the domain. So it listens to itself.
+    g_subprocess_launcher_take_fd(launcher.get(), own_output->release(), unused_descriptor);
     const char* argv[] = {"xl", "migrate-receive", nullptr};
     GError* error = nullptr;
-    if (g_spawn_async_with_fds(nullptr, const_cast<gchar**>(argv), nullptr, G_SPAWN_SEARCH_PATH,
-                               nullptr, nullptr, nullptr, input->second.get(), output->second.get(),
-                               -1, &error) != TRUE) {
+    const GRef<GSubprocess> xl(g_subprocess_launcher_spawnv(launcher.get(), argv, &error));
+    if (!xl) {
         const std::string why = error->message;
         g_error_free(error);
         return fail(ErrorKind::System, why, "run it as root, in Dom0, with Xen's tools");
     }
     (void)set_nonblocking(output->first.get(), true);
-    return std::unique_ptr<XlReceiver>(
+    std::unique_ptr<XlReceiver> receiver(
         new XlReceiver(std::move(input->first), std::move(output->first), std::move(callbacks)));
+    receiver->wait_for(xl.get());
+    return receiver;
 }
 
 XlReceiver::XlReceiver(UniqueFd input, UniqueFd output, Callbacks callbacks)
@@ -50,7 +63,37 @@ XlReceiver::XlReceiver(UniqueFd input, UniqueFd output, Callbacks callbacks)
 
 XlReceiver::~XlReceiver()
 {
+    *alive_ = false;
     shutdown(input_.get(), SHUT_RDWR); // others may have it, too
+}
+
+/// Its processes may outlive it, with its output: only its own end tells.
+void XlReceiver::wait_for(GSubprocess* xl)
+{
+    struct Waiting {
+        XlReceiver* receiver;
+        std::shared_ptr<bool> alive;
+    };
+    const auto done = [](GObject* object, GAsyncResult* result, gpointer data) {
+        const std::unique_ptr<Waiting> waiting(static_cast<Waiting*>(data));
+        auto* ended = reinterpret_cast<GSubprocess*>(object);
+        g_subprocess_wait_finish(ended, result, nullptr);
+        defects::contain([&] {
+            if (*waiting->alive)
+                waiting->receiver->exited(g_subprocess_get_if_signaled(ended) == TRUE);
+        });
+    };
+    g_subprocess_wait_async(xl, nullptr, done, new Waiting{this, alive_});
+}
+
+void XlReceiver::exited(bool killed)
+{
+    if (watch_)
+        read_output(); // its last words
+    if (std::exchange(phase_, Phase::Over) != Phase::Over)
+        callbacks_.failed({ErrorKind::Machine, "xl could not take the guest (its words are above)",
+                           "xl's log is in /var/log/xen"},
+                          killed);
 }
 
 Status XlReceiver::permit()
@@ -73,9 +116,6 @@ void XlReceiver::read_output()
         return heard();
     }
     watch_.reset();
-    if (std::exchange(phase_, Phase::Over) != Phase::Over)
-        callbacks_.failed({ErrorKind::Machine, "xl could not take the guest (its words are above)",
-                           "xl's log is in /var/log/xen"});
 }
 
 bool XlReceiver::take(std::string_view words)

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The Xen rows of the table in docs/architecture.md ("Where one side is Xen"): each side is held at the moment at which
+it has entered a state and told nobody; then somebody dies, or the link breaks. One side has the guest in the end, or an
+operator's word is waited for; never two, and no half-made domain stays."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from drover_e2e import xen
+from drover_e2e.drover_xen import DroverXen
+from drover_e2e.outer import DOOR, Outer
+from drover_e2e.proxy import Proxy
+from drover_e2e.runner import test
+from drover_e2e.sync import SyncPoints
+
+BEHIND_THE_PROXY = "tcp:127.0.0.1:4445"
+ACTIONS = ("source dies", "drover-xen dies", "xl dies", "link breaks")
+# "asks" is who waits, paused, for the operator's word; a row's action that makes no sense is None.
+TO_XEN = {
+    "destination loading": ("gone, or xen asks", "source", "source", "source"),
+    "destination ready": ("xen asks", "source", "source", "source"),
+    # xl was told nothing yet.
+    "destination taking-over": ("xen", "source asks", "source", "xen"),
+    "destination completed": ("xen", "source asks", None, "xen"),
+    # Held is the source: the destination is ready.
+    "source committing": ("xen asks", "source asks", "source", "xen"),
+}
+ROWS = [f"{point}: {action}" for point, outcomes in TO_XEN.items()
+        for action, outcome in zip(ACTIONS, outcomes) if outcome]
+
+
+def domains() -> dict[str, dict]:
+    said = subprocess.run(["xl", "list", "-l"], capture_output=True, check=True).stdout
+    return {domain["config"]["c_info"]["name"]: domain for domain in json.loads(said) if domain["domid"] != 0}
+
+
+def is_paused(name: str) -> bool:
+    """As the third of the flags of `xl list` says it."""
+    said = subprocess.run(["xl", "list", name], capture_output=True, check=True, text=True).stdout
+    return said.splitlines()[1].split()[4][2] == "p"
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+
+
+class HeldArrival:
+    """A guest on its way to this Xen host; somebody stands at a point."""
+
+    def __init__(self, case, point: str, outcome: str):
+        self.case, self.point = case, point
+        self.points = case.keep(SyncPoints(f"{case.scratch}/sync"))
+        self.at_source = point.startswith("source ")
+        asking = {"source asks": "source asking", "xen asks": "destination asking",
+                  "gone, or xen asks": "destination asking"}
+        wanted = [point, asking.get(outcome, point)]
+        self.source = case.keep(Outer().held_guest(*(each for each in wanted if each.startswith("source "))))
+        for each in wanted:
+            self.points.hold(each)
+        case.keep(self)  # domains that are left when it has failed
+        self.here = xen.XenGuest(case, "comes")
+        self.proxy = case.keep(Proxy(f"tcp:0.0.0.0:{DOOR}", BEHIND_THE_PROXY))
+        self.server = DroverXen(case, "incoming", "incoming", BEHIND_THE_PROXY, "-config", str(self.here.file),
+                                env=self.points.env)
+        self.last = self.source.told(after=1)
+        self.source.migrate()
+        if self.at_source:
+            self.source.came(point)
+        else:
+            self.points.wait(point, 90)
+
+    def close(self) -> None:
+        for name in domains():
+            subprocess.run(["xl", "destroy", name], check=False)
+        self.here.gone()
+
+    def let_go(self) -> None:
+        (self.source if self.at_source else self.points).let_go(self.point)
+
+    def act(self, action: str) -> None:
+        if action == "source dies":
+            self.source.kill()
+        elif action == "drover-xen dies":
+            self.server.process.kill()
+            self.server.process.wait()
+        elif action == "xl dies":
+            (receiver,) = children(self.server.process.pid)
+            os.kill(receiver, signal.SIGKILL)
+        else:
+            self.proxy.interrupt()
+        dead = {"source dies": self.at_source, "drover-xen dies": not self.at_source}
+        if not dead.get(action, False):
+            self.let_go()
+        if action == "link breaks":
+            self.proxy.called.acquire(timeout=1)  # in vain; then the link is back
+            self.proxy.refuses = False
+
+    def check(self, outcome: str) -> None:
+        if outcome == "gone, or xen asks":
+            try:
+                assert self.server.process.wait(15) == 1
+                assert not domains()
+                return
+            except subprocess.TimeoutExpired:
+                outcome = "xen asks"
+        {"xen": self.runs_here, "xen asks": self.asks_here, "source": self.runs_there,
+         "source asks": self.asks_there}[outcome]()
+
+    def runs_here(self) -> None:
+        self.here.arrived()
+        after = self.here.told(after=self.last.number)
+        assert after.wrong == 0, after
+        self.here.healthy()
+        assert list(domains()) == [self.here.name], domains()
+
+    def asks_here(self) -> None:
+        """Nobody runs it; then the operator says that it is here."""
+        self.points.wait("destination asking")
+        self.points.let_go("destination asking")
+        self.here.arrived()
+        assert is_paused(f"{self.here.name}--incoming")
+        self.server.qmp.execute("migrate-resolve", guest__is__here=True)
+        self.runs_here()
+
+    def runs_there(self) -> None:
+        self.source.migrated("failed")
+        last = self.source.told(after=self.last.number)
+        assert self.source.told(after=last.number).wrong == 0
+        assert not domains(), "a copy of a guest that runs at its source"
+
+    def asks_there(self) -> None:
+        self.source.came("source asking")
+        self.source.let_go("source asking")
+        self.source.execute("migrate-resolve", **{"guest-is-here": True})
+        self.runs_there()
+
+
+@test(timeout=240, row=ROWS, thorough=True)
+def test_who_runs_the_guest_that_comes(case, row):
+    point, action = row.split(": ")
+    outcome = TO_XEN[point][ACTIONS.index(action)]
+    held = HeldArrival(case, point, outcome)
+    held.act(action)
+    held.check(outcome)
