@@ -25,16 +25,26 @@ uint64_t memory_of(const SavedGuest& guest)
     return ram != guest.qemu->ram.end() ? ram->size : 0;
 }
 
+Status check_goes_to_xen(const qemu::QemuState& qemu)
+{
+    if (!qemu.machine.starts_with("pc-i440fx"))
+        return fail(ErrorKind::Incompatible, "only guests of -M pc go to Xen, whose machine is the "
+                                             "same; this one is " +
+                                                 qemu.machine);
+    if (std::ranges::find(qemu.ram, "pc.ram", &qemu::SavedRam::name) == qemu.ram.end())
+        return fail(ErrorKind::Incompatible, "the guest's RAM has another name than pc.ram",
+                    "give its memory backend that id");
+    return {};
+}
+
 } // namespace
 
 Changes convert_to_xen(const SavedGuest& guest, const std::string& path, const XenOptions& options)
 {
     if (!guest.qemu)
         return fail(ErrorKind::Invalid, "it is a file of Xen's already");
-    if (!guest.pages)
-        return fail(ErrorKind::Incompatible,
-                    "only guests of -M pc go to Xen, whose machine is the same; this one is " +
-                        guest.qemu->machine);
+    if (Status fits = check_goes_to_xen(*guest.qemu); !fits)
+        return pass(fits);
     state::MachineState state = guest.machine;
     // Xen has memory there itself.
     if (auto hole = qemu::take_acpi_hole(state.devices); !hole)
