@@ -32,16 +32,32 @@ bool LinkWatch::handle(const stream::Frame& frame)
     return frame.header.type == stream::FrameType::Pong;
 }
 
+/// Only a silence that has ended says how patient to be with the next.
+void LinkWatch::measure_gap()
+{
+    const TimePoint heard = connection_.last_heard();
+    longest_gap_ = std::max(longest_gap_, heard - std::exchange(heard_before_, heard));
+}
+
+Clock::duration LinkWatch::patience() const
+{
+    const Clock::duration limit = limit_;
+    return std::max(limit, std::min<Clock::duration>(3 * longest_gap_, longest_patience));
+}
+
 void LinkWatch::tick()
 {
     // Our own stall (swapped out, a full log) is not the peer's silence: what it sent meanwhile has
     // not been read yet.
     const TimePoint now = Clock::now();
-    if (now - std::exchange(last_tick_, now) > own_stall)
+    if (now - std::exchange(last_tick_, now) > own_stall) {
         limit_since_ = now;
+        heard_before_ = connection_.last_heard();
+    }
+    measure_gap();
     // A tighter limit starts to count when it is set, not before.
     const TimePoint heard = std::max(connection_.last_heard(), limit_since_);
-    if (now - heard <= limit_) {
+    if (now - heard <= patience()) {
         connection_.send(stream::FrameType::Ping, stream::encode_u64(++cookie_));
         return;
     }

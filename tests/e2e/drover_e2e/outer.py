@@ -108,3 +108,8 @@ class Outer:
         """Drover's, where a guest can come to; and the address."""
         name, port = self._server.destination(changes)
         return OuterGuest(name, self._server), f"tcp:{_ADDRESS}:{port}"
+
+    def held_destination(self, *points: str, **changes) -> tuple[OuterGuest, str]:
+        """The same, which waits at these sync points."""
+        name, port = self._server.held_destination(list(points), changes)
+        return OuterGuest(name, self._server), f"tcp:{_ADDRESS}:{port}"

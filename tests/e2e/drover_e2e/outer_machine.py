@@ -16,7 +16,7 @@ from .sync import SyncPoints
 from .vm import NEUTRAL, GuestOptions, Vm
 
 _METHODS = ("guest", "drover_guest", "resume", "destination", "told", "healthy", "save", "query", "execute", "migrate",
-            "migrated", "held_guest", "came", "let_go", "kill", "end")
+            "migrated", "held_guest", "held_destination", "came", "let_go", "kill", "end")
 
 
 def _options(changes: dict) -> GuestOptions:
@@ -69,12 +69,16 @@ class OuterMachine:
         return vm.name
 
     def held_guest(self, points: list, changes: dict) -> str:
-        sync = self._case.keep(SyncPoints(f"{self._case.scratch}/sync{len(self._points)}"))
-        for point in points:
-            sync.hold(point)
+        sync = self._sync_points(points)
         name = self.drover_guest({**changes, "env": sync.env})
         self._points[name] = sync
         return name
+
+    def held_destination(self, points: list, changes: dict) -> list:
+        sync = self._sync_points(points)
+        name, port = self.destination({**changes, "env": sync.env})
+        self._points[name] = sync
+        return [name, port]
 
     def came(self, vm: str, point: str) -> bool:
         self._points[vm].wait(point, 60)
@@ -148,6 +152,12 @@ class OuterMachine:
         if vm in self._vms:
             self._vms.pop(vm).close()
         return True
+
+    def _sync_points(self, points: list) -> SyncPoints:
+        sync = self._case.keep(SyncPoints(f"{self._case.scratch}/sync{len(self._points)}"))
+        for point in points:
+            sync.hold(point)
+        return sync
 
     def _clear(self) -> None:
         """Guests that were saved when they had booted are kept (xen.booted), unless there are newer ones to boot."""

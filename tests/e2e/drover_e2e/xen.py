@@ -17,6 +17,9 @@ from .memory import parse_size
 from .tale import Told
 from .vm import NEUTRAL, GuestOptions, kernel_parameters
 
+# QEMU's options that give the tables of Xen's firmware a place, where QEMU's machine has none.
+PLACE_FOR_TABLES = ("-object", "memory-backend-ram,id=acpihole,size=2M",
+                    "-device", "ivshmem-plain,memdev=acpihole,master=on")
 BOOT_S = 240  # QEMU's firmware reads the kernel byte by byte, each of which leaves the guest
 
 

@@ -28,8 +28,18 @@ TO_XEN = {
     # Held is the source: the destination is ready.
     "source committing": ("xen asks", "source asks", "source", "xen"),
 }
-ROWS = [f"{point}: {action}" for point, outcomes in TO_XEN.items()
-        for action, outcome in zip(ACTIONS, outcomes) if outcome]
+FROM_XEN_ACTIONS = ("drover-xen dies", "destination dies", "link breaks")
+# "nobody" runs a domain that is suspended, until another drover-xen serve lets it go on.
+FROM_XEN = {
+    "source switching": ("nobody", "xen", "xen"),
+    "source loading": ("nobody", "xen", "xen"),
+    "source committing": ("there asks", "xen asks", "there"),
+}
+
+
+def rows(table: dict, actions: tuple) -> list[str]:
+    return [f"{point}: {action}" for point, outcomes in table.items()
+            for action, outcome in zip(actions, outcomes) if outcome]
 
 
 def domains() -> dict[str, dict]:
@@ -37,10 +47,18 @@ def domains() -> dict[str, dict]:
     return {domain["config"]["c_info"]["name"]: domain for domain in json.loads(said) if domain["domid"] != 0}
 
 
-def is_paused(name: str) -> bool:
-    """As the third of the flags of `xl list` says it."""
+def flags(name: str) -> str:
+    """The state of a domain: running, blocked, paused, shut down (also: suspended), crashed, dying."""
     said = subprocess.run(["xl", "list", name], capture_output=True, check=True, text=True).stdout
-    return said.splitlines()[1].split()[4][2] == "p"
+    return said.splitlines()[1].split()[4]
+
+
+def is_paused(name: str) -> bool:
+    return flags(name)[2] == "p"
+
+
+def is_suspended(name: str) -> bool:
+    return flags(name)[3] == "s"
 
 
 def children(pid: int) -> list[int]:
@@ -138,10 +156,94 @@ class HeldArrival:
         self.runs_there()
 
 
-@test(timeout=240, row=ROWS, thorough=True)
+@test(timeout=240, row=rows(TO_XEN, ACTIONS), thorough=True)
 def test_who_runs_the_guest_that_comes(case, row):
     point, action = row.split(": ")
     outcome = TO_XEN[point][ACTIONS.index(action)]
     held = HeldArrival(case, point, outcome)
+    held.act(action)
+    held.check(outcome)
+
+
+class HeldDeparture:
+    """A guest that leaves this Xen host; drover-xen stands at a point."""
+
+    def __init__(self, case, point: str, outcome: str):
+        self.case, self.point = case, point
+        self.points = case.keep(SyncPoints(f"{case.scratch}/sync"))
+        self.here = xen.booted(case, "leaves")
+        asking = ["destination asking"] if outcome == "there asks" else []
+        self.there, uri = Outer().held_destination(*asking, extra=list(xen.PLACE_FOR_TABLES))
+        case.keep(self.there)
+        self.proxy = case.keep(Proxy(BEHIND_THE_PROXY, uri))
+        self.server = DroverXen(case, "server", "serve", self.here.name, env=self.points.env)
+        self.points.hold(point)
+        if outcome == "xen asks":
+            self.points.hold("source asking")
+        self.last = self.here.told()
+        self.mark = self.server.migrate(BEHIND_THE_PROXY)
+        self.points.wait(point, 90)
+
+    def act(self, action: str) -> None:
+        if action == "drover-xen dies":
+            self.server.process.kill()
+            self.server.process.wait()
+            return
+        if action == "destination dies":
+            self.there.kill()
+            self.points.let_go(self.point)
+            return
+        self.proxy.interrupt()
+        self.points.let_go(self.point)
+        self.proxy.called.acquire(timeout=1)  # in vain; then the link is back
+        self.proxy.refuses = False
+
+    def check(self, outcome: str) -> None:
+        {"xen": self.goes_on_here, "xen asks": self.asks_here, "there": self.runs_there,
+         "there asks": self.asks_there, "nobody": self.stands_still}[outcome]()
+
+    def goes_on_here(self) -> None:
+        self.server.ended(self.mark, "failed")
+        self.runs_here(self.server)
+
+    def runs_here(self, server: DroverXen) -> None:
+        assert server.qmp.execute("query-status")["status"] == "running"
+        last = self.here.told(after=self.last.number)
+        assert self.here.told(after=last.number).wrong == 0
+
+    def asks_here(self) -> None:
+        self.points.wait("source asking")
+        self.points.let_go("source asking")
+        self.server.qmp.execute("migrate-resolve", guest__is__here=True)
+        self.goes_on_here()
+
+    def runs_there(self) -> None:
+        self.server.ended(self.mark, "completed")
+        assert self.server.qmp.execute("query-status")["status"] == "postmigrate"
+        assert self.there.told(after=self.last.number).wrong == 0
+        self.there.healthy()
+
+    def asks_there(self) -> None:
+        self.there.came("destination asking")
+        self.there.let_go("destination asking")
+        assert is_suspended(self.here.name)
+        self.there.execute("migrate-resolve", **{"guest-is-here": True})
+        assert self.there.told(after=self.last.number).wrong == 0
+        assert is_suspended(self.here.name)
+
+    def stands_still(self) -> None:
+        """Nobody else can run it once its destination is no more."""
+        self.there.kill()
+        again = DroverXen(self.case, "again", "serve", self.here.name)
+        assert again.qmp.execute("query-status")["status"] == "postmigrate"
+        again.qmp.execute("cont")
+        self.runs_here(again)
+
+
+@test(timeout=240, row=rows(FROM_XEN, FROM_XEN_ACTIONS), thorough=True)
+def test_who_runs_the_guest_that_leaves(case, row):
+    point, action = row.split(": ")
+    outcome = FROM_XEN[point][FROM_XEN_ACTIONS.index(action)]
+    held = HeldDeparture(case, point, outcome)
     held.act(action)
     held.check(outcome)

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <optional>
 #include <thread>
+#include <unistd.h>
 
 namespace drover {
 namespace {
@@ -47,6 +48,34 @@ TEST_F(LinkWatchTest, OurOwnStallIsNotThePeersSilence)
     const TimePoint stalled = Clock::now();
     ASSERT_TRUE(run_until([&] { return silent.has_value(); }));
     EXPECT_GE(Clock::now() - stalled, limit) << "it was given no time to be heard";
+}
+
+/// A host that is busy, or far away, is so in the pause, too.
+TEST_F(LinkWatchTest, IsMorePatientWithAPeerThatWasSilentBefore)
+{
+    constexpr std::chrono::milliseconds gap{600};
+    watch->set_limit(patient_silence);
+    bool told = false;
+    const auto timer = loop::after(gap, [&] { told = write(peer.get(), "D", 1) == 1; });
+    ASSERT_TRUE(run_until([&] { return told; }));
+    const TimePoint heard = Clock::now();
+    watch->set_limit(limit);
+    ASSERT_TRUE(run_until([&] { return silent.has_value(); }));
+    EXPECT_GE(Clock::now() - heard, 3 * gap - limit);
+}
+
+TEST_F(LinkWatchTest, EndsItsPatience)
+{
+    watch->set_limit(patient_silence);
+    bool told = false;
+    const auto timer =
+        loop::after(longest_patience / 2, [&] { told = write(peer.get(), "D", 1) == 1; });
+    ASSERT_TRUE(run_until([&] { return told; }));
+    const TimePoint heard = Clock::now();
+    watch->set_limit(limit);
+    ASSERT_TRUE(run_until([&] { return silent.has_value(); }));
+    EXPECT_GE(Clock::now() - heard, longest_patience - limit);
+    EXPECT_LT(Clock::now() - heard, 3 * longest_patience / 2);
 }
 
 } // namespace
