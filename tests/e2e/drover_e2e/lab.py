@@ -16,7 +16,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import newer, paths, xen_lab
+from . import kvm_machine, newer, paths, xen_lab
 from .emulated_host import EmulatedHost, HostDied, machine_arguments
 from .fleet import SINK
 from .outer_machine import OuterMachine
@@ -83,6 +83,12 @@ def cluster_command(number: int, directory: Path, sink: int, words: str) -> list
     return host_command(debian_kernel(), words, MEMORY_OF[number], tuple(devices))
 
 
+def start_kvm() -> tuple[EmulatedHost, int]:
+    """A KVM host beside a Xen host (kvm_machine.py), once a test wants one."""
+    build_kvm_host()
+    return kvm_machine.start(lambda words, memory, devices: host_command(debian_kernel(), words, memory, devices))
+
+
 class Lab:
     """The tests, on as many hosts as it takes: what has passed on one that died stays passed."""
 
@@ -113,7 +119,7 @@ class Lab:
         return self._watch(self._host(host_command(self._kernel, self.words(), devices=tuple(swap))))
 
     def run_xen(self) -> tuple[int, int, int]:
-        with OuterMachine(paths.BUILD / "lab" / "outer") as outer:
+        with OuterMachine(paths.BUILD / "lab" / "outer", start_kvm=start_kvm) as outer:
             return self._watch(xen_lab.start(self.words(), outer.share, outer.port, outer.door))
 
     def _host(self, command: list[str]) -> EmulatedHost:
@@ -157,6 +163,10 @@ def run_hosts(run) -> tuple[int, int, int]:
     return 0, 1, 0
 
 
+def build_kvm_host(*kernel: str) -> None:
+    subprocess.run([str(paths.ROOT / "tests/lab/build-host"), str(paths.BUILD), *kernel], check=True)
+
+
 def prepare(options) -> str | None:
     """Makes the host's parts; why they cannot be had, or None."""
     if options.what == "xen":
@@ -164,12 +174,12 @@ def prepare(options) -> str | None:
         if not reason:
             xen_lab.build()
         return reason
-    parts = [str(paths.BUILD)]
-    if options.kernel:
-        if reason := newer.why_not("kernel"):
-            return reason
-        parts += ["newer", str(paths.NEWER / "kernel")]
-    subprocess.run([str(paths.ROOT / "tests/lab/build-host"), *parts], check=True)
+    if not options.kernel:
+        build_kvm_host()
+    elif reason := newer.why_not("kernel"):
+        return reason
+    else:
+        build_kvm_host("newer", str(paths.NEWER / "kernel"))
     return None
 
 
