@@ -4,7 +4,8 @@ or two of them, joined by two networks: a cluster; or a Xen host (xen_lab.py).
 
 With --kernel 6.12 the KVM host has the kernel of Debian's backports, and the tests of tests/lab/newer run.
 
-python3 -m drover_e2e.lab [cluster|xen] [--kernel 6.12] [--short] [--filter TEXT] [--repeat N] [--timeout SECONDS]"""
+python3 -m drover_e2e.lab [cluster|xen] [--kernel 6.12] [--short] [--filter TEXT] [--repeat N] [--moves N]
+[--timeout SECONDS]"""
 
 import argparse
 import re
@@ -19,6 +20,7 @@ from pathlib import Path
 from . import kvm_machine, newer, paths, xen_lab
 from .emulated_host import EmulatedHost, HostDied, machine_arguments
 from .fleet import SINK
+from .outer import MOVES_WORD
 from .outer_machine import OuterMachine
 
 _RESULT = re.compile(r"^(PASS|FAIL|SKIP) |^    |^failed: ")
@@ -99,6 +101,7 @@ class Lab:
 
     def words(self) -> str:
         words = test_words(self._options.filter, self._options.repeat) + (" lab.short" if self._options.short else "")
+        words += f" {MOVES_WORD}={self._options.moves}" if self._options.moves else ""
         return f"{words} lab.done={','.join(self._done)}" if self._done else words
 
     def run_cluster(self) -> tuple[int, int, int]:
@@ -189,6 +192,7 @@ def main() -> int:
     parser.add_argument("--filter", default="")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=1500)
+    parser.add_argument("--moves", type=int, help="how often a guest of xen/test_rows.py moves, instead of 20 times")
     parser.add_argument("--short", action="store_true", help="without what is thorough")
     parser.add_argument("--kernel", choices=["6.12"], help="of Debian's backports, instead of Debian's own")
     options = parser.parse_args()

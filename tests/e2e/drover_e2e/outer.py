@@ -13,13 +13,15 @@ from .tale import Told
 SHARE = Path("/outer")  # in Dom0
 SHARE_TAG = "outer"
 DOOR = 4444  # Dom0's port to which the outer machine can connect
+MOVES_WORD = "lab.moves"  # how many moves a row has
 CALLS_WORD = "lab.calls"  # on Dom0's command line: the outer machine's port
 ADDRESS = "10.0.2.2"  # as QEMU's user network shows it
 
 
-def _calls_port() -> int:
+def word(name: str, otherwise: str = "") -> str:
+    """Of this host's kernel's command line: what NAME=… says."""
     words = Path("/proc/cmdline").read_text(encoding="ascii").split()
-    return next(int(word.removeprefix(f"{CALLS_WORD}=")) for word in words if word.startswith(f"{CALLS_WORD}="))
+    return next((each.removeprefix(f"{name}=") for each in words if each.startswith(f"{name}=")), otherwise)
 
 
 def take(name: str, directory: Path) -> Path:
@@ -85,7 +87,7 @@ class Outer:
     """The outer machine, or another host that knows its calls: that machine's port for them."""
 
     def __init__(self, port: int = 0):
-        self._server = xmlrpc.client.ServerProxy(f"http://{ADDRESS}:{port or _calls_port()}")
+        self._server = xmlrpc.client.ServerProxy(f"http://{ADDRESS}:{port or word(CALLS_WORD)}")
 
     def clock(self) -> float:
         """Its time.monotonic()."""

@@ -2,6 +2,8 @@
 """A guest that moves from hypervisor to hypervisor, seen from Dom0 of the lab's Xen host; after each move it is
 looked at, and its clock is compared with that of the machine that emulates all hosts."""
 
+import json
+import statistics
 import time
 from dataclasses import dataclass
 
@@ -162,9 +164,14 @@ class Row:
     def tell(self) -> None:
         for number, done in enumerate(self.moves, 1):
             print(f"TOLD {number:2}. {done.row()}")
-        pauses = sum(done.pause_ms for done in self.moves)
-        print(f"TOLD {len(self.moves)} moves, {self.not_moved} more that left it where it was; pauses {pauses} ms in all, "
-              f"the guest's clock {self.moves[-1].behind_ms:.0f} ms behind")
+        print("TOLD " + json.dumps({
+            "moves": len(self.moves), "not-moved": self.not_moved, "lost": 0,
+            "pauses-ms": sum(done.pause_ms for done in self.moves), "behind-ms": round(self.moves[-1].behind_ms),
+            "median-pause-ms": self.medians("pause_ms"), "median-total-ms": self.medians("total_ms")}))
+
+    def medians(self, what: str) -> dict:
+        places = {done.to for done in self.moves}
+        return {to: statistics.median(getattr(done, what) for done in self.moves if done.to == to) for to in sorted(places)}
 
 
 def run(here, places: list, count: int, most_not_moved: int = 3) -> Row:

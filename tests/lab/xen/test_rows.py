@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Guests that move many times in a row: their memory, clocks, sleeps and registers are looked at after each move."""
 
-from drover_e2e.outer import Outer
+from drover_e2e.outer import MOVES_WORD, Outer, word
 from drover_e2e.row import ClockOf, OnQemu, OnXen, run
 from drover_e2e.runner import test
 from drover_e2e.vm import NEUTRAL
 
-MOVES = 20
+MOVES = int(word(MOVES_WORD, "20"))
 
 
 class Places:
