@@ -68,7 +68,11 @@ private:
         } else if constexpr (detail::IsArray<T>::value) {
             for (const auto& each : value)
                 put(each);
-        } else if constexpr (detail::IsList<T>::value || detail::IsBytes<T>) {
+        } else if constexpr (detail::IsBytes<T>) { // ROMs are in such ones
+            put(static_cast<uint32_t>(value.size()));
+            const auto bytes = std::as_bytes(std::span(value));
+            out_.insert(out_.end(), bytes.begin(), bytes.end());
+        } else if constexpr (detail::IsList<T>::value) {
             put(static_cast<uint32_t>(value.size()));
             for (const auto& each : value)
                 put(each);

@@ -4,7 +4,9 @@ cost [--json] [--runs N]
 forecast [--json] [--case NAME]
 faults [--json] [--faults N] [--seed N]
 fleet [--json] [--hosts N] [--vms N] [--rounds N] [--seed N] [--planner NAME]
-policy [--json] [--guests N] [--explain N]'
+policy [--json] [--guests N] [--explain N]
+translation [--json] [--runs N]
+across [--json] [--runs N]'
 verb_bench() { # measures migrations, cost, forecasts, faults, fleets and the policy, beside others
     local module
     case ${1:-} in
@@ -12,6 +14,8 @@ verb_bench() { # measures migrations, cost, forecasts, faults, fleets and the po
     cost) module=cost ;;     # a guest that does not migrate
     forecast) module=forecast ;; # what is foretold of ten guests, and what happens
     faults) module=faults ;; # a real fleet under faults
+    translation) module=translation ;; # a guest's state, for another hypervisor
+    across) module=across ;; # between two versions of QEMU, beside between two of one
     fleet) shift && bench_fleet "$@" && return ;; # simulated fleets: the planner beside others
     policy) shift && bench_policy "$@" && return ;;
     esac

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 usage_lab='[--kernel 6.12] [--filter TEXT] [--repeat N] [--timeout N]
 cluster [--filter TEXT] [--repeat N] [--timeout N]
-xen [--short] [--filter TEXT] [--repeat N] [--timeout N]'
+xen [--short] [--filter TEXT] [--repeat N] [--moves N] [--timeout N]'
 verb_lab() { # migrations under real KVM on an emulated host; a cluster of two that balances; a Xen host
     prepare
     build_guest

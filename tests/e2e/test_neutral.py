@@ -4,13 +4,15 @@
 import shlex
 import subprocess
 
-from drover_e2e import newer, paths
+from drover_e2e import newer, paths, tale, watch
 from drover_e2e.case import Skip
 from drover_e2e.net import Namespace
 from drover_e2e.runner import test
 from drover_e2e.vm import GuestOptions, guest_arguments
 
 SMALL = GuestOptions(machine="microvm", memory="256M", working_set="64M", dirty=1000)
+# A CPU with AVX.
+WATCHED = SMALL.but(cpu="SandyBridge,-x2apic,-tsc-deadline", boot=("drover.tell=250", "drover.watch=1"))
 
 
 def new(options: GuestOptions) -> GuestOptions:
@@ -22,13 +24,16 @@ def new(options: GuestOptions) -> GuestOptions:
 @test(timeout=180, smp=[1, 2])
 def test_microvm_of_two_versions(case, smp):
     """Its type has no version in its name, and another form in each version of QEMU."""
-    old = SMALL.but(smp=smp, disk=case.disk())
+    old = WATCHED.but(smp=smp, disk=case.disk())
     first, second, third = case.guest(old), case.destination(new(old)), case.destination(old)
+    before = tale.wait(first.console)
     case.migrate(first, second)
     first.stop()
     case.healthy(second)
+    before = watch.steady(second.console, before.number)[-1]
     case.migrate(second, third)
     case.healthy(third)
+    watch.steady(third.console, before.beat)
 
 
 @test(timeout=120)

@@ -7,6 +7,7 @@
 #include "vmm/qemu/blockers.h"
 #include "vmm/qemu/ram_plan.h"
 #include "vmm/qemu/state/blank_machine.h"
+#include "vmm/qemu/state/neutral_stream.h"
 #include "vmm/qemu/throttle/guest_brake.h"
 #include "vmm/qemu/tracker/placement.h"
 
@@ -186,7 +187,7 @@ private:
     StateForm form_ = StateForm::Own;
     std::vector<std::byte> collected_; ///< to be translated: QEMU's stream, or the neutral state
     std::unique_ptr<BlankMachine> blank_;
-    UniqueFd layout_; ///< what it has saved
+    std::optional<LoadForm> form_to_load_; ///< from it; until a guest has come
 
     bool activates_late_ = false;
     bool exits_on_error_ = true;

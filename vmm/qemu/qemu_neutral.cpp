@@ -5,7 +5,6 @@
 #include "util/log.h"
 #include "vmm/qemu/qemu_machine.h"
 #include "vmm/qemu/ram_file.h"
-#include "vmm/qemu/state/neutral_stream.h"
 
 namespace drover::qemu {
 
@@ -64,10 +63,10 @@ Status QemuMachine::hand_on_neutral()
     return {};
 }
 
-/// Once: the machine stays the same.
+/// Before a page is sent: what can be done while the guest runs is not done in its pause.
 void QemuMachine::learn_layout(std::function<void(Status)> ready)
 {
-    if (layout_)
+    if (form_to_load_)
         return loop::post([ready = std::move(ready)] { ready({}); });
     BlankStart start{config_.blank->command, {}};
     for (const RamFile& ram : config_.blank->ram) {
@@ -78,32 +77,33 @@ void QemuMachine::learn_layout(std::function<void(Status)> ready)
             });
         start.ram.push_back(std::move(*file));
     }
-    blank_ = std::make_unique<BlankMachine>(
-        std::move(start), [this, ready = std::move(ready)](Result<UniqueFd> layout) {
-            const auto call = ready; // which is the blank machine's
-            Status learnt;
-            if (layout)
-                layout_ = std::move(*layout);
-            else
-                learnt = std::unexpected(
-                    std::move(layout.error()).in("learning how this machine is to be loaded"));
-            blank_.reset();
-            call(std::move(learnt));
-        });
+    blank_ = std::make_unique<BlankMachine>(std::move(start), [this, ready = std::move(ready)](
+                                                                  Result<UniqueFd> saved) {
+        const auto call = ready; // which is the blank machine's
+        auto file = saved ? FileBytes::of(std::move(*saved), "this machine's form") : pass(saved);
+        auto form = file ? read_load_form(*file) : pass(file);
+        Status learnt;
+        if (form)
+            form_to_load_ = std::move(*form);
+        else
+            learnt = std::unexpected(
+                std::move(form.error()).in("learning how this machine is to be loaded"));
+        blank_.reset();
+        call(std::move(learnt));
+    });
 }
 
 void QemuMachine::translate_what_was_loaded()
 {
     std::vector<std::string> changes;
-    auto layout = layout_.duplicate();
-    auto blank = layout ? FileBytes::of(std::move(*layout), "this machine's form") : pass(layout);
-    auto stream = blank ? stream_of_neutral(collected_, *blank, changes) : pass(blank);
+    auto stream = stream_of_neutral(collected_, *form_to_load_, changes);
     std::vector<std::byte>().swap(collected_);
     if (!stream)
         return loop::post([this, alive = alive_, error = stream.error()] {
             if (*alive)
                 load_failed(error);
         });
+    form_to_load_.reset();
     for (const std::string& change : changes)
         log::info("the guest's " + change);
     load_queue_ = std::move(*stream);

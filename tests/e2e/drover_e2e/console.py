@@ -10,6 +10,7 @@ class Console:
     def __init__(self, path: str, log_path: str):
         self.path = path
         self.lines: list[str] = []
+        self.stamps: list[float] = []  # when each was read whole, by time.monotonic()
         self._changed = threading.Condition()
         self._log = open(log_path, "wb")
         self._listener = socket.socket(socket.AF_UNIX)
@@ -58,6 +59,7 @@ class Console:
                 self._log.flush()
                 *lines, rest = (rest + data).split(b"\n")
                 with self._changed:
+                    self.stamps += [time.monotonic()] * len(lines)
                     self.lines += [line.decode(errors="replace").strip() for line in lines]
                     self._changed.notify_all()
         except OSError:

@@ -22,7 +22,9 @@ class DroverXen:
         with open(self._stderr, "wb") as stderr:
             self.process = subprocess.Popen(
                 [PROGRAM, verb, *words, "-qmp", f"unix:{socket},server=on,wait=off"], stdin=subprocess.DEVNULL,
-                stdout=stderr, stderr=stderr, env={**os.environ, "DROVER_DEFECTS": "fatal", "DROVER_DEBUG": "1", **(env or {})})
+                stdout=stderr, stderr=stderr,
+                env={**os.environ, "DROVER_DEFECTS": "fatal", "DROVER_DEBUG": "1", **(env or {})})
+        self._ended_well = False  # nobody wants to read of it
         case.keep(self)
         self.qmp = self._connect(socket)
         self.qmp.execute("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
@@ -45,7 +47,9 @@ class DroverXen:
 
     def quit(self) -> int:
         self.qmp.execute("quit", timeout=60)
-        return self.process.wait(20)
+        code = self.process.wait(60)
+        self._ended_well = code == 0
+        return code
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -54,7 +58,8 @@ class DroverXen:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-        print(self.stderr()[-6000:])
+        if not self._ended_well:
+            print(self.stderr()[-6000:])
 
     def _connect(self, socket: Path) -> Qmp:
         """It needs a moment until it listens."""

@@ -4,7 +4,8 @@ or two of them, joined by two networks: a cluster; or a Xen host (xen_lab.py).
 
 With --kernel 6.12 the KVM host has the kernel of Debian's backports, and the tests of tests/lab/newer run.
 
-python3 -m drover_e2e.lab [cluster|xen] [--kernel 6.12] [--short] [--filter TEXT] [--repeat N] [--timeout SECONDS]"""
+python3 -m drover_e2e.lab [cluster|xen] [--kernel 6.12] [--short] [--filter TEXT] [--repeat N] [--moves N]
+[--timeout SECONDS]"""
 
 import argparse
 import re
@@ -16,9 +17,10 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import newer, paths, xen_lab
+from . import kvm_machine, newer, paths, xen_lab
 from .emulated_host import EmulatedHost, HostDied, machine_arguments
 from .fleet import SINK
+from .outer import MOVES_WORD
 from .outer_machine import OuterMachine
 
 _RESULT = re.compile(r"^(PASS|FAIL|SKIP) |^    |^failed: ")
@@ -83,6 +85,12 @@ def cluster_command(number: int, directory: Path, sink: int, words: str) -> list
     return host_command(debian_kernel(), words, MEMORY_OF[number], tuple(devices))
 
 
+def start_kvm() -> tuple[EmulatedHost, int]:
+    """A KVM host beside a Xen host (kvm_machine.py), once a test wants one."""
+    build_kvm_host()
+    return kvm_machine.start(lambda words, memory, devices: host_command(debian_kernel(), words, memory, devices))
+
+
 class Lab:
     """The tests, on as many hosts as it takes: what has passed on one that died stays passed."""
 
@@ -93,6 +101,7 @@ class Lab:
 
     def words(self) -> str:
         words = test_words(self._options.filter, self._options.repeat) + (" lab.short" if self._options.short else "")
+        words += f" {MOVES_WORD}={self._options.moves}" if self._options.moves else ""
         return f"{words} lab.done={','.join(self._done)}" if self._done else words
 
     def run_cluster(self) -> tuple[int, int, int]:
@@ -113,7 +122,7 @@ class Lab:
         return self._watch(self._host(host_command(self._kernel, self.words(), devices=tuple(swap))))
 
     def run_xen(self) -> tuple[int, int, int]:
-        with OuterMachine(paths.BUILD / "lab" / "outer") as outer:
+        with OuterMachine(paths.BUILD / "lab" / "outer", start_kvm=start_kvm) as outer:
             return self._watch(xen_lab.start(self.words(), outer.share, outer.port, outer.door))
 
     def _host(self, command: list[str]) -> EmulatedHost:
@@ -157,6 +166,10 @@ def run_hosts(run) -> tuple[int, int, int]:
     return 0, 1, 0
 
 
+def build_kvm_host(*kernel: str) -> None:
+    subprocess.run([str(paths.ROOT / "tests/lab/build-host"), str(paths.BUILD), *kernel], check=True)
+
+
 def prepare(options) -> str | None:
     """Makes the host's parts; why they cannot be had, or None."""
     if options.what == "xen":
@@ -164,12 +177,12 @@ def prepare(options) -> str | None:
         if not reason:
             xen_lab.build()
         return reason
-    parts = [str(paths.BUILD)]
-    if options.kernel:
-        if reason := newer.why_not("kernel"):
-            return reason
-        parts += ["newer", str(paths.NEWER / "kernel")]
-    subprocess.run([str(paths.ROOT / "tests/lab/build-host"), *parts], check=True)
+    if not options.kernel:
+        build_kvm_host()
+    elif reason := newer.why_not("kernel"):
+        return reason
+    else:
+        build_kvm_host("newer", str(paths.NEWER / "kernel"))
     return None
 
 
@@ -179,6 +192,7 @@ def main() -> int:
     parser.add_argument("--filter", default="")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=1500)
+    parser.add_argument("--moves", type=int, help="how often a guest of xen/test_rows.py moves, instead of 20 times")
     parser.add_argument("--short", action="store_true", help="without what is thorough")
     parser.add_argument("--kernel", choices=["6.12"], help="of Debian's backports, instead of Debian's own")
     options = parser.parse_args()

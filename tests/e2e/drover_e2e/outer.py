@@ -13,13 +13,15 @@ from .tale import Told
 SHARE = Path("/outer")  # in Dom0
 SHARE_TAG = "outer"
 DOOR = 4444  # Dom0's port to which the outer machine can connect
+MOVES_WORD = "lab.moves"  # how many moves a row has
 CALLS_WORD = "lab.calls"  # on Dom0's command line: the outer machine's port
-_ADDRESS = "10.0.2.2"  # as QEMU's user network shows it
+ADDRESS = "10.0.2.2"  # as QEMU's user network shows it
 
 
-def _calls_port() -> int:
+def word(name: str, otherwise: str = "") -> str:
+    """Of this host's kernel's command line: what NAME=… says."""
     words = Path("/proc/cmdline").read_text(encoding="ascii").split()
-    return next(int(word.removeprefix(f"{CALLS_WORD}=")) for word in words if word.startswith(f"{CALLS_WORD}="))
+    return next((each.removeprefix(f"{name}=") for each in words if each.startswith(f"{name}=")), otherwise)
 
 
 def take(name: str, directory: Path) -> Path:
@@ -59,9 +61,13 @@ class OuterGuest:
     def execute(self, command: str, **arguments) -> None:
         self._server.execute(self.name, command, json.dumps(arguments))
 
-    def migrate(self) -> None:
-        """To this host's DOOR."""
-        self._server.migrate(self.name)
+    def migrate(self, port: int = 0) -> None:
+        """To this host's DOOR, or to a port of the outer machine."""
+        self._server.migrate(self.name, port)
+
+    def looked_at(self, after: int) -> tuple[int, int, float]:
+        """Its clocks, sleeps and registers were watched since that beat: watch.look()."""
+        return tuple(self._server.looked_at(self.name, after))
 
     def migrated(self, *wanted: str) -> dict:
         """Waits for one of these statuses; what query-migrate says then."""
@@ -85,8 +91,22 @@ class OuterGuest:
 
 
 class Outer:
-    def __init__(self):
-        self._server = xmlrpc.client.ServerProxy(f"http://{_ADDRESS}:{_calls_port()}")
+    """The outer machine, or another host that knows its calls: that machine's port for them."""
+
+    def __init__(self, port: int = 0):
+        self._server = xmlrpc.client.ServerProxy(f"http://{ADDRESS}:{port or word(CALLS_WORD)}")
+
+    def clock(self) -> float:
+        """Its time.monotonic()."""
+        return self._server.clock()
+
+    def door(self) -> int:
+        """Its port that leads to DOOR of this host."""
+        return self._server.door_here()
+
+    def kvm_host(self) -> "Outer":
+        """Of a KVM host beside this one, which boots if it is not there."""
+        return Outer(self._server.kvm_host())
 
     def guest(self, **changes) -> OuterGuest:
         """Boots; its workload runs."""
@@ -107,9 +127,14 @@ class Outer:
     def destination(self, **changes) -> tuple[OuterGuest, str]:
         """Drover's, where a guest can come to; and the address."""
         name, port = self._server.destination(changes)
-        return OuterGuest(name, self._server), f"tcp:{_ADDRESS}:{port}"
+        return OuterGuest(name, self._server), f"tcp:{ADDRESS}:{port}"
 
     def held_destination(self, *points: str, **changes) -> tuple[OuterGuest, str]:
         """The same, which waits at these sync points."""
         name, port = self._server.held_destination(list(points), changes)
-        return OuterGuest(name, self._server), f"tcp:{_ADDRESS}:{port}"
+        return OuterGuest(name, self._server), f"tcp:{ADDRESS}:{port}"
+
+    def waiting(self, **changes) -> tuple[OuterGuest, int]:
+        """The same as destination(); the outer machine's port that leads there."""
+        name, port = self._server.waiting(changes)
+        return OuterGuest(name, self._server), port

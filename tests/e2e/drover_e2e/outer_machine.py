@@ -6,34 +6,35 @@ import os
 import signal
 import socket
 import threading
+import time
 from dataclasses import astuple
 from pathlib import Path
 from xmlrpc.server import SimpleXMLRPCServer
 
-from . import paths, tale
+from . import paths, tale, watch
 from .case import Case, pages_of
 from .sync import SyncPoints
 from .vm import NEUTRAL, GuestOptions, Vm
 
-_METHODS = ("guest", "drover_guest", "resume", "destination", "told", "healthy", "save", "query", "execute", "migrate",
-            "migrated", "held_guest", "held_destination", "came", "let_go", "kill", "end")
+_METHODS = ("guest", "drover_guest", "resume", "destination", "waiting", "told", "healthy", "looked_at", "clock",
+            "door_here", "kvm_host", "save", "query", "execute", "migrate", "migrated", "held_guest", "held_destination",
+            "came", "let_go", "kill", "end")
 
 
-def _options(changes: dict) -> GuestOptions:
-    """Calls know lists, options want tuples."""
-    return NEUTRAL.but(**{name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()})
-
-
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 class OuterMachine:
-    """One call at a time, all in one thread: emulators die with the thread that started them."""
+    """One call at a time, all in one thread: emulators die with the thread that started them.
 
-    def __init__(self, share: Path):
+    `start_kvm` boots a KVM host beside the Xen host: kvm_machine.start()."""
+
+    address = "127.0.0.1"  # of the outer machine, as seen from here
+
+    def __init__(self, share: Path, listen: tuple[str, int] = ("127.0.0.1", 0), start_kvm=None):
         self.share = share
         share.mkdir(parents=True, exist_ok=True)
         self._clear()
@@ -41,11 +42,13 @@ class OuterMachine:
         logs.mkdir(exist_ok=True)
         self._case = Case(logs, paths.QEMU)
         self._vms: dict[str, Vm] = {}
-        self._server = SimpleXMLRPCServer(("127.0.0.1", 0), logRequests=False)
+        self._server = SimpleXMLRPCServer(listen, logRequests=False)
         self.port = self._server.server_address[1]
-        self.door = _free_port()
+        self.door = free_port()
         self._marks: dict[str, int] = {}
         self._points: dict[str, SyncPoints] = {}
+        self._start_kvm = start_kvm
+        self._kvm = None  # the host, once somebody wants it, and the port for calls
         for method in _METHODS:
             self._server.register_function(getattr(self, method))
 
@@ -56,15 +59,28 @@ class OuterMachine:
     def __exit__(self, *_) -> None:
         self._server.shutdown()
         self._server.server_close()
+        if self._kvm:
+            self._kvm[0].end()
         self._case.close()
 
+    def door_here(self) -> int:
+        """The port that leads to the Xen host."""
+        return self.door
+
+    def kvm_host(self) -> int:
+        """Boots one if none is there; this machine's port for calls to it."""
+        if self._kvm and self._kvm[0].process.poll() is not None:
+            self._kvm = None
+        self._kvm = self._kvm or self._start_kvm()
+        return self._kvm[1]
+
     def guest(self, changes: dict) -> str:
-        vm = self._case.vm(_options(changes)).ready()
+        vm = self._case.vm(self._options(changes)).ready()
         self._vms[vm.name] = vm
         return vm.name
 
     def drover_guest(self, changes: dict) -> str:
-        vm = self._case.vm(_options(changes), emulator=paths.DROVER).ready()
+        vm = self._case.vm(self._options(changes), emulator=paths.DROVER).ready()
         self._vms[vm.name] = vm
         return vm.name
 
@@ -88,9 +104,10 @@ class OuterMachine:
         self._points[vm].let_go(point)
         return True
 
-    def migrate(self, vm: str) -> bool:
-        """To the Xen host. (Calls must return something.)"""
-        self._marks[vm] = self._case.start_migration(self._vms[vm], f"tcp:127.0.0.1:{self.door}")
+    def migrate(self, vm: str, port: int) -> bool:
+        """To the outer machine's port; 0: to the Xen host. (Calls must return something.)"""
+        uri = f"tcp:{self.address}:{port or self.door}"
+        self._marks[vm] = self._case.start_migration(self._vms[vm], uri)
         return True
 
     def migrated(self, vm: str, statuses: list) -> str:
@@ -112,7 +129,7 @@ class OuterMachine:
         return True
 
     def resume(self, name: str, changes: dict) -> str:
-        vm = self._case.destination(_options(changes), address=f"exec:cat {self.share / name}")
+        vm = self._case.destination(self._options(changes), address=f"exec:cat {self.share / name}")
         self._vms[vm.name] = vm
         event = vm.qmp.wait_migration("completed", "failed")
         assert event.data["status"] == "completed", vm.stderr()
@@ -121,11 +138,30 @@ class OuterMachine:
 
     def destination(self, changes: dict) -> list:
         """Drover, to which a guest can come; its name, and its port."""
-        options = _options(changes)
+        options = self._options(changes)
         address = self._case.tcp_address(options)
+        return [self._wait_at(options, address), int(address.rsplit(":", 1)[1])]
+
+    def waiting(self, changes: dict) -> list:
+        """The same; the port is the outer machine's."""
+        return self.destination(changes)
+
+    def _wait_at(self, options: GuestOptions, address: str) -> str:
         vm = self._case.destination(options, address=address, emulator=paths.DROVER)
         self._vms[vm.name] = vm
-        return [vm.name, int(address.rsplit(":", 1)[1])]
+        return vm.name
+
+    def _options(self, changes: dict) -> GuestOptions:
+        """Calls know lists, options want tuples."""
+        return NEUTRAL.but(**{name: tuple(value) if isinstance(value, list) else value
+                              for name, value in changes.items()})
+
+    def clock(self) -> float:
+        return time.monotonic()
+
+    def looked_at(self, vm: str, after: int) -> tuple:
+        """Its clocks, sleeps and registers were watched since that beat: watch.look()."""
+        return watch.look(self._vms[vm].console, after)
 
     def query(self, vm: str, command: str) -> str:
         """What its monitor answers, as JSON: calls know small numbers only."""

@@ -4,6 +4,7 @@
 import re
 from dataclasses import dataclass
 
+from . import watch
 from .console import Console
 
 _BEAT = re.compile(r"BEAT (\d+) at (\d+) ms: (\d+) pages written, (\d+) verified, (\d+) wrong")
@@ -37,8 +38,9 @@ def wait(console: Console, match=None, timeout: float = 60) -> Told:
 
 
 def healthy(console: Console, pages: int, timeout: float = 60) -> Told:
-    """Waits until the guest has looked at that many pages once more, and found all right."""
+    """Waits until the guest has looked at that many pages once more, and found all right; its clocks too."""
     before = last(console) or wait(console)
     told = wait(console, lambda beat: beat.wrong > 0 or beat.verified >= before.verified + pages, timeout)
-    assert told.wrong == 0 and not console.corrupt_lines(), (told, console.corrupt_lines())
+    bad = console.corrupt_lines() + watch.problems(console)
+    assert told.wrong == 0 and not bad, (told, bad)
     return told

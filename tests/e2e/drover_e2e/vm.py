@@ -44,7 +44,7 @@ class GuestOptions:
 # rates), a CPU that an emulated Xen host has. Its console says how it is (tale.py). The host may be emulated: it
 # wakes up rarely.
 NEUTRAL = GuestOptions(machine="pc,hpet=off", cpu="qemu64", memory="128M", working_set="24M", dirty=300, nic=False,
-                       boot=("nopv", "drover.tell=1000", "drover.verify=1000", "drover.tick=20"))
+                       boot=("nopv", "drover.tell=1000", "drover.watch=1", "drover.verify=1000", "drover.tick=20"))
 
 
 def _tsc_khz() -> int:

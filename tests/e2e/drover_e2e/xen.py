@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from . import outer, paths, tale
+from . import outer, paths, tale, watch
 from .case import Case, pages_of
 from .console import Console
 from .memory import parse_size
@@ -95,6 +95,10 @@ class XenGuest:
     def healthy(self, timeout: float = 120) -> Told:
         """It has looked at all of its pages once more, and found them right."""
         return tale.healthy(self.console, pages_of(self.options.working_set), timeout)
+
+    def looked_at(self, after: int) -> tuple[int, int, float]:
+        """Its clocks, sleeps and registers were watched since that beat: watch.look()."""
+        return watch.look(self.console, after)
 
     def destroy(self) -> None:
         xl("destroy", self.name, log=self._log)

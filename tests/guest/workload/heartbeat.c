@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "workload.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,8 +64,7 @@ static void* beat_on(void* argument)
 {
     const uint64_t tick = 1000000;
     int socket_fd = *(int*)argument;
-    struct sched_param priority = {.sched_priority = 50};
-    sched_setscheduler(0, SCHED_FIFO, &priority);
+    hurry();
     uint64_t boot = 0;
     if (getrandom(&boot, sizeof(boot), GRND_NONBLOCK) < 0)
         boot = now_ns(); // early in a boot; it only has to differ from that of the boot before

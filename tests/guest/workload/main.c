@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,6 +72,27 @@ void start_thread(void* (*body)(void*), void* argument)
     pthread_detach(thread);
 }
 
+unsigned cpu_count(void)
+{
+    const long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count < 1 ? 1 : count > MAX_CPUS ? MAX_CPUS : (unsigned)count;
+}
+
+void stay_on_cpu(unsigned cpu)
+{
+    cpu_set_t only;
+    CPU_ZERO(&only);
+    CPU_SET(cpu, &only);
+    if (sched_setaffinity(0, sizeof(only), &only) != 0)
+        give_up("cannot stay on CPU %u", cpu);
+}
+
+void hurry(void)
+{
+    const struct sched_param priority = {.sched_priority = 50};
+    sched_setscheduler(0, SCHED_FIFO, &priority);
+}
+
 void reboot_guest(void)
 {
     say("REBOOTING");
@@ -129,6 +151,10 @@ int main(void)
         disk_start();
     if (options.control[0])
         load_start();
+    if (options.watch) {
+        clocks_start();
+        registers_start();
+    }
     if (options.reboot_after)
         start_thread(reboot_later, NULL);
     atomic_store(&counters.ready, true);

@@ -60,6 +60,8 @@ static void set_option(const char* name, const char* value)
         snprintf(options.control, sizeof(options.control), "%s", value);
     else if (strcmp(name, "disk") == 0)
         options.disk = atoi(value) != 0;
+    else if (strcmp(name, "watch") == 0)
+        options.watch = atoi(value) != 0;
     else if (strcmp(name, "reboot_after") == 0)
         options.reboot_after = (uint32_t)atoi(value);
     else if (strcmp(name, "ip") != 0) // that one is for init

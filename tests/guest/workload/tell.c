@@ -1,8 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "workload.h"
 
+#include <stdio.h>
+#include <string.h>
+
 /// A guest without a network says on its console what others say in their heartbeats.
 /// drover_e2e/tale.py reads it.
+/// What the kernel reads the time from: it takes another one if it no longer trusts that.
+static void read_clock_source(char source[32])
+{
+    FILE* file = fopen("/sys/devices/system/clocksource/clocksource0/current_clocksource", "r");
+    if (!file || fscanf(file, "%31s", source) != 1)
+        strcpy(source, "nothing");
+    if (file)
+        fclose(file);
+}
+
+static void tell_watched(uint64_t number)
+{
+    char source[32];
+    read_clock_source(source);
+    const struct lateness late = watch_take();
+    say("WATCH %llu: %llu us by %s, %u back, %u sleeps, %u early, late %u to %u us, %llu held, "
+        "%u wrong",
+        (unsigned long long)number, (unsigned long long)(now_ns() / 1000), source,
+        (unsigned)atomic_load(&counters.clock_back), late.sleeps,
+        (unsigned)atomic_load(&counters.sleeps_early), late.median_us, late.worst_us,
+        (unsigned long long)atomic_load(&counters.registers_held),
+        (unsigned)atomic_load(&counters.registers_wrong));
+}
+
 static void* tell_on(void* argument)
 {
     (void)argument;
@@ -13,6 +40,8 @@ static void* tell_on(void* argument)
             (unsigned long long)atomic_load(&counters.pages_written),
             (unsigned long long)atomic_load(&counters.pages_verified),
             (unsigned long long)atomic_load(&counters.memory_errors));
+        if (options.watch)
+            tell_watched(number);
         deadline += options.tell * 1000000ull;
         uint64_t now = now_ns();
         if (now > deadline)

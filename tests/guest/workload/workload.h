@@ -28,6 +28,7 @@ struct options {
     uint32_t tell;         ///< ms between two lines that say how it is, 0: says nothing
     char tcp[64];          ///< HOST:PORT, or empty
     bool disk;             ///< write and verify /dev/vda
+    bool watch;            ///< look after clocks, sleeps and registers
     char control[64];      ///< a serial port that says what load to make, or empty
     uint32_t reboot_after; ///< seconds after READY, each time it boots; 0: never
 };
@@ -44,6 +45,10 @@ struct counters {
     atomic_uint_fast64_t tcp_bytes; ///< echoed by the host and found right
     atomic_uint_fast32_t tcp_state;
     atomic_uint_fast32_t dirty_rate; ///< wanted, changed by the host's commands
+    atomic_uint_fast32_t clock_back; ///< how often time ran back, or clocks moved apart
+    atomic_uint_fast32_t sleeps_early;
+    atomic_uint_fast64_t registers_held; ///< how often all of them were, and compared
+    atomic_uint_fast32_t registers_wrong;
     atomic_bool ready;
 };
 
@@ -58,6 +63,16 @@ void tell_start(void); ///< on the console, each options.tell ms
 void tcp_start(void);
 void disk_start(void);
 void load_start(void); ///< obeys options.control
+void clocks_start(void);
+void registers_start(void);
+
+/// How much later than asked for sleeps ended since it was taken last.
+struct lateness {
+    uint32_t sleeps;
+    uint32_t median_us;
+    uint32_t worst_us;
+};
+struct lateness watch_take(void);
 
 /// Prints the line on the console, at once.
 void say(const char* format, ...) __attribute__((format(printf, 1, 2)));
@@ -70,6 +85,10 @@ void sleep_until(uint64_t deadline_ns);
 void start_thread(void* (*body)(void*), void* argument);
 /// A step of xorshift64*; the state must not be 0.
 uint64_t random_step(uint64_t* state);
+enum { MAX_CPUS = 64 };
+unsigned cpu_count(void);       ///< at most MAX_CPUS
+void stay_on_cpu(unsigned cpu); ///< the calling thread
+void hurry(void);               ///< before all ordinary threads, the calling one
 void reboot_guest(void);
 void panic_guest(void);
 

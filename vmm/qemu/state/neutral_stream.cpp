@@ -111,8 +111,24 @@ Result<std::vector<std::byte>> neutral_of_stream(const ByteSource& stream)
     return state::encode_parts(state::to_parts(read->machine));
 }
 
+Result<LoadForm> read_load_form(const ByteSource& blank)
+{
+    LoadForm form;
+    form.bytes.resize(blank.size());
+    if (const Status read = blank.read(0, form.bytes); !read)
+        return std::unexpected(read.error());
+    const MemoryBytes bytes(form.bytes);
+    auto state = read_qemu_state(bytes, Pages::Located);
+    auto sections = state ? devices_of(*state, bytes) : pass(state);
+    if (!sections)
+        return std::unexpected(sections.error());
+    form.state = std::move(*state);
+    form.sections = std::move(*sections);
+    return form;
+}
+
 Result<std::vector<std::byte>> stream_of_neutral(std::span<const std::byte> parts,
-                                                 const ByteSource& blank,
+                                                 const LoadForm& form,
                                                  std::vector<std::string>& changes)
 {
     auto list = state::decode_parts(parts);
@@ -121,27 +137,25 @@ Result<std::vector<std::byte>> stream_of_neutral(std::span<const std::byte> part
         return std::unexpected(machine.error());
     if (const Status good = check_memory(*machine); !good)
         return std::unexpected(good.error());
-    auto layout = read_qemu_state(blank, Pages::Located);
-    auto sections = layout ? devices_of(*layout, blank) : pass(layout);
-    if (!sections)
-        return std::unexpected(sections.error());
-    auto hole = take_unseen_hole(*machine, *sections);
+    auto sections = form.sections;
+    auto hole = take_unseen_hole(*machine, sections);
     if (!hole)
         return std::unexpected(hole.error());
-    auto written = write_machine(*machine, std::move(*sections));
+    auto written = write_machine(*machine, std::move(sections));
     if (!written)
         return std::unexpected(written.error());
     if (*hole)
         written->sections.push_back(std::move(**hole));
     changes.insert(changes.end(), written->changes.begin(), written->changes.end());
-    StreamPlan plan{*layout, blank, written->sections, {}};
+    const MemoryBytes blank(form.bytes);
+    StreamPlan plan{form.state, blank, written->sections, {}, false};
     std::vector<MemoryPages> pages;
     pages.reserve(machine->memory.size());
     for (const state::Memory& memory : machine->memory) {
-        const auto here = std::ranges::find_if(layout->ram, [&](const SavedRam& block) {
+        const auto here = std::ranges::find_if(form.state.ram, [&](const SavedRam& block) {
             return block.name == memory.name || block.name.ends_with("/" + memory.name);
         });
-        const bool fits = here != layout->ram.end() && here->size == memory.size;
+        const bool fits = here != form.state.ram.end() && here->size == memory.size;
         if (!fits && is_firmware(memory.name))
             continue; // of another build: the guest has what it needs of it in its RAM
         if (!fits)

@@ -3,6 +3,7 @@
 
 #include "migration/state/machine_state.h"
 #include "util/byte_source.h"
+#include "vmm/qemu/state/qemu_state.h"
 
 namespace drover::qemu {
 
@@ -11,10 +12,18 @@ namespace drover::qemu {
 /// nobody knows whether the guest can do without, by name.
 [[nodiscard]] Result<std::vector<std::byte>> neutral_of_stream(const ByteSource& stream);
 
-/// The stream that brings the QEMU that saved `blank`, before it has run, into that state. What is
-/// not as it was is added to `changes`.
+/// How a QEMU wants what it loads, learnt before any guest has to stand still for it.
+struct LoadForm {
+    std::vector<std::byte> bytes; ///< the stream that it saved before its guest had run
+    QemuState state;              ///< of that stream
+    std::vector<state::Device> sections;
+};
+[[nodiscard]] Result<LoadForm> read_load_form(const ByteSource& blank);
+
+/// The stream that brings the QEMU of that form, before it has run, into that state. What is not as
+/// it was is added to `changes`.
 [[nodiscard]] Result<std::vector<std::byte>> stream_of_neutral(std::span<const std::byte> parts,
-                                                               const ByteSource& blank,
+                                                               const LoadForm& form,
                                                                std::vector<std::string>& changes);
 
 } // namespace drover::qemu

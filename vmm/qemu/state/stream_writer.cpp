@@ -31,7 +31,7 @@ public:
         for (const state::Device& section : plan_.sections)
             write_section(id++, section);
         sink_.big_endian(1, Mark::End);
-        const std::string description = describe_sections(plan_.sections);
+        const std::string description = plan_.described ? describe_sections(plan_.sections) : "{}";
         sink_.big_endian(1, Mark::Description);
         sink_.big_endian(4, description.size());
         sink_.write_text(description);

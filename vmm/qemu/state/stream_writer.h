@@ -16,6 +16,8 @@ struct StreamPlan {
     std::span<const state::Device> sections;
     /// Contents by the names of `layout`'s blocks; one that is not here holds what it holds there.
     std::map<std::string, const BlockPages*> ram;
+    /// Whether the sections are described behind the stream, for who reads it: QEMU skips that.
+    bool described = true;
 };
 
 /// Streams it, so that memory is bounded whatever the guest's size. The caller flushes.

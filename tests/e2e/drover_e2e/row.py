@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest that moves from hypervisor to hypervisor, seen from Dom0 of the lab's Xen host; after each move it is
+looked at, and its clock is compared with that of the machine that emulates all hosts."""
+
+import json
+import statistics
+import time
+from dataclasses import dataclass
+
+from . import xen
+from .case import Case
+from .drover_xen import DroverXen
+from .outer import ADDRESS, DOOR, Outer
+from .vm import GuestOptions
+
+MOVE_S = 240
+
+
+@dataclass
+class Move:
+    to: str
+    total_ms: int  # as the source tells
+    pause_ms: int
+    behind_ms: float  # how much more the guest's clock is behind than before the row
+    late_us: int  # how much too late its sleeps end there
+
+    def row(self) -> str:
+        return f"{self.to}: {self.total_ms / 1000:.1f} s, pause {self.pause_ms} ms, " \
+               f"clock {self.behind_ms:.0f} ms behind in all, sleeps {self.late_us / 1000:.1f} ms late"
+
+
+class ClockOf:
+    """time.monotonic() of another machine, read from here."""
+
+    def __init__(self, machine: Outer):
+        self._machine = machine
+
+    def ahead(self) -> float:
+        """By how many seconds it is ahead of ours: by the fastest of some answers."""
+        answers = []
+        for _ in range(8):
+            before = time.monotonic()
+            there = self._machine.clock()
+            after = time.monotonic()
+            answers.append((after - before, there - (before + after) / 2))
+        return min(answers)[1]
+
+
+class OnQemu:
+    """A guest on a machine that knows outer.py's calls; `clock` is the outer machine's."""
+
+    def __init__(self, name: str, machine: Outer, options: dict, clock: ClockOf):
+        self.name, self._machine, self._options, self._clock = name, machine, options, clock
+        self._guest = None
+        self.port = 0
+
+    def boot(self) -> "OnQemu":
+        self._guest = self._machine.drover_guest(**self._options)
+        return self
+
+    def wait(self) -> "OnQemu":
+        """For a guest that comes."""
+        self._guest, self.port = self._machine.waiting(**self._options)
+        return self
+
+    def arrived(self) -> None:
+        pass
+
+    def move_to(self, port: int) -> dict:
+        self._guest.migrate(port)
+        return self._guest.migrated("completed", "failed")
+
+    def left(self) -> None:
+        self._guest.close()
+
+    def told(self, after: int = 0):
+        return self._guest.told(after)
+
+    def healthy(self):
+        return self._guest.healthy()
+
+    def looked_at(self, after: int) -> tuple[int, int, float]:
+        """The last beat, how late sleeps end, and by how much its clock is behind the outer machine's."""
+        beat, late_us, behind = self._guest.looked_at(after)
+        return beat, late_us, behind + self._clock.ahead() - ClockOf(self._machine).ahead()
+
+    def close(self) -> None:
+        if self._guest:
+            self._guest.close()
+
+
+class OnXen:
+    """A guest on this host."""
+
+    name = "Xen"
+
+    def __init__(self, case: Case, number: int, options: GuestOptions, clock: ClockOf, port: int):
+        self._case, self._clock, self.port = case, clock, port
+        self._guest = xen.XenGuest(case, f"row{number}", options)
+        self._number = number
+        self._server: DroverXen | None = None
+
+    def wait(self) -> "OnXen":
+        self._server = DroverXen(self._case, f"in{self._number}", "incoming", f"tcp:0.0.0.0:{DOOR}", "-config",
+                                 str(self._guest.file))
+        return self
+
+    def arrived(self) -> None:
+        self._guest.arrived()
+        assert self._server.qmp.execute("query-migrate")["status"] == "completed", self._server.stderr()
+        assert self._server.quit() == 0
+        self._server = DroverXen(self._case, f"out{self._number}", "serve", self._guest.name)
+
+    def move_to(self, port: int) -> dict:
+        return self._server.ended(self._server.migrate(f"tcp:{ADDRESS}:{port}"), "completed", "failed",
+                                  timeout=MOVE_S)
+
+    def left(self) -> None:
+        assert self._server.quit() == 0
+        self._guest.gone()
+
+    def told(self, after: int = 0):
+        return self._guest.told(after)
+
+    def healthy(self):
+        return self._guest.healthy()
+
+    def looked_at(self, after: int) -> tuple[int, int, float]:
+        beat, late_us, behind = self._guest.looked_at(after)
+        return beat, late_us, behind + self._clock.ahead()
+
+    def close(self) -> None:
+        """Nobody came."""
+        self._server.close()
+
+
+def move(here, there, before_s: float) -> Move | None:
+    """From where it is to where somebody waits; fails if anything of it is not as it was. None: it was not moved,
+    and is well where it was."""
+    last = here.told()
+    info = here.move_to(there.port)
+    if info["status"] != "completed":
+        print("TOLD not moved:", info.get("error-desc"))
+        here.healthy()
+        there.close()
+        return None
+    there.arrived()
+    after = there.told(last.number)
+    assert after.verified >= last.verified and after.wrong == 0, (last, after)
+    here.left()
+    there.healthy()
+    _, late_us, behind_s = there.looked_at(after.number)
+    return Move(there.name, info["total-time"], info["downtime"], (behind_s - before_s) * 1000, late_us)
+
+
+@dataclass
+class Row:
+    """Moves of one guest. `places` wait for it in turn: a function each, which gets a number and gives an OnQemu or
+    OnXen that waits."""
+
+    moves: list[Move]
+    not_moved: int = 0
+
+    def tell(self) -> None:
+        for number, done in enumerate(self.moves, 1):
+            print(f"TOLD {number:2}. {done.row()}")
+        print("TOLD " + json.dumps({
+            "moves": len(self.moves), "not-moved": self.not_moved, "lost": 0,
+            "pauses-ms": sum(done.pause_ms for done in self.moves), "behind-ms": round(self.moves[-1].behind_ms),
+            "median-pause-ms": self.medians("pause_ms"), "median-total-ms": self.medians("total_ms")}))
+
+    def medians(self, what: str) -> dict:
+        places = {done.to for done in self.moves}
+        return {to: statistics.median(getattr(done, what) for done in self.moves if done.to == to) for to in sorted(places)}
+
+
+def run(here, places: list, count: int, most_not_moved: int = 3) -> Row:
+    """`here` runs it; places[0] is where it is moved first."""
+    row = Row([])
+    before = here.looked_at(here.told(2).number)[2]
+    number = 0
+    while len(row.moves) < count:
+        there = places[len(row.moves) % len(places)](number)
+        number += 1
+        if done := move(here, there, before):
+            row.moves.append(done)
+            here = there
+            continue
+        row.not_moved += 1
+        assert row.not_moved <= most_not_moved, row
+    row.tell()
+    return row

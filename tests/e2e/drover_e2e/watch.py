@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a guest tells of its clocks, its sleeps and its registers (drover.watch=1 with drover.tell=MILLISECONDS,
+tests/guest/workload/{clocks,registers}.c)."""
+
+import re
+from dataclasses import dataclass
+
+from .console import Console
+
+LATE_US = 10_000  # a sleep may take so much longer than asked for
+_WATCH = re.compile(r"WATCH (\d+): (\d+) us by (\S+), (\d+) back, (\d+) sleeps, (\d+) early, late (\d+) to (\d+) us, "
+                    r"(\d+) held, (\d+) wrong")
+_WINDOWS = 3  # at least so many are looked at
+
+
+@dataclass(frozen=True)
+class Watched:
+    beat: int  # its number, as in tale.Told
+    guest_us: int  # CLOCK_MONOTONIC
+    source: str  # what the guest's kernel reads the time from
+    back: int  # how often time ran back
+    sleeps: int  # since the beat before
+    early: int  # sleeps that were too short
+    late_us: int  # the median of how much too long they were
+    worst_us: int
+    held: int  # how often all registers were held, and compared
+    wrong: int
+
+
+def _parse(line: str) -> Watched | None:
+    found = _WATCH.search(line)
+    return Watched(*(int(word) if word.isdigit() else word for word in found.groups())) if found else None
+
+
+def told(console: Console, after: int = 0) -> list[Watched]:
+    """All of later beats."""
+    return [seen for line in list(console.lines) if (seen := _parse(line)) and seen.beat > after]
+
+
+def problems(console: Console) -> list[str]:
+    """The kernel has another clock only if it does not trust the one that it had."""
+    all_told = told(console)
+    return [f"{seen}" for seen in all_told
+            if seen.back or seen.early or seen.wrong or seen.source != all_told[0].source]
+
+
+def steady(console: Console, after: int, timeout: float = 60) -> list[Watched]:
+    """Waits for what it tells behind that beat, the first after its arrival: nothing is wrong, registers were held, and
+    sleeps last as long as they should, once the machine that runs all this has the time: a timer that is wrong stays so."""
+    def find() -> list[Watched] | None:
+        seen = told(console, after)
+        held = len(seen) > _WINDOWS and seen[-1].held > seen[0].held + 1
+        return seen if held and lateness(seen) <= LATE_US or problems(console) else None
+
+    seen = console.wait_for(find, "word of its clocks, or of sleeps that end in time", timeout)
+    bad = problems(console) + console.corrupt_lines()
+    assert not bad, bad
+    return seen
+
+
+def lateness(seen: list[Watched]) -> int:
+    """Of the best second, in µs: the first is part of the pause."""
+    return min(window.late_us for window in seen[1:])
+
+
+def behind(console: Console, after: int) -> float:
+    """By how many seconds the guest's clock is behind time.monotonic() here, from what it told behind that beat:
+    of the line that came soonest."""
+    pairs = [(stamp, seen) for stamp, line in zip(list(console.stamps), list(console.lines)) if (seen := _parse(line))]
+    return min(stamp - seen.guest_us / 1e6 for stamp, seen in pairs if seen.beat > after)
+
+
+def look(console: Console, after: int) -> tuple[int, int, float]:
+    """What it tells behind that beat is as it should be (steady()): the last beat, how late sleeps end there, µs, and
+    behind()."""
+    seen = steady(console, after)
+    return seen[-1].beat, lateness(seen), behind(console, after)

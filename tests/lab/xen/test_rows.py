@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests that move many times in a row: their memory, clocks, sleeps and registers are looked at after each move."""
+
+from drover_e2e.outer import MOVES_WORD, Outer, word
+from drover_e2e.row import ClockOf, OnQemu, OnXen, run
+from drover_e2e.runner import test
+from drover_e2e.vm import NEUTRAL
+
+MOVES = int(word(MOVES_WORD, "20"))
+
+
+class Places:
+    """The hosts of the lab, for one kind of guest."""
+
+    def __init__(self, case, door: int = 0, **changes):
+        """`door`: the outer machine's port that leads to this host, for others than that one."""
+        self._case, self._door, self._changes = case, door, changes
+        self.outer = Outer()
+        self._clock = ClockOf(self.outer)
+
+    def on_qemu(self, name: str, machine: Outer) -> OnQemu:
+        return self._case.keep(OnQemu(name, machine, self._changes, self._clock))
+
+    def tcg(self, _number: int) -> OnQemu:
+        return self.on_qemu("QEMU/TCG", self.outer).wait()
+
+    def xen(self, number: int) -> OnXen:
+        return OnXen(self._case, number, NEUTRAL.but(**self._changes), self._clock, self._door).wait()
+
+
+@test(timeout=1400, smp=[1, 2], thorough=True)
+def test_to_and_fro(case, smp):
+    """Born on QEMU, to Xen and back, ten times."""
+    places = Places(case, smp=smp)
+    run(places.on_qemu("QEMU/TCG", places.outer).boot(), [places.xen, places.tcg], MOVES)
+
+
+# What is the same under KVM, TCG and Xen: see tests/lab/inside/test_kvm.py.
+EVERYWHERE = "qemu64,-x2apic,-cx16,-svm,kvm=off"
+
+
+@test(timeout=1400, thorough=True)
+def test_three_hypervisors(case):
+    """Born on KVM; each way between two of KVM, Xen and TCG is taken."""
+    outer = Outer()
+    kvm_host, door = outer.kvm_host(), outer.door()
+    at_kvm = Places(case, door, cpu=EVERYWHERE)
+
+    def kvm(_number: int) -> OnQemu:
+        return at_kvm.on_qemu("QEMU/KVM", kvm_host).wait()
+
+    places = Places(case, cpu=EVERYWHERE)
+    first = at_kvm.on_qemu("QEMU/KVM", kvm_host).boot()
+    run(first, [at_kvm.xen, kvm, places.tcg, places.xen, places.tcg, kvm], 6)
