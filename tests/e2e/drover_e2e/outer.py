@@ -77,6 +77,33 @@ class OuterGuest:
         self._server.end(self.name)
 
 
+class OuterHost:
+    """A droverd on the outer machine, whose guests are QEMU's."""
+
+    def __init__(self, server):
+        self._server = server
+
+    def command(self, name: str, **changes) -> list[str]:
+        """How QEMU is to run a guest of that name there, so that guest() hears it."""
+        return self._server.host_command(name, changes)
+
+    def guest(self, name: str) -> OuterGuest:
+        return OuterGuest(name, self._server)
+
+    def execute(self, command: str, **arguments):
+        return json.loads(self._server.host_execute(command, json.dumps(arguments)))
+
+    def migrate(self, name: str, move: str) -> None:
+        """Orders that a guest goes to the Xen host's DOOR."""
+        self._server.host_migrate(name, move)
+
+    def vm(self, name: str) -> dict:
+        return next(vm for vm in self.execute("query-vms") if vm["name"] == name)
+
+    def close(self) -> None:
+        self._server.host_end()
+
+
 class Outer:
     def __init__(self):
         self._server = xmlrpc.client.ServerProxy(f"http://{_ADDRESS}:{_calls_port()}")
@@ -97,3 +124,8 @@ class Outer:
         """Drover's, where a guest can come to; and the address."""
         name, port = self._server.destination(changes)
         return OuterGuest(name, self._server), f"tcp:{_ADDRESS}:{port}"
+
+    def host(self) -> OuterHost:
+        """One at a time."""
+        self._server.host_start(_ADDRESS)
+        return OuterHost(self._server)

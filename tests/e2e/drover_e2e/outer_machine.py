@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -12,10 +13,14 @@ from xmlrpc.server import SimpleXMLRPCServer
 
 from . import paths, tale
 from .case import Case, pages_of
-from .vm import NEUTRAL, GuestOptions, Vm
+from .console import Console
+from .fleet import Daemon
+from .net import Namespace
+from .qmp import Qmp
+from .vm import NEUTRAL, GuestOptions, Vm, guest_arguments
 
 _METHODS = ("guest", "drover_guest", "resume", "destination", "told", "healthy", "save", "query", "execute", "migrate",
-            "migrated", "kill", "end")
+            "migrated", "kill", "end", "host_start", "host_command", "host_execute", "host_migrate", "host_end")
 
 
 def _options(changes: dict) -> GuestOptions:
@@ -29,6 +34,45 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
+class _HostGuest:
+    """One that droverd starts here, as far as it is heard."""
+
+    def __init__(self, case: Case, name: str, options: GuestOptions):
+        self.name = name
+        self.options = options
+        self.console = Console(str(case.scratch / f"{name}.console.sock"), str(case.directory / f"{name}.console.log"))
+
+    def close(self) -> None:
+        self.console.close()
+
+
+class _Host:
+    """A droverd of this machine."""
+
+    def __init__(self, case: Case, address: str):
+        directory = case.scratch / "droverd"
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        config, sock = directory / "droverd.toml", directory / "droverd.sock"
+        config.write_text(f"""name = "outer"
+state-directory = "{directory}/state"
+socket = "{sock}"
+[migration]
+address = "{address}"
+[definitions]
+check = false
+""", encoding="utf-8")
+        self._daemon = Daemon("droverd", ["--config", str(config)], case.directory / "droverd.log", Namespace.host(),
+                              sock)
+        self.qmp = Qmp.connect(sock)
+
+    def close(self) -> None:
+        for vm in self.qmp.execute("query-vms"):
+            if pid := vm.get("pid"):
+                os.kill(pid, signal.SIGKILL)
+        self._daemon.stop()
+
+
 class OuterMachine:
     """One call at a time, all in one thread: emulators die with the thread that started them."""
 
@@ -39,7 +83,8 @@ class OuterMachine:
         logs = share.parent / "outer-logs"
         logs.mkdir(exist_ok=True)
         self._case = Case(logs, paths.QEMU)
-        self._vms: dict[str, Vm] = {}
+        self._vms: dict[str, Vm | _HostGuest] = {}
+        self._host: _Host | None = None
         self._server = SimpleXMLRPCServer(("127.0.0.1", 0), logRequests=False)
         self.port = self._server.server_address[1]
         self.door = _free_port()
@@ -54,6 +99,7 @@ class OuterMachine:
     def __exit__(self, *_) -> None:
         self._server.shutdown()
         self._server.server_close()
+        self.host_end()
         self._case.close()
 
     def guest(self, changes: dict) -> str:
@@ -129,6 +175,31 @@ class OuterMachine:
         """If it has not ended yet. (Calls must return something.)"""
         if vm in self._vms:
             self._vms.pop(vm).close()
+        return True
+
+    def host_start(self, address: str) -> bool:
+        """Migrations come to it at `address`."""
+        self.host_end()
+        self._host = _Host(self._case, address)
+        return True
+
+    def host_command(self, name: str, changes: dict) -> list:
+        options = _options(changes)
+        self.end(name)
+        guest = self._vms[name] = _HostGuest(self._case, name, options)
+        return [*guest_arguments(options, 0, None), "-serial", f"unix:{guest.console.path}"]
+
+    def host_execute(self, command: str, arguments: str) -> str:
+        return json.dumps(self._host.qmp.execute(command, timeout=60, **json.loads(arguments)))
+
+    def host_migrate(self, name: str, move: str) -> bool:
+        self._host.qmp.execute("vm-migrate", migration=move, name=name, uri=f"tcp:127.0.0.1:{self.door}")
+        return True
+
+    def host_end(self) -> bool:
+        if self._host:
+            self._host.close()
+        self._host = None
         return True
 
     def _clear(self) -> None:
