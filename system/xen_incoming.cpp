@@ -27,7 +27,7 @@ XenIncoming::XenIncoming(xen::XenDestination::Config config, Callbacks callbacks
 {
 }
 
-Status XenIncoming::start(const MigrationAddress& address,
+Status XenIncoming::start(const std::optional<MigrationAddress>& address,
                           const std::vector<MonitorEndpoint>& monitors)
 {
     server_ = std::make_unique<QmpServer>(greeting(), *this);
@@ -47,7 +47,15 @@ Status XenIncoming::start(const MigrationAddress& address,
                 },
             .given_back = [] {},
         });
-    return door_->listen(address);
+    return address ? door_->listen(*address) : Status();
+}
+
+Status XenIncoming::open_late(const Json& arguments)
+{
+    if (door_->listening() || door_->session())
+        return fail(ErrorKind::Refused, "the guest is waited for already");
+    auto address = MigrationAddress::parse(json_string(arguments, "uri"));
+    return address ? door_->listen(*address) : Status(pass(address));
 }
 
 void XenIncoming::changed(DestinationState state)
@@ -83,6 +91,8 @@ void XenIncoming::handle(QmpRequest request, QmpResponder respond)
         return respond(QmpResponse::ok(
             Json{{"status", state}, {"running", state == "running"}, {"singlestep", false}}));
     }
+    if (command == "migrate-incoming")
+        return answer(respond, open_late(request.arguments));
     if (command == "migrate-set-capabilities") {
         set_capabilities(request.arguments);
         return respond(QmpResponse::ok());

@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace drover {
@@ -22,7 +23,8 @@ public:
 
     XenIncoming(xen::XenDestination::Config config, Callbacks callbacks);
 
-    [[nodiscard]] Status start(const MigrationAddress& address,
+    /// Without an address, migrate-incoming opens the door.
+    [[nodiscard]] Status start(const std::optional<MigrationAddress>& address,
                                const std::vector<MonitorEndpoint>& monitors);
     /// Ends: what has come is destroyed, but not a guest that is ours, or may be.
     void terminate();
@@ -34,6 +36,7 @@ private:
     void changed(DestinationState state);
     void failed(const Error& error);
     void set_capabilities(const Json& arguments);
+    [[nodiscard]] Status open_late(const Json& arguments);
     [[nodiscard]] Json query_migrate() const;
     [[nodiscard]] std::string run_state() const;
     [[nodiscard]] Status may_end() const;

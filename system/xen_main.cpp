@@ -4,10 +4,13 @@
 #include "migration/policy/wish.h"
 #include "system/xen_incoming.h"
 #include "system/xen_server.h"
+#include "system/xen_watch.h"
 #include "util/defect.h"
 #include "util/log.h"
 #include "vmm/qemu/monitor_endpoint.h"
 
+#include <algorithm>
+#include <array>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -19,7 +22,9 @@ namespace {
 
 constexpr const char* usage =
     "usage: drover-xen serve DOMAIN -qmp unix:PATH[,server=on,wait=off] [-migrate-policy POLICY]\n"
-    "       drover-xen incoming ADDRESS -config FILE [-S] [-qmp …]\n"
+    "       drover-xen create FILE [-name NAME] -qmp …\n"
+    "       drover-xen incoming ADDRESS -config FILE [-name NAME] [-S] [-qmp …]\n"
+    "       drover-xen watch\n"
     "\n"
     "serve: QMP monitors for a guest that Xen runs on this host, a HVM guest without Xen's\n"
     "paravirtual drivers, so that it can be migrated to QEMU: migrate, query-migrate, … as of\n"
@@ -27,7 +32,10 @@ constexpr const char* usage =
     "incoming: waits at ADDRESS (tcp:HOST:PORT, unix:PATH) for a guest of QEMU's machine `pc`, "
     "and\n"
     "makes a domain of it with the configuration in FILE, which is xl's. -S: it stays paused.\n"
-    "Both: as root, in Dom0.\n";
+    "ADDRESS may be `defer`: then migrate-incoming opens the door.\n"
+    "create: makes the domain with xl, and serves it. -name: of another guest nothing is made.\n"
+    "watch: what Xen knows of its host and domains, a line of JSON each second, for droverd.\n"
+    "All: as root, in Dom0.\n";
 
 struct Options {
     std::string verb;
@@ -35,12 +43,13 @@ struct Options {
     std::vector<MonitorEndpoint> monitors;
     MigrationWish wish;
     std::string config;
+    std::string name; ///< that the configuration must have; empty: any
     bool paused = false;
 };
 
 Status parse_option(Options& options, const std::string& name, const std::string& value)
 {
-    const bool serves = options.verb == "serve";
+    const bool serves = options.verb != "incoming";
     if (name == "-qmp") {
         auto endpoint = qemu::device_endpoint(value);
         if (!endpoint)
@@ -54,6 +63,8 @@ Status parse_option(Options& options, const std::string& name, const std::string
         options.wish = std::move(*wish);
     } else if (name == "-config" && !serves) {
         options.config = value;
+    } else if (name == "-name" && options.verb != "serve") {
+        options.name = value;
     } else {
         return fail(ErrorKind::Invalid, "an option " + name + " is not known", "drover-xen --help");
     }
@@ -63,7 +74,8 @@ Status parse_option(Options& options, const std::string& name, const std::string
 Result<Options> parse(std::span<const std::string> words)
 {
     Options options;
-    if (words.size() < 2 || (words[0] != "serve" && words[0] != "incoming"))
+    static constexpr std::array verbs = {"serve", "create", "incoming"};
+    if (words.size() < 2 || std::find(verbs.begin(), verbs.end(), words[0]) == verbs.end())
         return fail(ErrorKind::Invalid, "what is to be done is not said", "drover-xen --help");
     options.verb = words[0];
     options.subject = words[1];
@@ -78,7 +90,7 @@ Result<Options> parse(std::span<const std::string> words)
             return pass(parsed);
         ++i;
     }
-    if (options.verb == "serve" && options.monitors.empty())
+    if (options.verb != "incoming" && options.monitors.empty())
         return fail(ErrorKind::Invalid, "no monitor is asked for", "-qmp unix:PATH,server=on");
     if (options.verb == "incoming" && options.config.empty())
         return fail(ErrorKind::Invalid, "the guest's configuration is not given",
@@ -119,9 +131,9 @@ int run(const std::function<std::unique_ptr<Server>(std::function<void(int)>)>& 
     return code;
 }
 
-int serve(const Options& options)
+int serve(const std::string& guest, const Options& options)
 {
-    auto domain = xen::find_domain(options.subject);
+    auto domain = xen::find_domain(guest);
     if (!domain)
         return fail_with(domain.error());
     log::set_guest_name(domain->name);
@@ -133,9 +145,37 @@ int serve(const Options& options)
         [&](XenServer& server) { return server.start(options.monitors); });
 }
 
+/// The configuration in a file, of the guest that is meant.
+Result<Json> config_of_guest(const std::string& file, const std::string& name)
+{
+    auto config = xen::read_xl_config(file);
+    if (!config)
+        return pass(config);
+    const std::string found = json_string((*config)["c_info"], "name");
+    if (!name.empty() && found != name)
+        return fail(ErrorKind::Refused, file + " is of the guest " + found + ", not of " + name);
+    return config;
+}
+
+int create(const Options& options)
+{
+    auto config = config_of_guest(options.subject, options.name);
+    if (!config)
+        return fail_with(config.error());
+    if (auto made = xen::run_xl({"create", "-q", options.subject}); !made)
+        return fail_with(made.error());
+    return serve(json_string((*config)["c_info"], "name"), options);
+}
+
+int watch()
+{
+    return run<XenWatch>([](auto end) { return std::make_unique<XenWatch>(std::move(end)); },
+                         [](XenWatch& watch) { return watch.start(); });
+}
+
 Result<xen::XenDestination::Config> read_config(const Options& options)
 {
-    auto config = xen::read_xl_config(options.config);
+    auto config = config_of_guest(options.config, options.name);
     if (!config)
         return pass(config);
     const Json& about = (*config)["c_info"];
@@ -154,9 +194,13 @@ Result<xen::XenDestination::Config> read_config(const Options& options)
 
 int receive(const Options& options)
 {
-    auto address = MigrationAddress::parse(options.subject);
-    if (!address)
-        return fail_with(address.error());
+    std::optional<MigrationAddress> address;
+    if (options.subject != "defer") {
+        auto parsed = MigrationAddress::parse(options.subject);
+        if (!parsed)
+            return fail_with(parsed.error());
+        address = std::move(*parsed);
+    }
     auto config = read_config(options);
     if (!config)
         return fail_with(config.error());
@@ -165,7 +209,7 @@ int receive(const Options& options)
         [&](auto end) {
             return std::make_unique<XenIncoming>(*config, XenIncoming::Callbacks{std::move(end)});
         },
-        [&](XenIncoming& incoming) { return incoming.start(*address, options.monitors); });
+        [&](XenIncoming& incoming) { return incoming.start(address, options.monitors); });
 }
 
 int drover_xen(std::span<char*> argv)
@@ -178,10 +222,16 @@ int drover_xen(std::span<char*> argv)
         fputs(usage, stdout);
         return words.empty() ? 1 : 0;
     }
+    // By this droverd knows us again; xl's processes, which stay, are not us.
+    unsetenv("DROVER_VM_DIRECTORY");
+    if (words.size() == 1 && words[0] == "watch")
+        return watch();
     auto options = parse(words);
     if (!options)
         return fail_with(options.error());
-    return options->verb == "serve" ? serve(*options) : receive(*options);
+    if (options->verb == "create")
+        return create(*options);
+    return options->verb == "serve" ? serve(options->subject, *options) : receive(*options);
 }
 
 } // namespace

@@ -5,6 +5,7 @@
 #include "contrib/balancer/cluster/uplinks.h"
 
 #include <algorithm>
+#include <tuple>
 
 namespace drover::balancer::cluster {
 
@@ -71,6 +72,17 @@ MigrationForecast read_way(const Json& way)
             .why = json_string(way, "why")};
 }
 
+/// Whether QEMU's hosts can run it, and whether Xen's can: as runs_on_qemu() and runs_on_xen().
+std::pair<bool, bool> hypervisors_of(const Json& definition)
+{
+    const std::string kind = json_string(definition, "kind", "drover");
+    const auto command = definition.find("command");
+    const bool has_command =
+        command != definition.end() && command->is_array() && !command->empty();
+    return {kind != "xen" || has_command,
+            kind != "qemu" && !json_string(definition, "xen-config").empty()};
+}
+
 bool lists(const std::vector<std::string>& list, const std::string& word)
 {
     return std::find(list.begin(), list.end(), word) != list.end();
@@ -105,6 +117,7 @@ HostSpec host_spec(const FleetHost& host, const NicLoad* uplink, Words& words)
         spec.offers.add(word);
     for (const std::string& word : config.offers)
         spec.offers.add(words.id(word));
+    spec.xen = lists(list_of(host.facts, "offers"), "xen");
     spec.max_in = config.limits.migrations_in;
     spec.max_out = config.limits.migrations_out;
     if (config.limits.bandwidth > 0)
@@ -127,6 +140,7 @@ VmSpec Judging::spec_of(const Surroundings& around, const Fleet::Place& place)
     // Its emulator reserves all of its RAM, touched or not.
     spec.huge = vm.load.huge > 0 ? std::max(vm.load.huge, vm.load.memory) : 0;
     spec.pinned = json_bool(vm.definition, "pinned");
+    std::tie(spec.for_qemu, spec.for_xen) = hypervisors_of(vm.definition);
     // Somebody else moves it, or two hosts claim it: then it is left alone.
     const bool strange = vm.state == "moving" && around.mover.of_vm(vm.name) == nullptr;
     const bool stands = vm.state != "moving" && !vm.standstill().empty();

@@ -11,6 +11,8 @@
 #include <functional>
 #include <optional>
 #include <ranges>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace drover::balancer {
 
@@ -262,6 +264,34 @@ bool may_show_a_monitor(const CommandLine& line)
 }
 
 } // namespace
+
+Status check_foreign_xen_config(const std::string& file, const DefinitionRules& rules)
+{
+    if (!rules.check)
+        return {};
+    std::error_code error;
+    const std::filesystem::path real = std::filesystem::canonical(file, error);
+    const std::string what = "this host takes no guest with xen-config " + file + ": ";
+    if (error)
+        return fail(ErrorKind::Refused, what + error.message(),
+                    "each Xen host needs that file for xl");
+    bool inside = false;
+    for (const std::string& name : rules.xen_directories) {
+        const std::filesystem::path directory = std::filesystem::canonical(name, error);
+        if (!error)
+            inside |= std::ranges::mismatch(directory, real).in1 == directory.end();
+    }
+    if (!inside)
+        return fail(ErrorKind::Refused, what + "it is outside of the directories for such files",
+                    "if it is meant so: [definitions] xen-directories in its droverd.toml");
+    struct stat about = {};
+    const bool own = stat(real.c_str(), &about) == 0 && S_ISREG(about.st_mode) &&
+                     (about.st_uid == 0 || about.st_uid == geteuid());
+    if (!own || (about.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return fail(ErrorKind::Refused, what + "others than root may write it",
+                    "chown root, chmod go-w");
+    return {};
+}
 
 Status check_foreign_command(const std::vector<std::string>& command, const DefinitionRules& rules,
                              const std::string& run)

@@ -23,6 +23,9 @@ struct DefinitionRules {
     /// Options that are taken as they are, such as "-device vfio-pci,host=0000:05:00.0"; "*" stands
     /// for anything without a comma.
     std::vector<std::string> allow;
+    /// Where files for xl may be that a definition names. They are as good as commands (a domain's
+    /// may name scripts and any word for its device model), so no place of images'.
+    std::vector<std::string> xen_directories = {"/etc/xen"};
 };
 
 /// Looks whether a command line that another host told does no more than run a guest on what this
@@ -31,5 +34,10 @@ struct DefinitionRules {
 /// what is in those files: a qcow2 image may name another file as its backing.
 [[nodiscard]] Status check_foreign_command(const std::vector<std::string>& command,
                                            const DefinitionRules& rules, const std::string& run);
+
+/// The same of a file for xl: below `xen_directories`, and nobody but root and our own user may
+/// write it. Symbolic links are followed.
+[[nodiscard]] Status check_foreign_xen_config(const std::string& file,
+                                              const DefinitionRules& rules);
 
 } // namespace drover::balancer

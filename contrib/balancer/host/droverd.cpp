@@ -45,15 +45,40 @@ Status Droverd::start()
         if (doors_)
             doors_->broadcast(event);
     });
+    if (is_xen_host())
+        watch_xen();
     if (const Status restored = service_->restore(); !restored)
         return restored;
     meters_ = std::make_unique<Meters>(config_, slice_, service_->vms());
+    if (xen_)
+        meters_->use_xen(*xen_);
     meters_->start();
     if (!config_.adopt.empty())
         adopting_ = loop::every(adopt_period, [this] { service_->vms().adopt_by_pattern(); });
     if (const Status open = open_doors(); !open)
         return open;
     return serve_metrics();
+}
+
+/// Before anything is concluded about VMs of a droverd before us.
+void Droverd::watch_xen()
+{
+    xen_ = std::make_unique<XenWatcher>(
+        find_program("drover-xen"), [this] { xen_told(); },
+        [this] {
+            if (meters_)
+                meters_->xen_lost();
+        });
+    xen_->await_first();
+    service_->vms().use_xen(*xen_);
+}
+
+void Droverd::xen_told()
+{
+    if (!meters_)
+        return; // still beginning
+    meters_->xen_told(*xen_->facts());
+    service_->vms().xen_news();
 }
 
 Status Droverd::open_doors()

@@ -23,6 +23,8 @@ public:
 
 private:
     Status take_the_host();
+    void watch_xen();
+    void xen_told();
     Status open_doors();
     Status serve_metrics();
     [[nodiscard]] std::string page() const; ///< of metrics
@@ -30,6 +32,7 @@ private:
     DroverdConfig config_;
     UniqueFd lock_; ///< on the state directory: one droverd at a time
     SliceGroup slice_;
+    std::unique_ptr<XenWatcher> xen_; ///< null: this is no Xen host
     std::unique_ptr<HostService> service_;
     std::unique_ptr<Meters> meters_;
     std::unique_ptr<CommandTable> commands_;

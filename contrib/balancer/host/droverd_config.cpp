@@ -178,9 +178,12 @@ Status read_definitions(const Json& table, DefinitionRules& rules)
     reader.boolean("check", rules.check);
     reader.words("directories", rules.directories);
     reader.words("allow", rules.allow);
-    for (const std::string& directory : rules.directories)
-        if (!directory.starts_with('/'))
-            reader.wrong("directories", "must be a list of absolute paths");
+    reader.words("xen-directories", rules.xen_directories);
+    for (const auto& [member, list] : {std::pair{"directories", &rules.directories},
+                                       {"xen-directories", &rules.xen_directories}})
+        for (const std::string& directory : *list)
+            if (!directory.starts_with('/'))
+                reader.wrong(member, "must be a list of absolute paths");
     return reader.end();
 }
 

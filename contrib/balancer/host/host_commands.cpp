@@ -2,6 +2,7 @@
 #include "contrib/balancer/host/host_commands.h"
 
 #include "accel/kvm/probe.h"
+#include "contrib/balancer/host/xen_watch.h"
 #include "util/fd.h"
 
 #include <algorithm>
@@ -152,7 +153,7 @@ const std::vector<Entry>& entries()
          of_vms<&HostVms::create>},
         {"vm-adopt",
          Role::Operate,
-         {{"socket", "str"}, {"definition?", "object"}},
+         {{"socket?", "str"}, {"domain?", "str"}, {"definition?", "object"}},
          of_vms<&HostVms::adopt>},
         {"vm-start",
          Role::Operate,
@@ -239,6 +240,10 @@ void add_host_commands(CommandTable& table, const HostParts& parts)
 std::vector<std::string> find_offers(const DroverdConfig& config)
 {
     std::set<std::string> offers(config.offers.begin(), config.offers.end());
+    if (is_xen_host()) { // Dom0 could run QEMU, but is not there for that
+        offers.insert("xen");
+        return {offers.begin(), offers.end()};
+    }
     offers.insert("tcg");
     if (const auto kvm = kvm::probe_kvm(); kvm && kvm->usable())
         offers.insert("kvm");

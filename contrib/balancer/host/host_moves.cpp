@@ -338,6 +338,25 @@ void HostMoves::vm_ended(Vm& vm)
     runs_nothing(*move);
 }
 
+/// A guest of Xen's, whose drover-xen died in the midst: its domain says where it is. One that
+/// stands still at its source was paused by that process: the destination may have been told to run
+/// it, so that nobody lets it go on here by himself.
+void HostMoves::vm_served_again(Vm& vm, bool runs)
+{
+    Move* move = open_move_of(vm);
+    if (move == nullptr)
+        return;
+    move->asking_emulator = false;
+    if (move->record.incoming) // xl gives a domain its name when it is told to run it
+        return finish(*move, MoveStatus::Completed, {});
+    finish(*move, MoveStatus::Failed,
+           runs ? "drover-xen ended: the guest runs here on"
+                : "drover-xen ended while the guest was paused: its domain stands still here. If "
+                  "the destination does not have it, vm-execute cont; else vm-end with force");
+    if (!runs)
+        runs_nothing(*move);
+}
+
 /// A process that is gone runs no guest.
 void HostMoves::runs_nothing(Move& move)
 {

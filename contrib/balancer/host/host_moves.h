@@ -36,6 +36,7 @@ public:
     /// From HostVms.
     void migration_news(Vm& vm);
     void vm_ended(Vm& vm);
+    void vm_served_again(Vm& vm, bool runs);
 
 private:
     struct Move;

@@ -24,6 +24,9 @@ Result<Vm*> HostMoves::vm_for_migration(const Json& arguments, const std::string
             return fail(ErrorKind::Refused,
                         *name + " cannot be moved: its guest does not run any more (" + dead + ")",
                         "reset or end it");
+    if (vm->record().takes_in)
+        return fail(ErrorKind::Refused, *name + " has just come to this host",
+                    "try again in half a minute");
     if (!vm->link().is_up() || !vm->knows_state())
         return fail(ErrorKind::Refused, "the monitor of " + *name + " does not answer",
                     "try again when it does");

@@ -65,10 +65,8 @@ Result<Vm*> HostVms::start(VmRecord record, VmStart how)
     if (vms_.contains(name))
         return fail(ErrorKind::Refused, "there is a VM " + name + " on this host already",
                     "end it first, or choose another name");
-    if (Status unseen = check_not_unseen(name); !unseen)
-        return std::unexpected(std::move(unseen.error()));
-    if (closing_)
-        return fail(ErrorKind::Refused, "this host is being shut down: it starts no VM");
+    if (Status may = check_start(record.definition, how); !may)
+        return std::unexpected(std::move(may.error()));
     record.directory = directory_of(name);
     record.socket = record.directory + "/qmp.sock";
     if (const Status made = make_directories(record.directory); !made)
@@ -88,6 +86,15 @@ Result<Vm*> HostVms::start(VmRecord record, VmStart how)
     return add(std::move(record));
 }
 
+Status HostVms::check_start(const VmDefinition& definition, const VmStart& how)
+{
+    if (Status unseen = check_not_unseen(definition.name); !unseen)
+        return unseen;
+    if (closing_)
+        return fail(ErrorKind::Refused, "this host is being shut down: it starts no VM");
+    return definition.kind == VmKind::Xen ? check_xen(definition, how) : Status();
+}
+
 void HostVms::answer_when_up(const std::string& name, const Answer& answer)
 {
     Entry& entry = *vms_.at(name);
@@ -100,6 +107,8 @@ void HostVms::answer_when_up(const std::string& name, const Answer& answer)
 
 void HostVms::adopt(const Json& arguments, const Answer& answer)
 {
+    if (arguments.contains("domain"))
+        return adopt_domain(arguments, answer);
     const auto socket = text_argument(arguments, "socket");
     if (!socket)
         return answer(std::unexpected(socket.error()));
@@ -123,6 +132,10 @@ void HostVms::adopt(const Json& arguments, const Answer& answer)
 void HostVms::adopt_by_pattern()
 {
     for (const std::string& pattern : config_.adopt) {
+        if (pattern.starts_with(xen_pattern)) {
+            adopt_domains(pattern.substr(xen_pattern.size()));
+            continue;
+        }
         glob_t found = {};
         if (glob(pattern.c_str(), GLOB_NOSORT, nullptr, &found) == 0) {
             for (size_t i = 0; i < found.gl_pathc; ++i) {
@@ -154,7 +167,7 @@ void HostVms::end(const Json& arguments, const Answer& answer)
                            "cancel that first (vm-cancel)"));
     const bool force = json_bool(arguments, "force");
     if (!force)
-        return vm->link().execute("system_powerdown", Json::object(), answer);
+        return press_power_button(*vm, answer);
     stop(*vm);
     answer(Json::object());
 }
@@ -162,7 +175,9 @@ void HostVms::end(const Json& arguments, const Answer& answer)
 /// At once, in words where it listens; by force if it is still there when its time is over.
 void HostVms::stop(Vm& vm)
 {
-    if (vm.link().is_up())
+    if (vm.record().definition.kind == VmKind::Xen && !vms_.at(vm.name())->retired)
+        run_xl_later({"destroy", vm.name()}); // and its server ends with it
+    else if (vm.link().is_up())
         vm.link().execute("quit", Json::object(), [](const Result<Json>&) {});
     else
         end_process(vm.record().process, SIGTERM);
@@ -188,15 +203,23 @@ void HostVms::execute(const Json& arguments, const Answer& answer)
 Result<Vm*> HostVms::start_incoming(VmDefinition definition, const std::string& migration,
                                     bool held)
 {
+    if (const Status here = adapt_kind(definition, xen_ != nullptr); !here)
+        return std::unexpected(here.error());
+    if (definition.kind == VmKind::Xen)
+        if (const Status good =
+                check_foreign_xen_config(definition.xen_config, config_.definitions);
+            !good)
+            return std::unexpected(good.error());
     // It is what its source says that it is.
     const std::string directory = directory_of(definition.name);
     std::vector<std::string> command;
     command.reserve(definition.command.size());
     for (const std::string& word : definition.command)
         command.push_back(expand(word, config_.name, directory));
-    if (const Status harmless = check_foreign_command(command, config_.definitions, directory);
-        !harmless)
-        return std::unexpected(harmless.error());
+    if (definition.kind != VmKind::Xen) // else nobody runs it here
+        if (const Status harmless = check_foreign_command(command, config_.definitions, directory);
+            !harmless)
+            return std::unexpected(harmless.error());
     const std::string name = definition.name;
     // One whose migration's end is not known here has gone on elsewhere: it comes from there.
     if (const KeptVm* kept = kept_.find(name); kept != nullptr && kept->migration.empty())
@@ -211,6 +234,7 @@ Result<Vm*> HostVms::start_incoming(VmDefinition definition, const std::string& 
     VmRecord record;
     record.definition = std::move(definition);
     record.migration = migration;
+    record.takes_in = record.definition.kind == VmKind::Xen;
     auto vm = start(std::move(record), {.incoming = true, .held = held, .cgroups = {}});
     if (vm)
         (*vm)->set_migration(migration, true, false);
@@ -236,6 +260,7 @@ Status HostVms::set_migration(Vm& vm, const std::string& id, bool incoming)
 void HostVms::retire(Vm& vm, bool guest_is_away)
 {
     kept_.forget(vm.name());
+    vms_.at(vm.name())->retired = true;
     vm.set_migration(vm.record().migration, !guest_is_away, guest_is_away);
     changed(vm);
     stop(vm);
@@ -283,6 +308,15 @@ void HostVms::changed(Vm& vm)
 
 void HostVms::ended(Vm& vm)
 {
+    Entry& entry = *vms_.at(vm.name());
+    const bool never_came = entry.retired && vm.state() != VmState::Moved;
+    if (vm.record().definition.kind == VmKind::Xen && !never_came)
+        return look_for_domain(entry); // a guest of Xen's is more than a process
+    gone(vm);
+}
+
+void HostVms::gone(Vm& vm)
+{
     const std::string name = vm.name();
     Entry& entry = *vms_.at(name);
     entry.ending = true;
@@ -293,7 +327,8 @@ void HostVms::ended(Vm& vm)
                                              last_words(vm.record().directory + "/emulator.log")));
     }
     callbacks_.ended(vm);
-    remove_taps(vm.record().definition);
+    if (vm.record().definition.kind != VmKind::Xen)
+        remove_taps(vm.record().definition);
     unlink(vm.record().adopted ? "" : vm.record().socket.c_str());
     remove_state(state_of(name));
     announce(name, kept_.find(name) != nullptr ? "shut-off" : "gone");

@@ -5,6 +5,7 @@
 #include "contrib/balancer/host/kept_vms.h"
 #include "contrib/balancer/host/vm.h"
 #include "contrib/balancer/host/vm_start.h"
+#include "contrib/balancer/host/xen_watch.h"
 
 #include <map>
 #include <memory>
@@ -24,6 +25,9 @@ public:
         std::function<void(const Json& event)> event; ///< VM_CHANGED
         std::function<void(Vm&)> migration_news;
         std::function<void(Vm&)> ended; ///< its process is gone; the Vm is destroyed afterwards
+        /// Of Xen: its process is gone, and its domain is not: another process serves it now.
+        /// `runs`: the guest does, so that nobody else has it.
+        std::function<void(Vm&, bool runs)> served_again = [](Vm&, bool) {};
     };
 
     /// `config` must outlive this. `cgroups`: of the slice, for new emulators.
@@ -31,6 +35,11 @@ public:
     ~HostVms();
     HostVms(const HostVms&) = delete;
     HostVms& operator=(const HostVms&) = delete;
+
+    /// This is a Xen host, and has kinds of VMs for it. Before restore(); must outlive this.
+    void use_xen(XenWatcher& xen) { xen_ = &xen; }
+    /// It has told something new.
+    void xen_news();
 
     /// Finds again what the state files tell of. What has ended meanwhile is tidied up.
     [[nodiscard]] Status restore();
@@ -73,12 +82,25 @@ public:
     [[nodiscard]] std::vector<Vm*> all();
 
 private:
-    void stop(Vm& vm);
     struct Entry;
+
+    void stop(Vm& vm);
+    void press_power_button(Vm& vm, const Answer& answer);
+    Status check_start(const VmDefinition& definition, const VmStart& how);
+    void adopt_domain(const Json& arguments, const Answer& answer);
+    void adopt_domains(const std::string& pattern);
+    Status check_xen(const VmDefinition& definition, const VmStart& how) const;
+    void look_for_domain(Entry& entry);
+    void judge_domain(Entry& entry);
+    void serve_again(Entry& entry, const XenDomainFacts& domain);
+    void relieve_receiver(Entry& entry);
+    void compare_state(Entry& entry);
+    void take_up_kept();
+    void gone(Vm& vm);
 
     [[nodiscard]] std::string directory_of(const std::string& name) const;
     [[nodiscard]] std::string state_of(const std::string& name) const;
-    Result<Vm*> start(VmRecord record, VmStart how = {});
+    Result<Vm*> start(VmRecord record, VmStart how = {.cgroups = {}});
     Vm* add(VmRecord record);
     void restore_one(const std::string& name);
     [[nodiscard]] Result<VmRecord> rebuild(const std::string& name) const;
@@ -95,6 +117,7 @@ private:
     const DroverdConfig& config_;
     std::vector<std::string> cgroups_;
     Callbacks callbacks_;
+    XenWatcher* xen_ = nullptr;
     KeptVms kept_;
     Answer closing_; ///< of shut_down(): no VM is started
     loop::Source closing_limit_;

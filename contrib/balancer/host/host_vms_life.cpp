@@ -109,7 +109,7 @@ void HostVms::shut_down(const Json& arguments, const Answer& answer)
     closing_ = answer;
     for (Vm* vm : all())
         if (!vm->record().adopted)
-            vm->link().execute("system_powerdown", Json::object(), [](const Result<Json>&) {});
+            press_power_button(*vm, [](const Result<Json>&) {});
     const auto limit = static_cast<unsigned>(
         std::min<uint64_t>(json_u64(arguments, "limit", usual_shutdown_s), 86'400));
     closing_limit_ = loop::after(std::chrono::seconds(limit), [this] { shut_down_by_force(); });

@@ -41,7 +41,8 @@ void HostVms::restore_one(const std::string& name)
     }
     if (record->process.pid < 0)
         record->process = find_started(record->directory).value_or(ProcessId{});
-    if (process_id(record->process.pid) == record->process) {
+    const bool on_xen = record->definition.kind == VmKind::Xen && xen_ != nullptr;
+    if (on_xen || process_id(record->process.pid) == record->process) {
         log::info("found again: " + name + ", process " + std::to_string(record->process.pid));
         if (!record->adopted && kept_.find(name) == nullptr)
             if (const Status kept = kept_.keep({record->definition, record->migration}); !kept)
@@ -54,7 +55,8 @@ void HostVms::restore_one(const std::string& name)
     }
     log::info(name + " has ended meanwhile");
     ended_meanwhile_.insert(name);
-    remove_taps(record->definition);
+    if (record->definition.kind != VmKind::Xen)
+        remove_taps(record->definition);
     remove_state(path);
 }
 

@@ -54,6 +54,34 @@ Meters::Meters(const DroverdConfig& config, const SliceGroup& slice, HostVms& vm
 {
 }
 
+void Meters::use_xen(const XenWatcher& xen)
+{
+    xen_ = &xen;
+    loads_.use_xen();
+    if (xen.facts() != nullptr)
+        xen_told(*xen.facts());
+}
+
+VmConfig Meters::config_of(const Vm& vm)
+{
+    VmConfig config = vm_config(vm);
+    config.xen = vm.record().definition.kind == VmKind::Xen;
+    const XenFacts* facts = config.xen && xen_ != nullptr ? xen_->facts() : nullptr;
+    const XenDomainFacts* domain = facts != nullptr ? facts->find(vm.name()) : nullptr;
+    if (domain == nullptr)
+        return config;
+    config.model = domain->model;
+    // What taps QEMU has for it elsewhere is of no matter here: xl makes others, in the same order.
+    config.nics.resize(std::max(config.nics.size(), domain->vifs.size()));
+    for (size_t i = 0; i < domain->vifs.size(); ++i) {
+        VmNicConfig& nic = config.nics[i];
+        nic.ifname = domain->vifs[i] + "-emu"; // a guest without Xen's drivers has its traffic here
+        if (nic.id.empty())
+            nic.id = domain->vifs[i];
+    }
+    return config;
+}
+
 void Meters::start()
 {
     sample();
@@ -82,8 +110,9 @@ void Meters::follow_vms()
         loads_.remove(name);
     for (const Vm* vm : here) {
         VmMonitor* known = loads_.find(vm->name());
-        if (known == nullptr || known->config().pid != vm->record().process.pid)
-            known = &loads_.add(vm_config(*vm));
+        const bool changed = known == nullptr || known->config().pid != vm->record().process.pid;
+        if (const VmConfig now = config_of(*vm); changed || known->config().model != now.model)
+            known = &loads_.add(now);
         known->set_migration(migration_work(*vm));
     }
 }

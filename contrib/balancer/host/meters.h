@@ -13,6 +13,11 @@ public:
     /// All must outlive this.
     Meters(const DroverdConfig& config, const SliceGroup& slice, HostVms& vms);
 
+    /// This is a Xen host. Before start().
+    void use_xen(const XenWatcher& xen);
+    void xen_told(const XenFacts& facts) { loads_.use_xen().take(facts); }
+    void xen_lost() { loads_.use_xen().forget(); }
+
     void start();
 
     [[nodiscard]] const LoadMonitor& loads() const { return loads_; }
@@ -21,8 +26,10 @@ private:
     void sample();
     void follow_vms();
     void ask(Vm& vm);
+    [[nodiscard]] VmConfig config_of(const Vm& vm);
 
     HostVms& vms_;
+    const XenWatcher* xen_ = nullptr;
     LoadMonitor loads_;
     loop::Source timer_;
     uint64_t samples_ = 0;

@@ -30,7 +30,8 @@ Json vm_state_json(const VmRecord& record)
             {"socket", record.socket},
             {"directory", record.directory},
             {"migration", record.migration},
-            {"adopted", record.adopted}};
+            {"adopted", record.adopted},
+            {"takes-in", record.takes_in}};
 }
 
 Result<VmRecord> vm_record_from_state(const Json& state)
@@ -49,6 +50,7 @@ Result<VmRecord> vm_record_from_state(const Json& state)
     record.directory = json_string(state, "directory");
     record.migration = json_string(state, "migration");
     record.adopted = json_bool(state, "adopted");
+    record.takes_in = json_bool(state, "takes-in");
     return record;
 }
 

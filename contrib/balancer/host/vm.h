@@ -15,6 +15,8 @@ struct VmRecord {
     std::string directory; ///< this VM's own: log, socket, ${run}
     std::string migration; ///< ID of the migration that it is in; empty without one
     bool adopted = false;
+    /// Of Xen: its process is the one that took the guest in, which knows of that migration alone.
+    bool takes_in = false;
 };
 
 [[nodiscard]] Json vm_state_json(const VmRecord& record);

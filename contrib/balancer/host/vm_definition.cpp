@@ -16,9 +16,9 @@ constexpr size_t max_labels = 256; // of one list
 constexpr size_t max_text = 65536; // of one word
 constexpr size_t max_ifname = 15;  // IFNAMSIZ less the final zero
 
-constexpr std::array known_members = {"name",     "kind",  "emulator", "command",
-                                      "policy",   "nic",   "pinned",   "groups",
-                                      "together", "apart", "needs",    "autostart"};
+constexpr std::array known_members = {"name",  "kind",      "emulator",  "command",  "policy",
+                                      "nic",   "pinned",    "groups",    "together", "apart",
+                                      "needs", "autostart", "xen-config"};
 constexpr std::array known_nic_members = {"id", "expected-bandwidth", "ifname", "bridge"};
 
 std::unexpected<Error> wrong(const std::string& member, const std::string& what)
@@ -156,10 +156,12 @@ Status take_kind(const Json& json, VmKind& kind)
     std::string word = "drover";
     if (const Status taken = take_text(json, "kind", word); !taken)
         return taken;
-    if (word != "drover" && word != "qemu")
-        return wrong("kind", "must be \"drover\" or \"qemu\"");
-    kind = word == "qemu" ? VmKind::Qemu : VmKind::Drover;
-    return {};
+    for (const VmKind known : {VmKind::Drover, VmKind::Qemu, VmKind::Xen})
+        if (word == to_string(known)) {
+            kind = known;
+            return {};
+        }
+    return wrong("kind", "must be \"drover\", \"qemu\" or \"xen\"");
 }
 
 Status take_lists(const Json& json, VmDefinition& vm)
@@ -182,7 +184,42 @@ Status take_lists(const Json& json, VmDefinition& vm)
 
 std::string_view to_string(VmKind kind)
 {
-    return kind == VmKind::Qemu ? "qemu" : "drover";
+    switch (kind) {
+    case VmKind::Qemu: return "qemu";
+    case VmKind::Xen: return "xen";
+    default: return "drover";
+    }
+}
+
+bool runs_on_qemu(const VmDefinition& definition)
+{
+    return definition.kind != VmKind::Xen || !definition.command.empty();
+}
+
+bool runs_on_xen(const VmDefinition& definition)
+{
+    return definition.kind != VmKind::Qemu && !definition.xen_config.empty();
+}
+
+Status adapt_kind(VmDefinition& definition, bool host_is_xen)
+{
+    if (host_is_xen && !runs_on_xen(definition))
+        return fail(ErrorKind::Refused,
+                    "this is a Xen host, and the definition of " + definition.name +
+                        " does not say how Xen runs it",
+                    definition.kind == VmKind::Qemu
+                        ? "stock QEMU's guests do not go to Xen: kind = \"drover\""
+                        : "\"xen-config\" names a file for xl");
+    if (!host_is_xen && !runs_on_qemu(definition))
+        return fail(ErrorKind::Refused,
+                    "this is no Xen host, and the definition of " + definition.name +
+                        " does not say how QEMU runs it",
+                    "\"command\" is QEMU's command line");
+    if (host_is_xen)
+        definition.kind = VmKind::Xen;
+    else if (definition.kind == VmKind::Xen)
+        definition.kind = VmKind::Drover;
+    return {};
 }
 
 bool is_vm_name(std::string_view name)
@@ -208,6 +245,12 @@ Result<VmDefinition> vm_definition_from_json(const Json& json)
     if (good)
         good = take_text(json, "policy", vm.policy);
     if (good)
+        good = take_text(json, "xen-config", vm.xen_config);
+    if (good && !vm.xen_config.empty() && !vm.xen_config.starts_with('/'))
+        good = wrong("xen-config", "must be the absolute path of a file for xl");
+    if (good && !vm.xen_config.empty() && vm.kind == VmKind::Qemu)
+        good = wrong("xen-config", "is not for stock QEMU's guests, which do not go to Xen");
+    if (good)
         good = take_lists(json, vm);
     if (!good)
         return std::unexpected(good.error());
@@ -231,12 +274,15 @@ Json to_json(const VmDefinition& definition)
             entry["bridge"] = nic.bridge;
         nics.push_back(std::move(entry));
     }
-    return {{"name", definition.name},         {"kind", to_string(definition.kind)},
-            {"emulator", definition.emulator}, {"command", definition.command},
-            {"policy", definition.policy},     {"nic", std::move(nics)},
-            {"pinned", definition.pinned},     {"groups", definition.groups},
-            {"together", definition.together}, {"apart", definition.apart},
-            {"needs", definition.needs},       {"autostart", definition.autostart}};
+    Json json = {{"name", definition.name},         {"kind", to_string(definition.kind)},
+                 {"emulator", definition.emulator}, {"command", definition.command},
+                 {"policy", definition.policy},     {"nic", std::move(nics)},
+                 {"pinned", definition.pinned},     {"groups", definition.groups},
+                 {"together", definition.together}, {"apart", definition.apart},
+                 {"needs", definition.needs},       {"autostart", definition.autostart}};
+    if (!definition.xen_config.empty())
+        json["xen-config"] = definition.xen_config;
+    return json;
 }
 
 std::string expand(std::string text, const std::string& host, const std::string& run)

@@ -12,6 +12,7 @@ namespace drover::balancer {
 enum class VmKind {
     Drover, ///< drover-system-…: moves by Drover's migration
     Qemu,   ///< stock QEMU: moves by QEMU's own
+    Xen,    ///< a domain of Xen's: moves by drover-xen
 };
 
 [[nodiscard]] std::string_view to_string(VmKind kind);
@@ -26,10 +27,11 @@ struct VmNic {
 /// What a VM is, on whichever host it runs: docs/balancer-qmp.md, "A VM's definition".
 struct VmDefinition {
     std::string name;
-    VmKind kind = VmKind::Drover;
+    VmKind kind = VmKind::Drover; ///< how it runs where it is
     std::string emulator;
     std::vector<std::string> command; ///< without the emulator's own name
-    std::string policy;               ///< empty: the balancer chooses
+    std::string xen_config; ///< file of xl's, by which a Xen host runs it; empty: none can
+    std::string policy;     ///< empty: the balancer chooses
     std::vector<VmNic> nics;
     bool pinned = false;
     bool autostart = false; ///< when its host is booted
@@ -42,6 +44,14 @@ struct VmDefinition {
 /// Letters, digits, '.', '_', '-'; 1 to 64 of them, the first no '.' or '-': it becomes part of
 /// paths.
 [[nodiscard]] bool is_vm_name(std::string_view name);
+
+/// Which hosts can run it, Drover moving it: with a command line those of QEMU, with a file of xl's
+/// those of Xen. Stock QEMU's guests go to QEMU only.
+[[nodiscard]] bool runs_on_qemu(const VmDefinition& definition);
+[[nodiscard]] bool runs_on_xen(const VmDefinition& definition);
+
+/// What it is on this host, if it is there to take it: kind "drover" becomes "xen", or the reverse.
+[[nodiscard]] Status adapt_kind(VmDefinition& definition, bool host_is_xen);
 
 /// All or nothing; the error names the member and says what it may be.
 [[nodiscard]] Result<VmDefinition> vm_definition_from_json(const Json& json);

@@ -12,8 +12,12 @@ inline constexpr char vm_environment[] = "DROVER_VM_DIRECTORY";
 struct VmStart {
     bool incoming = false;            ///< it waits for migrate-incoming
     bool held = false;                ///< its guest stands when it has come, until `cont` (-S)
+    bool is_there = false;            ///< of Xen: the domain exists, and is to be served
     std::vector<std::string> cgroups; ///< the slice's
 };
+
+/// The path of a program, beside droverd or in the search path; empty: there is none.
+[[nodiscard]] std::string find_program(const std::string& name);
 
 /// The path of the emulator that a definition names: one that the configuration allows.
 [[nodiscard]] Result<std::string> find_emulator(const DroverdConfig& config,

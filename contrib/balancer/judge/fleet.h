@@ -30,6 +30,7 @@ struct HostSpec {
     /// The part of its capacity that a move must leave free below the threshold.
     Amount reserve{{0.05, 0.03, 0.05, 0.05}};
     WordSet offers;
+    bool xen = false;    ///< runs guests that have a form for Xen, and no others
     unsigned max_in = 2; ///< migrations at a time
     unsigned max_out = 2;
     bool receives = true;    ///< false: in maintenance, being evacuated, or unreachable
@@ -47,6 +48,8 @@ struct VmSpec {
     bool reachable = true;        ///< its monitor answers; if not, it is never moved
     WordSet groups;               ///< host groups that it may be on; empty: any
     WordSet needs;                ///< its host must offer all of them
+    bool for_qemu = true;         ///< its definition says how QEMU's hosts run it
+    bool for_xen = false;         ///< the same of Xen's
     std::vector<WordId> together; ///< labels: VMs that share one share a host
     std::vector<WordId> apart;    ///< labels: VMs that share one do not
     std::string policy;           ///< of its migrations; empty: the planner chooses

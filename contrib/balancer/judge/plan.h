@@ -38,6 +38,7 @@ enum class Reason : uint8_t {
     NotReceiving, ///< the host takes no VMs
     Group,        ///< not one of the host groups of the VM
     Needs,        ///< the host does not offer what the VM needs
+    Hypervisor,   ///< the VM's definition does not say how the host's would run it
     Apart,        ///< a VM that it must not meet is there
     Together,     ///< the VM that it must be with is elsewhere
     TooManyOut,   ///< migrations from its host

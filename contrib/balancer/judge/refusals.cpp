@@ -10,13 +10,33 @@ namespace drover::balancer {
 
 std::string_view to_string(Reason reason)
 {
-    constexpr std::array names{
-        "none",           "unknown",           "unreachable",   "pinned",     "moving",
-        "same-host",      "not-receiving",     "group",         "needs",      "apart",
-        "together",       "too-many-out",      "too-many-in",   "link-busy",  "vm-cool-down",
-        "host-cool-down", "would-return",      "failed-lately", "impossible", "no-room-cpu",
-        "no-room-memory", "no-room-bandwidth", "no-huge-pages", "no-gain",    "costs-more",
-        "better-there"};
+    constexpr std::array names{"none",
+                               "unknown",
+                               "unreachable",
+                               "pinned",
+                               "moving",
+                               "same-host",
+                               "not-receiving",
+                               "group",
+                               "needs",
+                               "hypervisor",
+                               "apart",
+                               "together",
+                               "too-many-out",
+                               "too-many-in",
+                               "link-busy",
+                               "vm-cool-down",
+                               "host-cool-down",
+                               "would-return",
+                               "failed-lately",
+                               "impossible",
+                               "no-room-cpu",
+                               "no-room-memory",
+                               "no-room-bandwidth",
+                               "no-huge-pages",
+                               "no-gain",
+                               "costs-more",
+                               "better-there"};
     static_assert(names.size() == static_cast<size_t>(Reason::BetterThere) + 1);
     return names[static_cast<size_t>(reason)];
 }
@@ -78,6 +98,11 @@ Reason Scene::pair_refusal(VmId vm, HostId to, Purpose purpose, std::span<const 
         return Reason::Group;
     if (!host.offers.includes(spec.needs))
         return Reason::Needs;
+    if (host.xen ? !spec.for_xen : !spec.for_qemu)
+        return Reason::Hypervisor;
+    const HostId from = fleet().host_of(vm);
+    if (host.xen && purpose != Purpose::Asked && fleet().has_host(from) && fleet().host(from).xen)
+        return Reason::Hypervisor;
     if (spec.huge > 0 && spec.huge > huge_left(to))
         return Reason::NoHugePages;
     if (const Reason refusal = company_refusal(vm, to, along); refusal != Reason::None)
@@ -173,6 +198,19 @@ std::string needs_text(const Scene& scene, VmId vm, HostId to)
     return text;
 }
 
+std::string hypervisor_text(const Scene& scene, VmId vm, HostId to)
+{
+    const VmSpec& spec = scene.fleet().vm(vm);
+    const HostSpec& host = scene.fleet().host(to);
+    if (!host.xen)
+        return host.name + " runs QEMU, for which the definition of " + spec.name +
+               " has no command line";
+    if (!spec.for_xen)
+        return host.name + " runs Xen, for which the definition of " + spec.name +
+               " has no file (xen-config)";
+    return "from one Xen host to another a VM goes only if a user asks for it: nobody has tried";
+}
+
 } // namespace
 
 std::string refusal_text(const Scene& scene, Reason reason, VmId vm, HostId to)
@@ -194,6 +232,7 @@ std::string refusal_text(const Scene& scene, Reason reason, VmId vm, HostId to)
         return host + " takes no VMs: it is being emptied, or out of service";
     case Reason::Group: return host + " is in no host group that " + name + " may be on";
     case Reason::Needs: return needs_text(scene, vm, to);
+    case Reason::Hypervisor: return hypervisor_text(scene, vm, to);
     case Reason::Apart: return "a VM that " + name + " must not share a host with is on " + host;
     case Reason::Together: return "VMs that " + name + " must share a host with are not on " + host;
     case Reason::TooManyOut: return "as many migrations leave its host as may at a time";

@@ -90,6 +90,33 @@ class OuterGuest:
         self._server.end(self.name)
 
 
+class OuterHost:
+    """A droverd on the outer machine, whose guests are QEMU's."""
+
+    def __init__(self, server):
+        self._server = server
+
+    def command(self, name: str, **changes) -> list[str]:
+        """How QEMU is to run a guest of that name there, so that guest() hears it."""
+        return self._server.host_command(name, changes)
+
+    def guest(self, name: str) -> OuterGuest:
+        return OuterGuest(name, self._server)
+
+    def execute(self, command: str, **arguments):
+        return json.loads(self._server.host_execute(command, json.dumps(arguments)))
+
+    def migrate(self, name: str, move: str) -> None:
+        """Orders that a guest goes to the Xen host's DOOR."""
+        self._server.host_migrate(name, move)
+
+    def vm(self, name: str) -> dict:
+        return next(vm for vm in self.execute("query-vms") if vm["name"] == name)
+
+    def close(self) -> None:
+        self._server.host_end()
+
+
 class Outer:
     """The outer machine, or another host that knows its calls: that machine's port for them."""
 
@@ -138,3 +165,8 @@ class Outer:
         """The same as destination(); the outer machine's port that leads there."""
         name, port = self._server.waiting(changes)
         return OuterGuest(name, self._server), port
+
+    def host(self) -> OuterHost:
+        """One at a time."""
+        self._server.host_start(ADDRESS)
+        return OuterHost(self._server)

@@ -13,12 +13,13 @@ from xmlrpc.server import SimpleXMLRPCServer
 
 from . import paths, tale, watch
 from .case import Case, pages_of
+from .outer_host import Host, HostGuest
 from .sync import SyncPoints
-from .vm import NEUTRAL, GuestOptions, Vm
+from .vm import NEUTRAL, GuestOptions, Vm, guest_arguments
 
 _METHODS = ("guest", "drover_guest", "resume", "destination", "waiting", "told", "healthy", "looked_at", "clock",
             "door_here", "kvm_host", "save", "query", "execute", "migrate", "migrated", "held_guest", "held_destination",
-            "came", "let_go", "kill", "end")
+            "came", "let_go", "kill", "end", "host_start", "host_command", "host_execute", "host_migrate", "host_end")
 
 
 def free_port() -> int:
@@ -41,7 +42,8 @@ class OuterMachine:
         logs = share.parent / "outer-logs"
         logs.mkdir(exist_ok=True)
         self._case = Case(logs, paths.QEMU)
-        self._vms: dict[str, Vm] = {}
+        self._vms: dict[str, Vm | HostGuest] = {}
+        self._host: Host | None = None
         self._server = SimpleXMLRPCServer(listen, logRequests=False)
         self.port = self._server.server_address[1]
         self.door = free_port()
@@ -61,6 +63,7 @@ class OuterMachine:
         self._server.server_close()
         if self._kvm:
             self._kvm[0].end()
+        self.host_end()
         self._case.close()
 
     def door_here(self) -> int:
@@ -194,6 +197,31 @@ class OuterMachine:
         for point in points:
             sync.hold(point)
         return sync
+
+    def host_start(self, address: str) -> bool:
+        """Migrations come to it at `address`."""
+        self.host_end()
+        self._host = Host(self._case, address)
+        return True
+
+    def host_command(self, name: str, changes: dict) -> list:
+        options = self._options(changes)
+        self.end(name)
+        guest = self._vms[name] = HostGuest(self._case, name, options)
+        return [*guest_arguments(options, 0, None), "-serial", f"unix:{guest.console.path}"]
+
+    def host_execute(self, command: str, arguments: str) -> str:
+        return json.dumps(self._host.qmp.execute(command, timeout=60, **json.loads(arguments)))
+
+    def host_migrate(self, name: str, move: str) -> bool:
+        self._host.qmp.execute("vm-migrate", migration=move, name=name, uri=f"tcp:127.0.0.1:{self.door}")
+        return True
+
+    def host_end(self) -> bool:
+        if self._host:
+            self._host.close()
+        self._host = None
+        return True
 
     def _clear(self) -> None:
         """Guests that were saved when they had booted are kept (xen.booted), unless there are newer ones to boot."""

@@ -83,6 +83,7 @@ void LoadMonitor::sample(const Moment& now)
 {
     read_network(now);
     look_around();
+    const double monotonic = Duration(now.at.time_since_epoch()).count();
     host_.begin(now, around_);
     vm_loads_.clear();
     for (auto& [name, vm] : vms_) {
@@ -93,8 +94,12 @@ void LoadMonitor::sample(const Moment& now)
         else
             vm.look_in = look ? look_period - 1 : vm.look_in - 1;
         vm_loads_.push_back(vm.monitor->sample(now, around_, look));
+        if (xen_ && vm.monitor->config().xen)
+            xen_->amend(vm_loads_.back(), monotonic);
     }
     host_load_ = host_.finish(vm_loads_, around_);
+    if (xen_)
+        xen_->amend(host_load_, monotonic);
     if (!net_error_.empty())
         host_load_.gaps.push_back(net_error_);
     if (host_.has_nominal_link()) {

@@ -4,6 +4,7 @@
 #include "contrib/balancer/host/measure/history.h"
 #include "contrib/balancer/host/measure/host_monitor.h"
 #include "contrib/balancer/host/measure/vm_monitor.h"
+#include "contrib/balancer/host/measure/xen_meter.h"
 
 #include <map>
 #include <memory>
@@ -21,6 +22,10 @@ public:
     void remove(const std::string& name);
     /// Null if there is none.
     [[nodiscard]] VmMonitor* find(const std::string& name);
+
+    /// On a Xen host: what it tells from now on is of the host and of Xen's guests (XenMeter). To
+    /// be called before the first sample.
+    XenMeter& use_xen() { return xen_ ? *xen_ : xen_.emplace(); }
 
     /// Takes a sample of everything. The first one of a host or a VM has no rates yet.
     void sample(const Moment& now);
@@ -43,6 +48,7 @@ private:
     void look_around();
 
     HostMonitor host_;
+    std::optional<XenMeter> xen_;
     Surroundings around_;
     measure::NetReader net_;
     std::string net_error_;

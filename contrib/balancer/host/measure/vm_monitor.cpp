@@ -51,7 +51,10 @@ VmLoad VmMonitor::sample(const Moment& now, Surroundings& around, bool look)
 
 void VmMonitor::look_for_processes(Surroundings& around)
 {
-    for (const pid_t pid : around.processes.family(config_.pid)) {
+    std::vector<pid_t> family = around.processes.family(config_.pid);
+    if (config_.model > 0)
+        family.push_back(config_.model); // nobody's child by now
+    for (const pid_t pid : family) {
         const bool known = std::any_of(processes_.begin(), processes_.end(),
                                        [pid](const auto& it) { return it.pid() == pid; });
         // Another process that was given the emulator's number is not the emulator.
@@ -74,6 +77,8 @@ void VmMonitor::set_migration(MigrationWork work)
 
 bool VmMonitor::migrates_only(const ProcessMeter& process) const
 {
+    if (config_.xen) // drover-xen does nothing else
+        return process.pid() != config_.model && migration_ != MigrationWork::None;
     return migration_ == MigrationWork::All ||
            (migration_ == MigrationWork::Companion && process.pid() != config_.pid);
 }

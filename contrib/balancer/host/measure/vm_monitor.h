@@ -50,7 +50,9 @@ enum class MigrationWork : uint8_t {
 
 struct VmConfig {
     std::string name;
-    pid_t pid = 0; ///< the emulator; its children belong to it
+    pid_t pid = 0;    ///< the emulator; its children belong to it
+    pid_t model = 0;  ///< of a guest of Xen's: its device model; then `pid` is drover-xen
+    bool xen = false; ///< what its processes use is the lesser part: XenMeter knows the rest
     std::vector<VmNicConfig> nics;
 };
 

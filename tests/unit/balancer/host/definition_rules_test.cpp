@@ -2,7 +2,9 @@
 #include "contrib/balancer/host/definition_rules.h"
 
 #include <filesystem>
+#include <fstream>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 namespace drover::balancer {
 namespace {
@@ -30,6 +32,26 @@ protected:
     std::string root;
     DefinitionRules rules;
 };
+
+/// A file for xl is as good as a command.
+TEST_F(DefinitionRulesTest, TakesFilesForXlThatOnlyItsOperatorCanWrite)
+{
+    const std::string file = root + "/run/web1.cfg";
+    std::ofstream(file) << "name = \"web1\"\n";
+    chmod(file.c_str(), 0644);
+    EXPECT_FALSE(check_foreign_xen_config(file, rules)) << "a place that was not named";
+    rules.xen_directories = {root + "/run"};
+    EXPECT_TRUE(check_foreign_xen_config(file, rules));
+    EXPECT_FALSE(check_foreign_xen_config(root + "/run/../images/none.cfg", rules));
+    EXPECT_FALSE(check_foreign_xen_config(root + "/run", rules)) << "no file";
+    const std::string link = root + "/run/link.cfg";
+    std::filesystem::create_symlink("/etc/hostname", link);
+    EXPECT_FALSE(check_foreign_xen_config(link, rules)) << "what counts is the file";
+    chmod(file.c_str(), 0664);
+    EXPECT_FALSE(check_foreign_xen_config(file, rules)) << "a group may write it";
+    rules.check = false;
+    EXPECT_TRUE(check_foreign_xen_config(file, rules));
+}
 
 TEST_F(DefinitionRulesTest, TakesOrdinaryGuests)
 {

@@ -53,7 +53,9 @@ TEST(VmDefinition, RefusesNonsenseAndSaysWhat)
         {"name", "", "name"},
         {"name", std::string(65, 'a'), "name"},
         {"name", ".hidden", "name"},
-        {"kind", "xen", "kind"},
+        {"kind", "vmware", "kind"},
+        {"xen-config", "web1.cfg", "xen-config"},
+        {"xen-config", 1, "xen-config"},
         {"command", "-M pc", "command"},
         {"command", {"-M", "pc", "-incoming", "defer"}, "-incoming"},
         {"command", {"--daemonize"}, "--daemonize"},
@@ -76,6 +78,47 @@ TEST(VmDefinition, RefusesNonsenseAndSaysWhat)
             << definition.error().text();
     }
     EXPECT_FALSE(vm_definition_from_json(Json("web1")));
+}
+
+VmDefinition of_kind(const char* kind, bool command, bool file)
+{
+    Json json = {{"name", "web1"}, {"kind", kind}};
+    if (command)
+        json["command"] = {"-M", "pc"};
+    if (file)
+        json["xen-config"] = "/etc/xen/web1.cfg";
+    return vm_definition_from_json(json).value();
+}
+
+TEST(VmDefinition, TellsWhichHostsCanRunIt)
+{
+    EXPECT_TRUE(runs_on_qemu(of_kind("drover", true, false)));
+    EXPECT_FALSE(runs_on_xen(of_kind("drover", true, false)));
+    EXPECT_TRUE(runs_on_xen(of_kind("drover", true, true)));
+    EXPECT_FALSE(runs_on_qemu(of_kind("xen", false, true)));
+    EXPECT_TRUE(runs_on_qemu(of_kind("xen", true, true)));
+    EXPECT_FALSE(runs_on_xen(of_kind("qemu", true, false)));
+    EXPECT_FALSE(vm_definition_from_json(
+        {{"name", "a"}, {"kind", "qemu"}, {"xen-config", "/etc/xen/a.cfg"}}));
+}
+
+TEST(VmDefinition, BecomesWhatItsNewHostRunsOrIsRefused)
+{
+    VmDefinition both = of_kind("drover", true, true);
+    ASSERT_TRUE(adapt_kind(both, true));
+    EXPECT_EQ(both.kind, VmKind::Xen);
+    EXPECT_EQ(to_json(both)["xen-config"], "/etc/xen/web1.cfg");
+    ASSERT_TRUE(adapt_kind(both, false));
+    EXPECT_EQ(both.kind, VmKind::Drover);
+    VmDefinition stock = of_kind("qemu", true, false);
+    ASSERT_TRUE(adapt_kind(stock, false));
+    EXPECT_EQ(stock.kind, VmKind::Qemu);
+    EXPECT_FALSE(adapt_kind(stock, true));
+    VmDefinition plain = of_kind("drover", true, false);
+    EXPECT_FALSE(adapt_kind(plain, true));
+    EXPECT_EQ(plain.kind, VmKind::Drover);
+    VmDefinition xen = of_kind("xen", false, true);
+    EXPECT_FALSE(adapt_kind(xen, false));
 }
 
 TEST(VmDefinition, ReplacesThePlacesOfTheHost)

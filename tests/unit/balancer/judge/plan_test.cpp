@@ -110,6 +110,20 @@ TEST(Plan, RulesAreKeptAndNamed)
          [&](HotAndCold& f) {
              both(f, [&](VmSpec& vm) { vm.needs.add(f.fleet.words().id("cpu:avx512")); });
          }},
+        {"no form for Xen", Reason::Hypervisor,
+         [&](HotAndCold& f) { change_b(f, [](HostSpec& b) { b.xen = true; }); }},
+        {"no form for QEMU", Reason::Hypervisor,
+         [&](HotAndCold& f) {
+             both(f, [](VmSpec& vm) { vm.for_qemu = false, vm.for_xen = true; });
+         }},
+        {"from Xen to Xen", Reason::Hypervisor,
+         [&](HotAndCold& f) {
+             both(f, [](VmSpec& vm) { vm.for_xen = true; });
+             change_b(f, [](HostSpec& b) { b.xen = true; });
+             HostSpec a = f.fleet.host(f.a);
+             a.xen = true;
+             f.fleet.set_host(f.a, a);
+         }},
         {"apart", Reason::Apart,
          [&](HotAndCold& f) {
              const WordId label = f.fleet.words().id("replica");
@@ -166,6 +180,20 @@ TEST(Plan, RulesAreKeptAndNamed)
         ASSERT_EQ(plan.verdicts.size(), 1U);
         EXPECT_FALSE(plan.verdicts[0].resolved) << rule.name;
     }
+}
+
+TEST(Plan, WhatSaysHowXenRunsItGoesThere)
+{
+    HotAndCold fleet;
+    HostSpec b = fleet.fleet.host(fleet.b);
+    b.xen = true;
+    fleet.fleet.set_host(fleet.b, b);
+    for (const VmId vm : {fleet.large, fleet.small}) {
+        VmSpec spec = fleet.fleet.vm(vm);
+        spec.for_xen = true;
+        fleet.fleet.set_vm(vm, spec);
+    }
+    EXPECT_FALSE(fleet.plan().moves.empty());
 }
 
 TEST(Plan, TogetherMovesTogether)
