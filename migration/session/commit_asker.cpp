@@ -96,7 +96,9 @@ void CommitAsker::handle(const stream::Frame& frame)
     case stream::FrameType::Arrived:
         if (purpose_ == Purpose::Postcopy)
             return connection_->send(stream::FrameType::Ask, token_); // what does it lack?
-        return answered_(stream::Outcome::Committed);
+        return answered_(frame.header.type == stream::FrameType::Arrived
+                             ? stream::Outcome::Arrived
+                             : stream::Outcome::Committed);
     case stream::FrameType::Abort: return answered_(stream::Outcome::NotReady);
     case stream::FrameType::Outcome:
         if (const auto outcome = stream::decode_outcome(frame.payload))
@@ -125,16 +127,17 @@ void CommitAsker::handle_outcome(stream::Outcome outcome)
     if (outcome == stream::Outcome::Unknown)
         heard_ = {}; // that is somebody else
     finished_ = purpose_ == Purpose::TakeBack;
-    if (finished_ &&
-        (outcome == stream::Outcome::Committed || outcome == stream::Outcome::Postcopy))
+    const bool is_there = outcome == stream::Outcome::Committed ||
+                          outcome == stream::Outcome::Postcopy ||
+                          outcome == stream::Outcome::Arrived;
+    if (finished_ && is_there)
         log::error("the guest was taken back, but its destination has it, too: end one of the two "
                    "at once");
     if (outcome == stream::Outcome::Ready && purpose_ == Purpose::TakeBack)
         connection_->send_json(
             stream::FrameType::Abort,
             stream::error_to_json({ErrorKind::Cancelled, "the source keeps the guest", ""}));
-    else if (purpose_ == Purpose::GiveBack &&
-             (outcome == stream::Outcome::Committed || outcome == stream::Outcome::Ready))
+    else if (purpose_ == Purpose::GiveBack && (is_there || outcome == stream::Outcome::Ready))
         return connection_->send_json(
             stream::FrameType::Abort,
             stream::error_to_json({ErrorKind::Cancelled, "the source takes the guest back", ""}));

@@ -26,8 +26,8 @@ public:
         Postcopy, ///< as Commit; and when the guest is the destination's, whether it lacks pages
     };
 
-    /// `answered` gets each answer; Committed follows when a Commit was carried out. `answered` may
-    /// not destroy the asker. After Postcopy take_connection() may be called, later.
+    /// `answered` gets each answer; Committed or Arrived follows when a Commit was carried out.
+    /// `answered` may not destroy the asker. After Postcopy take_connection() may be called, later.
     CommitAsker(MigrationAddress address, const stream::SessionToken& token, Purpose purpose,
                 std::function<void(stream::Outcome)> answered);
     ~CommitAsker();

@@ -181,7 +181,7 @@ void DestinationSession::asked(const stream::SessionToken& token,
     if (state_ == DestinationState::TakingOver) { // it may still fail: then the source has it back
         taken_over_.push_back([this, done = std::move(done)] {
             done(is_postcopy(state_)    ? Outcome::Postcopy
-                 : is_committed(state_) ? Outcome::Committed
+                 : is_committed(state_) ? committed_outcome()
                                         : Outcome::NotReady);
         });
         // The source has called again: the old link is dead, even if we had not noticed.
@@ -194,7 +194,7 @@ void DestinationSession::asked(const stream::SessionToken& token,
         return done(Outcome::Postcopy);
     }
     if (is_committed(state_))
-        return done(Outcome::Committed);
+        return done(committed_outcome());
     if (state_ == DestinationState::Ready) {
         // The source has called again: the old link is dead, even if we had not noticed.
         control_.reset();
@@ -203,6 +203,12 @@ void DestinationSession::asked(const stream::SessionToken& token,
     // A source asks after its Commit only, and so after our Ready: whatever this is, it is over.
     fail({ErrorKind::Protocol, "the source asked for an outcome before there could be one", ""});
     done(Outcome::NotReady);
+}
+
+stream::Outcome DestinationSession::committed_outcome() const
+{
+    return arrived_outcome_agreed_ && arrived_paused_ && !claimed_ ? stream::Outcome::Arrived
+                                                                   : stream::Outcome::Committed;
 }
 
 void DestinationSession::answer(stream::FrameConnection& connection, FrameType type) const

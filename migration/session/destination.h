@@ -78,6 +78,7 @@ public:
     [[nodiscard]] Status claim();
     [[nodiscard]] bool is_given_back() const { return given_back_; }
     /// Sends such an answer, an Abort with its reason.
+    [[nodiscard]] stream::Outcome committed_outcome() const;
     void answer(stream::FrameConnection& connection, stream::FrameType type) const;
 
     /// Gives up (the hypervisor died, the user quit). Does nothing once the guest is ours.
@@ -146,6 +147,7 @@ private:
     std::unique_ptr<RamReceiver> receiver_;
     std::unique_ptr<PageFetcher> fetcher_;
     bool postcopy_agreed_ = false;
+    bool arrived_outcome_agreed_ = false;
     AskForPages ask_for_pages_; ///< in TakingOver, where there is no control connection
 
     std::vector<std::function<void()>> taken_over_; ///< who waits for the end of TakingOver

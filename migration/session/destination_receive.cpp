@@ -101,8 +101,11 @@ void DestinationSession::prepare(Json own_description)
     welcome.features = *stream::agree_features(*hello_, supported);
     if (!hold)
         welcome.no_postcopy = hold.error().text();
-    postcopy_agreed_ =
-        std::ranges::find(welcome.features, stream::feature::postcopy) != welcome.features.end();
+    const auto agreed = [&](std::string_view feature) {
+        return std::ranges::find(welcome.features, feature) != welcome.features.end();
+    };
+    postcopy_agreed_ = agreed(stream::feature::postcopy);
+    arrived_outcome_agreed_ = agreed(stream::feature::arrived_outcome);
     welcome.channels = hello_->channels;
     welcome.machine = std::move(own_description);
     receiver_ = std::make_unique<RamReceiver>(

@@ -164,8 +164,10 @@ void SourceSession::control_closed(Error error)
         pause_postcopy(error);
     else if (is_before_commit(state_))
         fail(std::move(error));
-    else if (state_ == SourceState::Completed)
+    else if (state_ == SourceState::Completed) {
+        word_may_be_lost_ = !control_->ended_in_order();
         link_ended();
+    }
 }
 
 Status SourceSession::give_up(Error reason)

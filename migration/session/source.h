@@ -249,7 +249,7 @@ private:
 
     // a guest that arrived paused
     bool give_back_agreed_ = false;
-    bool link_silent_ = false; ///< the link did not end: nothing was heard any more
+    bool word_may_be_lost_ = false; ///< that the guest, which arrived paused, was run there
     std::function<void(Status)> taking_back_;
     loop::Source taking_back_timer_;
 

@@ -90,6 +90,7 @@ void SourceSession::describe_and_greet()
     if (!tunnel_)
         hello_.optional_features.emplace_back(stream::feature::postcopy);
     hello_.optional_features.emplace_back(stream::feature::give_back);
+    hello_.optional_features.emplace_back(stream::feature::arrived_outcome);
     if (machine_.can_save_neutral())
         hello_.optional_features.emplace_back(stream::feature::device_state_neutral);
     hello_.channels = options_.channels;

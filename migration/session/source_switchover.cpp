@@ -234,6 +234,10 @@ void SourceSession::answered(stream::Outcome outcome)
     if (state_ != SourceState::Asking && state_ != SourceState::PostcopyPaused)
         return;
     switch (outcome) {
+    case stream::Outcome::Arrived:
+        report_.arrived_paused = true;
+        word_may_be_lost_ = true; // that it was run there: no link is left that would tell
+        [[fallthrough]];
     case stream::Outcome::Committed:
         report_.error.reset();
         complete();

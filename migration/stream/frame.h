@@ -70,6 +70,8 @@ enum class Outcome : uint32_t {
     Ready = 2,     ///< all is loaded; it waits for Commit or Abort
     Committed = 3, ///< the guest is the destination's
     Postcopy = 4,  ///< it is the destination's, and needs pages that only the source has
+    Arrived =
+        5, ///< it is the destination's, paused, and has not run there (feature arrived-outcome)
 };
 
 inline constexpr size_t header_size = 32;

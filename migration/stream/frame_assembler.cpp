@@ -89,6 +89,11 @@ Result<const Frame*> FrameAssembler::take_payload()
     return &frame_;
 }
 
+bool FrameAssembler::is_amid_frame() const
+{
+    return expecting_ != Expecting::Header || target_.size() < header_.size();
+}
+
 Error FrameAssembler::ended(Error why) const
 {
     if (expecting_ != Expecting::Preamble && expecting_ != Expecting::PreambleOrHeader)

@@ -26,6 +26,8 @@ public:
     /// else null.
     [[nodiscard]] Result<const Frame*> filled(size_t count);
 
+    [[nodiscard]] bool is_amid_frame() const;
+
     /// `why` the bytes ended here; says what the peer looks like if it has not even greeted.
     [[nodiscard]] Error ended(Error why) const;
 

@@ -21,6 +21,13 @@ bool would_block(int errno_value)
     return errno_value == EAGAIN || errno_value == EINTR;
 }
 
+bool is_local(int socket)
+{
+    int domain = 0;
+    socklen_t size = sizeof domain;
+    return getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
+}
+
 } // namespace
 
 /// Held by shared_ptr: each source of the loop keeps it alive while it runs, so that callbacks may
@@ -48,6 +55,7 @@ public:
     [[nodiscard]] bool too_long() const { return queued_bytes_ > long_queue_bytes; }
     uint64_t bytes_sent() const { return bytes_sent_; }
     TimePoint last_heard() const { return last_heard_; }
+    bool ended_in_order() const { return ended_in_order_; }
 
 private:
     loop::Source watch(GIOCondition condition, void (Impl::*handler)());
@@ -65,6 +73,7 @@ private:
     loop::Source in_, out_, timer_;
     bool receiving_ = true;
     bool input_ended_ = false;
+    bool ended_in_order_ = false;
     bool held_ = false;               // by hold_input()
     bool was_long_ = false;           // `drained` is owed
     std::shared_ptr<Impl> lingering_; // ourselves, while nobody else holds us
@@ -99,6 +108,8 @@ void FrameConnection::Impl::on_readable()
             return;
         if (n <= 0) {
             Error why = end_of_input(n);
+            // Within a host nothing is lost on its way.
+            ended_in_order_ = (n == 0 || is_local(socket_.get())) && !input_.is_amid_frame();
             input_ended_ = true;
             close_input(std::move(why));
             return;
@@ -356,6 +367,11 @@ uint64_t FrameConnection::bytes_sent() const
 TimePoint FrameConnection::last_heard() const
 {
     return impl_->last_heard();
+}
+
+bool FrameConnection::ended_in_order() const
+{
+    return impl_->ended_in_order();
 }
 
 } // namespace drover::stream

@@ -110,6 +110,9 @@ public:
     [[nodiscard]] uint64_t bytes_sent() const;
     /// When a byte came last: how the session tells a silent link from a slow peer.
     [[nodiscard]] TimePoint last_heard() const;
+    /// After `closed`: whether all that the peer ever sent has been received. After a reset, or by
+    /// silence, the last of it may be lost.
+    [[nodiscard]] bool ended_in_order() const;
 
 private:
     class Impl;

@@ -12,8 +12,9 @@ namespace drover::stream {
 namespace {
 
 constexpr std::array known = {
-    feature::raw_pages,  feature::zero_pages, feature::hole_pages, feature::device_state_opaque,
-    feature::commit_ask, feature::postcopy,   feature::give_back,  feature::device_state_neutral};
+    feature::raw_pages,           feature::zero_pages,           feature::hole_pages,
+    feature::device_state_opaque, feature::commit_ask,           feature::postcopy,
+    feature::give_back,           feature::device_state_neutral, feature::arrived_outcome};
 constexpr size_t optional_count = 3; // the last ones
 constexpr size_t max_reason = 2000;  // bytes
 

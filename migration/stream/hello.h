@@ -30,6 +30,8 @@ inline constexpr std::string_view commit_ask = "commit-ask";
 inline constexpr std::string_view postcopy = "postcopy";
 /// A guest that arrived paused can be given back until it is first run there. Optional.
 inline constexpr std::string_view give_back = "give-back";
+/// Whether a guest arrived paused is also told to a source that has to ask. Optional.
+inline constexpr std::string_view arrived_outcome = "arrived-outcome";
 } // namespace feature
 
 /// All that this release knows, and those of them that it cannot do without.

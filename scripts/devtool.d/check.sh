@@ -201,6 +201,7 @@ check_all() {
     section "clang-tidy" && one_case tidy tidy "--checks=$slow_checks"
     section "fuzzers, smoke run" && check_suite fuzz
     section "policy simulation" && check_suite policy
+    section "the protocol's model" && one_case model tests/model/check
     section "the drover command" && check_suite tools
     section "qtest" && check_harness qtest runner tests/qtest --parallel 2 --second-chance
     section "end to end" && check_harness e2e runner tests/e2e --parallel 2 --second-chance

@@ -7,7 +7,7 @@ packages=(
     libglib2.0-dev nlohmann-json3-dev libxxhash-dev libgtest-dev libgmock-dev
     libtomlplusplus-dev libsqlite3-dev libsoup-3.0-dev glib-networking openssl
     qemu-system-x86 qemu-utils libxen-dev swtpm libvirt-daemon libvirt-clients xz-utils busybox-static cpio iproute2 util-linux python3
-    clang-format clang-tidy-16 git
+    clang-format clang-tidy-16 spin git
 )
 
 python=/usr/bin/python3 # Debian's: another python3 may come first in PATH

@@ -113,5 +113,42 @@ TEST_F(GiveBack, AnEndedDestinationHasGivenIt)
     EXPECT_TRUE(*answer) << answer->error().text();
 }
 
+/// Whether it is the Commit that was lost, or the word that it has arrived.
+TEST_F(GiveBack, AlsoWhereTheSourceHadToAsk)
+{
+    for (const auto lost : {stream::FrameType::Commit, stream::FrameType::Arrived}) {
+        rig.emplace(relayed());
+        rig->there.stays_paused = true;
+        judge_first(*rig, lost, Relay::Verdict::CutBefore);
+        rig->start();
+        ASSERT_TRUE(rig->run_to_end());
+        ASSERT_EQ(rig->source->state(), SourceState::Completed);
+        ASSERT_TRUE(rig->source->report().arrived_paused) << stream::frame_name(lost);
+        answer.reset();
+        take_back();
+        ASSERT_TRUE(answered());
+        EXPECT_TRUE(*answer) << answer->error().text();
+        EXPECT_TRUE(destination().is_given_back());
+    }
+}
+
+/// It may have run the guest since: it had no link over which to tell.
+TEST_F(GiveBack, NotByTheEndOfADestinationThatHadToBeAsked)
+{
+    rig.emplace(relayed());
+    rig->there.stays_paused = true;
+    judge_first(*rig, stream::FrameType::Arrived, Relay::Verdict::CutBefore);
+    rig->start();
+    ASSERT_TRUE(rig->run_to_end());
+    rig->there.kill();
+    rig->door.reset();
+    rig->relay->refuses = true;
+    run_ready();
+    take_back();
+    ASSERT_TRUE(answered());
+    EXPECT_FALSE(*answer);
+    EXPECT_TRUE(rig->source->resolve(true)) << "the operator knows";
+}
+
 } // namespace
 } // namespace drover::testing
