@@ -115,9 +115,10 @@ void XenSource::prepare_save(std::function<void(Status)> done)
     if (!callback || *callback != 0)
         return loop::post([done = std::move(done), callback] {
             done(callback ? fail(ErrorKind::Incompatible,
-                                 "the guest uses Xen's paravirtual drivers, which no other "
-                                 "hypervisor serves",
-                                 "boot it with nopv on its kernel's command line")
+                                 "the guest uses Xen's paravirtual interface (its clock, its event "
+                                 "channels), which the destination cannot take over",
+                                 "boot it with nopv on its kernel's command line, and with "
+                                 "xen_platform_pci=0 in its xl configuration")
                           : Status(std::unexpected(callback.error())));
         });
     if (Status watched = watch_suspensions(); !watched)
