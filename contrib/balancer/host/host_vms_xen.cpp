@@ -152,7 +152,10 @@ void HostVms::take_up_kept()
         VmRecord record;
         record.definition = kept.definition;
         const auto vm = start(std::move(record), {.is_there = true, .cgroups = {}});
-        log::info("the domain " + name + " runs" + (vm ? "" : ": " + vm.error().text()));
+        if (vm)
+            log::info("the domain " + name + " is there again");
+        else
+            log::debug("the domain " + name + " is not served: " + vm.error().text());
     }
 }
 

@@ -97,6 +97,10 @@ class OuterHost:
         """Orders that a guest goes to the Xen host's DOOR."""
         self._server.host_migrate(name, move)
 
+    def gone(self, name: str) -> None:
+        """Waits until a guest that was prepared for is there no more."""
+        self._server.host_gone(name)
+
     def vm(self, name: str) -> dict:
         return next(vm for vm in self.execute("query-vms") if vm["name"] == name)
 

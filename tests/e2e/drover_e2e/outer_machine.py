@@ -20,7 +20,8 @@ from .qmp import Qmp
 from .vm import NEUTRAL, GuestOptions, Vm, guest_arguments
 
 _METHODS = ("guest", "drover_guest", "resume", "destination", "told", "healthy", "save", "query", "execute", "migrate",
-            "migrated", "kill", "end", "host_start", "host_command", "host_execute", "host_migrate", "host_end")
+            "migrated", "kill", "end", "host_start", "host_command", "host_execute", "host_migrate", "host_gone",
+            "host_end")
 
 
 def _options(changes: dict) -> GuestOptions:
@@ -65,6 +66,7 @@ check = false
         self._daemon = Daemon("droverd", ["--config", str(config)], case.directory / "droverd.log", Namespace.host(),
                               sock)
         self.qmp = Qmp.connect(sock)
+        self.prepared = 0  # the mark of the latest
 
     def close(self) -> None:
         for vm in self.qmp.execute("query-vms"):
@@ -190,10 +192,17 @@ class OuterMachine:
         return [*guest_arguments(options, 0, None), "-serial", f"unix:{guest.console.path}"]
 
     def host_execute(self, command: str, arguments: str) -> str:
+        if command == "vm-prepare":
+            self._host.prepared = self._host.qmp.mark()
         return json.dumps(self._host.qmp.execute(command, timeout=60, **json.loads(arguments)))
 
     def host_migrate(self, name: str, move: str) -> bool:
         self._host.qmp.execute("vm-migrate", migration=move, name=name, uri=f"tcp:127.0.0.1:{self.door}")
+        return True
+
+    def host_gone(self, name: str) -> bool:
+        self._host.qmp.wait_event("VM_CHANGED", 60, self._host.prepared,
+                                  lambda data: data["name"] == name and data["state"] in ("gone", "shut-off"))
         return True
 
     def host_end(self) -> bool:

@@ -47,9 +47,19 @@ xen-directories = ["{case.directory}"]
     def vm(self, name: str) -> dict:
         return next(vm for vm in self.qmp.execute("query-vms") if vm["name"] == name)
 
+    def monitor(self, name: str) -> Path:
+        """The socket of the process that serves a guest; one client at a time."""
+        return self._directory / "state" / "run" / name / "qmp.sock"
+
     def becomes(self, name: str, state: str, after: int) -> None:
         """Waits until a VM is told to be so, behind that mark."""
         self.qmp.wait_event("VM_CHANGED", 60, after, lambda data: data["name"] == name and data["state"] == state)
+
+    def is_now(self, name: str, state: str) -> None:
+        """Waits until it is, if it is not yet."""
+        mark = self.qmp.mark()
+        if self.vm(name)["state"] != state:
+            self.becomes(name, state, mark)
 
     def migration(self, move: str, status: str, after: int) -> None:
         self.qmp.wait_event("VM_MIGRATION", 120, after,
