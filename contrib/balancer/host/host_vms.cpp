@@ -308,10 +308,8 @@ void HostVms::changed(Vm& vm)
 
 void HostVms::ended(Vm& vm)
 {
-    Entry& entry = *vms_.at(vm.name());
-    const bool never_came = entry.retired && vm.state() != VmState::Moved;
-    if (vm.record().definition.kind == VmKind::Xen && !never_came)
-        return look_for_domain(entry); // a guest of Xen's is more than a process
+    if (vm.record().definition.kind == VmKind::Xen) // whose guest is more than a process
+        return look_for_domain(*vms_.at(vm.name()));
     gone(vm);
 }
 

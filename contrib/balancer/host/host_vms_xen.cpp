@@ -165,7 +165,8 @@ void HostVms::judge_domain(Entry& entry)
     const XenDomainFacts* domain = xen_->facts()->find(name);
     if (domain == nullptr && xen_->facts()->find(incoming_domain(name)) != nullptr)
         return; // xl gives it its name, or destroys it
-    if (domain == nullptr)
+    const bool never_came = entry.retired && entry.vm.state() != VmState::Moved;
+    if (domain == nullptr || never_came)
         return gone(entry.vm);
     if (entry.vm.state() != VmState::Moved)
         return serve_again(entry, *domain);

@@ -41,7 +41,9 @@ class _HostGuest:
     def __init__(self, case: Case, name: str, options: GuestOptions):
         self.name = name
         self.options = options
-        self.console = Console(str(case.scratch / f"{name}.console.sock"), str(case.directory / f"{name}.console.log"))
+        listens = case.scratch / f"{name}.console.sock"
+        listens.unlink(missing_ok=True)  # another's of that name
+        self.console = Console(str(listens), str(case.directory / f"{name}.console.log"))
 
     def close(self) -> None:
         self.console.close()
@@ -51,8 +53,7 @@ class _Host:
     """A droverd of this machine."""
 
     def __init__(self, case: Case, address: str):
-        directory = case.scratch / "droverd"
-        shutil.rmtree(directory, ignore_errors=True)
+        directory = self._directory = case.scratch / "droverd"
         directory.mkdir()
         config, sock = directory / "droverd.toml", directory / "droverd.sock"
         config.write_text(f"""name = "outer"
@@ -73,6 +74,7 @@ check = false
             if pid := vm.get("pid"):
                 os.kill(pid, signal.SIGKILL)
         self._daemon.stop()
+        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 class OuterMachine:

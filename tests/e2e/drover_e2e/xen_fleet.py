@@ -61,9 +61,10 @@ xen-directories = ["{case.directory}"]
         if self.vm(name)["state"] != state:
             self.becomes(name, state, mark)
 
-    def migration(self, move: str, status: str, after: int) -> None:
-        self.qmp.wait_event("VM_MIGRATION", 120, after,
-                            lambda data: data["migration"] == move and data["status"] == status)
+    def migration(self, move: str, after: int, *statuses: str) -> str:
+        """Waits until it is so; which of them it is."""
+        return self.qmp.wait_event("VM_MIGRATION", 120, after, lambda data: data["migration"] == move
+                                   and data["status"] in statuses).data["status"]
 
     def load(self, name: str, seconds: float) -> list[dict]:
         return self.qmp.execute("query-vm-load", name=name, seconds=seconds)

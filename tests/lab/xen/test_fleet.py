@@ -10,7 +10,7 @@ import time
 from drover_e2e import tale, xen
 from drover_e2e.case import pages_of
 from drover_e2e.console import Console
-from drover_e2e.outer import Outer
+from drover_e2e.outer import Outer, OuterHost
 from drover_e2e.qmp import Qmp, QmpError
 from drover_e2e.runner import test
 from drover_e2e.vm import NEUTRAL
@@ -57,6 +57,20 @@ def test_measured(case):
     guest.healthy()
 
 
+def comes_home(here: XenDroverd, there: OuterHost, name: str) -> None:
+    """On a machine that does other things beside, an emulated host may be silent for too long in the pause: the guest
+    then stays where it is, and comes with the next try."""
+    definition = there.vm(name)["definition"]
+    for move in ("home", "home-2", "home-3"):
+        mark = here.qmp.mark()
+        here.qmp.execute("vm-prepare", migration=move, definition=definition, timeout=60)
+        there.migrate(name, move)
+        if here.migration(move, mark, "completed", "failed") == "completed":
+            return
+        here.becomes(name, "gone", mark)
+    raise AssertionError("it did not come")
+
+
 @test(timeout=300)
 def test_moves_and_comes_home(case):
     """Ordered of both droverds, as the balancer does. Who serves the guest may die, and droverd: it is found again."""
@@ -75,18 +89,14 @@ def test_moves_and_comes_home(case):
     definition = here.vm(guest.name)["definition"]
     uri = there.execute("vm-prepare", migration="out", definition=definition)["uri"]
     here.qmp.execute("vm-migrate", migration="out", name=guest.name, uri=uri)
-    here.migration("out", "completed", mark)
+    here.migration("out", mark, "completed")
     here.becomes(guest.name, "gone", mark)
     guest.gone()
     after = there.guest(guest.name).told(after=before.number)
     assert after.wrong == 0 and after.verified > before.verified, (before, after)
     assert there.vm(guest.name)["kind"] == "drover"
 
-    mark = here.qmp.mark()
-    definition = there.vm(guest.name)["definition"]
-    here.qmp.execute("vm-prepare", migration="home", definition=definition, timeout=60)
-    there.migrate(guest.name, "home")
-    here.migration("home", "completed", mark)
+    comes_home(here, there, guest.name)
     guest.arrived()
     vm = here.vm(guest.name)
     assert (vm["kind"], vm["state"]) == ("xen", "running"), vm
@@ -175,16 +185,16 @@ def test_those_who_move_it_die(case):
         mark = here.qmp.mark()
         here.qmp.execute("vm-execute", name=guest.name, command="migrate-set-parameters", arguments=parameters)
         here.qmp.execute("vm-migrate", migration=move, name=guest.name, uri=uri)
-        here.migration(move, "active", mark)
+        here.migration(move, mark, "active")
         return mark
 
     mark = begin("copying", **{"max-bandwidth": 1 << 20})
     os.kill(here.vm(guest.name)["pid"], signal.SIGKILL)
-    here.migration("copying", "failed", mark)
+    here.migration("copying", mark, "failed")
     said = here.qmp.execute("query-vm-migration", migration="copying")
     assert said["guest-here"] and "runs here on" in said["error"], said
     here.becomes(guest.name, "running", mark)
-    there.gone(guest.name)
+    there.abandon(guest.name, "copying")
     last = tale.healthy(guest.console, pages_of(NEUTRAL.working_set), 120)
 
     def begin_and_pause(move: str) -> int:
@@ -206,17 +216,17 @@ def test_those_who_move_it_die(case):
     here.start()
     here.is_now(guest.name, "moving")
     here.qmp.execute("vm-cancel", migration="cancelled")
-    here.migration("cancelled", "cancelled", 0)
-    there.gone(guest.name)
+    here.migration("cancelled", 0, "cancelled")
+    there.abandon(guest.name, "cancelled")
     assert tale.wait(guest.console, lambda told: told.number > last.number, 60).wrong == 0
 
     os.kill(begin_and_pause("stands"), signal.SIGKILL)
     here.start()
-    here.migration("stands", "failed", 0)
+    here.migration("stands", 0, "failed")
     said = here.qmp.execute("query-vm-migration", migration="stands")
     assert not said["guest-here"] and "stands still" in said["error"], said
     here.is_now(guest.name, "paused")
-    there.gone(guest.name)
+    there.abandon(guest.name, "stands")
     last = tale.last(guest.console)
     here.qmp.execute("vm-execute", name=guest.name, command="cont")
     assert tale.wait(guest.console, lambda told: told.number > last.number, 60).wrong == 0
