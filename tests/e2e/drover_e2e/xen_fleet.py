@@ -2,6 +2,7 @@
 """droverd in Dom0 of an emulated Xen host."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -72,6 +73,7 @@ xen-directories = ["{case.directory}"]
     def close(self) -> None:
         if self._daemon:
             self._daemon.stop()
+        shutil.rmtree(self._directory)  # with sockets of those who serve domains yet
         print(self._log.read_text(errors="replace")[-6000:])
 
 
