@@ -163,9 +163,14 @@ void HostVms::judge_domain(Entry& entry)
 {
     const std::string name = entry.vm.name();
     const XenDomainFacts* domain = xen_->facts()->find(name);
-    if (domain == nullptr && xen_->facts()->find(incoming_domain(name)) != nullptr)
-        return; // xl gives it its name, or destroys it
     const bool never_came = entry.retired && entry.vm.state() != VmState::Moved;
+    if (domain == nullptr && xen_->facts()->find(incoming_domain(name)) != nullptr) {
+        // xl gives it its name, or destroys it; but one that loses us while it makes the domain
+        // leaves that behind, paused. Our process had said that the guest stayed at its source.
+        if (never_came && !std::exchange(entry.destroying, true))
+            run_xl_later({"destroy", incoming_domain(name)});
+        return;
+    }
     if (domain == nullptr || never_came)
         return gone(entry.vm);
     if (entry.vm.state() != VmState::Moved)
