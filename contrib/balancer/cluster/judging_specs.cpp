@@ -118,6 +118,7 @@ HostSpec host_spec(const FleetHost& host, const NicLoad* uplink, Words& words)
     for (const std::string& word : config.offers)
         spec.offers.add(words.id(word));
     spec.xen = lists(list_of(host.facts, "offers"), "xen");
+    spec.xen_free = host.load.memory_available;
     spec.max_in = config.limits.migrations_in;
     spec.max_out = config.limits.migrations_out;
     if (config.limits.bandwidth > 0)

@@ -200,26 +200,26 @@ void HostVms::execute(const Json& arguments, const Answer& answer)
     vm->link().execute(*command, arguments.value("arguments", Json::object()), answer);
 }
 
-Result<Vm*> HostVms::start_incoming(VmDefinition definition, const std::string& migration,
-                                    bool held)
+/// It is what its source says that it is: what of that this host would do must be harmless.
+Status HostVms::take_foreign(VmDefinition& definition) const
 {
-    if (const Status here = adapt_kind(definition, xen_ != nullptr); !here)
-        return std::unexpected(here.error());
-    if (definition.kind == VmKind::Xen)
-        if (const Status good =
-                check_foreign_xen_config(definition.xen_config, config_.definitions);
-            !good)
-            return std::unexpected(good.error());
-    // It is what its source says that it is.
+    if (Status here = adapt_kind(definition, xen_ != nullptr); !here)
+        return here;
+    if (definition.kind == VmKind::Xen) // its command is for others
+        return check_foreign_xen_config(definition.xen_config, config_.definitions);
     const std::string directory = directory_of(definition.name);
     std::vector<std::string> command;
     command.reserve(definition.command.size());
     for (const std::string& word : definition.command)
         command.push_back(expand(word, config_.name, directory));
-    if (definition.kind != VmKind::Xen) // else nobody runs it here
-        if (const Status harmless = check_foreign_command(command, config_.definitions, directory);
-            !harmless)
-            return std::unexpected(harmless.error());
+    return check_foreign_command(command, config_.definitions, directory);
+}
+
+Result<Vm*> HostVms::start_incoming(VmDefinition definition, const std::string& migration,
+                                    bool held)
+{
+    if (const Status taken = take_foreign(definition); !taken)
+        return std::unexpected(taken.error());
     const std::string name = definition.name;
     // One whose migration's end is not known here has gone on elsewhere: it comes from there.
     if (const KeptVm* kept = kept_.find(name); kept != nullptr && kept->migration.empty())
@@ -308,10 +308,8 @@ void HostVms::changed(Vm& vm)
 
 void HostVms::ended(Vm& vm)
 {
-    Entry& entry = *vms_.at(vm.name());
-    const bool never_came = entry.retired && vm.state() != VmState::Moved;
-    if (vm.record().definition.kind == VmKind::Xen && !never_came)
-        return look_for_domain(entry); // a guest of Xen's is more than a process
+    if (vm.record().definition.kind == VmKind::Xen) // whose guest is more than a process
+        return look_for_domain(*vms_.at(vm.name()));
     gone(vm);
 }
 

@@ -86,6 +86,7 @@ private:
 
     void stop(Vm& vm);
     void press_power_button(Vm& vm, const Answer& answer);
+    Status take_foreign(VmDefinition& definition) const;
     Status check_start(const VmDefinition& definition, const VmStart& how);
     void adopt_domain(const Json& arguments, const Answer& answer);
     void adopt_domains(const std::string& pattern);

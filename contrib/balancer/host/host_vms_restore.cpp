@@ -39,9 +39,11 @@ void HostVms::restore_one(const std::string& name)
         log::warning(record.error().text());
         return;
     }
-    if (record->process.pid < 0)
-        record->process = find_started(record->directory).value_or(ProcessId{});
     const bool on_xen = record->definition.kind == VmKind::Xen && xen_ != nullptr;
+    // A domain's server may be another by now than the one that was written down last.
+    const bool lives = process_id(record->process.pid) == record->process;
+    if (record->process.pid < 0 || (on_xen && !lives))
+        record->process = find_started(record->directory).value_or(ProcessId{});
     if (on_xen || process_id(record->process.pid) == record->process) {
         log::info("found again: " + name + ", process " + std::to_string(record->process.pid));
         if (!record->adopted && kept_.find(name) == nullptr)

@@ -152,7 +152,10 @@ void HostVms::take_up_kept()
         VmRecord record;
         record.definition = kept.definition;
         const auto vm = start(std::move(record), {.is_there = true, .cgroups = {}});
-        log::info("the domain " + name + " runs" + (vm ? "" : ": " + vm.error().text()));
+        if (vm)
+            log::info("the domain " + name + " is there again");
+        else
+            log::debug("the domain " + name + " is not served: " + vm.error().text());
     }
 }
 
@@ -160,9 +163,15 @@ void HostVms::judge_domain(Entry& entry)
 {
     const std::string name = entry.vm.name();
     const XenDomainFacts* domain = xen_->facts()->find(name);
-    if (domain == nullptr && xen_->facts()->find(incoming_domain(name)) != nullptr)
-        return; // xl gives it its name, or destroys it
-    if (domain == nullptr)
+    const bool never_came = entry.retired && entry.vm.state() != VmState::Moved;
+    if (domain == nullptr && xen_->facts()->find(incoming_domain(name)) != nullptr) {
+        // xl gives it its name, or destroys it; but one that loses us while it makes the domain
+        // leaves that behind, paused. Our process had said that the guest stayed at its source.
+        if (never_came && !std::exchange(entry.destroying, true))
+            run_xl_later({"destroy", incoming_domain(name)});
+        return;
+    }
+    if (domain == nullptr || never_came)
         return gone(entry.vm);
     if (entry.vm.state() != VmState::Moved)
         return serve_again(entry, *domain);

@@ -85,7 +85,8 @@ void XenWatcher::start()
     process_ = g_subprocess_launcher_spawnv(launcher, words.data(), &error);
     g_object_unref(launcher);
     if (process_ == nullptr) {
-        log::warning("Xen is not watched: " + std::string(error->message));
+        if (!std::exchange(silent_, true))
+            log::warning("Xen is not watched: " + std::string(error->message));
         g_error_free(error);
         return ended();
     }
@@ -137,6 +138,7 @@ void XenWatcher::take_line(std::string_view line)
         return log::warning("what drover-xen tells: " + facts.error().text());
     facts_ = std::move(*facts);
     ++told_times_;
+    silent_ = false;
     told_();
 }
 
@@ -146,7 +148,8 @@ void XenWatcher::ended()
     output_.reset();
     text_.clear();
     if (process_ != nullptr) {
-        log::warning("drover-xen watch has ended: it is started again");
+        if (!std::exchange(silent_, true))
+            log::warning("drover-xen watch has ended: it is started again and again");
         g_object_unref(std::exchange(process_, nullptr));
     }
     if (facts_) {

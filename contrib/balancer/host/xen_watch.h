@@ -57,6 +57,7 @@ private:
     std::string text_; ///< of a line that is not whole yet
     std::optional<XenFacts> facts_;
     uint64_t told_times_ = 0;
+    bool silent_ = false; ///< that it does not tell was said
 };
 
 } // namespace drover::balancer

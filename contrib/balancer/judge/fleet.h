@@ -31,6 +31,7 @@ struct HostSpec {
     Amount reserve{{0.05, 0.03, 0.05, 0.05}};
     WordSet offers;
     bool xen = false;    ///< runs guests that have a form for Xen, and no others
+    double xen_free = 0; ///< bytes that Xen has free: a guest has all of its RAM from the start
     unsigned max_in = 2; ///< migrations at a time
     unsigned max_out = 2;
     bool receives = true;    ///< false: in maintenance, being evacuated, or unreachable

@@ -8,6 +8,10 @@
 
 namespace drover::balancer {
 
+namespace {
+constexpr double xen_overhead = 1.02; ///< page tables, and what the device model has
+}
+
 std::string_view to_string(Reason reason)
 {
     constexpr std::array names{"none",
@@ -103,6 +107,8 @@ Reason Scene::pair_refusal(VmId vm, HostId to, Purpose purpose, std::span<const 
     const HostId from = fleet().host_of(vm);
     if (host.xen && purpose != Purpose::Asked && fleet().has_host(from) && fleet().host(from).xen)
         return Reason::Hypervisor;
+    if (lacks_ram(vm, to))
+        return Reason::NoRoomMemory;
     if (spec.huge > 0 && spec.huge > huge_left(to))
         return Reason::NoHugePages;
     if (const Reason refusal = company_refusal(vm, to, along); refusal != Reason::None)
@@ -127,6 +133,19 @@ double Scene::huge_left(HostId host) const
     for (const auto& [vm, to] : going_)
         left -= to == host ? fleet().vm(vm).huge : 0;
     return std::max(0.0, left);
+}
+
+double Scene::xen_left(HostId host) const
+{
+    double left = fleet().host(host).xen_free;
+    for (const auto& [vm, to] : going_)
+        left -= to == host ? fleet().vm(vm).memory * xen_overhead : 0;
+    return std::max(0.0, left);
+}
+
+bool Scene::lacks_ram(VmId vm, HostId host) const
+{
+    return fleet().host(host).xen && fleet().vm(vm).memory * xen_overhead > xen_left(host);
 }
 
 bool Scene::may_be_on(VmId vm, HostId host) const
@@ -182,6 +201,10 @@ std::string room_text(const Scene& scene, Reason reason, VmId vm, HostId to)
 {
     const Resource r = resource_of(reason, scene, vm, to);
     const HostSpec& host = scene.fleet().host(to);
+    if (r == Resource::Memory && scene.lacks_ram(vm, to))
+        return host.name + " has " + text_of(r, scene.xen_left(to)) +
+               " free, and Xen gives a guest all of its RAM at once, " +
+               text_of(r, scene.fleet().vm(vm).memory);
     return host.name + " would have " + text_of(r, scene.host(to).peak[r] + scene.load_of(vm)[r]) +
            " of " + text_of(r, host.capacity[r]) + " wanted; with the reserve it takes " +
            text_of(r, scene.limit(to, r));

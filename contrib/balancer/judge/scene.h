@@ -62,6 +62,10 @@ public:
     [[nodiscard]] double limit(HostId host, Resource resource) const;
     /// Bytes of huge pages that a host has for one more VM.
     [[nodiscard]] double huge_left(HostId host) const;
+    /// The same of what a Xen host has free.
+    [[nodiscard]] double xen_left(HostId host) const;
+    /// Whether it is a Xen host that has not the RAM of one more VM.
+    [[nodiscard]] bool lacks_ram(VmId vm, HostId host) const;
 
     [[nodiscard]] Reason vm_refusal(VmId vm, Purpose purpose) const;
     /// Of a host for a VM, as to everything but room and numbers of migrations. `along`: VMs that

@@ -110,6 +110,11 @@ class OuterHost:
         """Orders that a guest goes to the Xen host's DOOR."""
         self._server.host_migrate(name, move)
 
+    def abandon(self, name: str, move: str) -> None:
+        """What was prepared for a guest is of no use any more: waits until it is gone."""
+        self.execute("vm-abandon", migration=move)
+        self._server.host_gone(name)
+
     def vm(self, name: str) -> dict:
         return next(vm for vm in self.execute("query-vms") if vm["name"] == name)
 

@@ -19,7 +19,9 @@ class HostGuest:
     def __init__(self, case: Case, name: str, options: GuestOptions):
         self.name = name
         self.options = options
-        self.console = Console(str(case.scratch / f"{name}.console.sock"), str(case.directory / f"{name}.console.log"))
+        listens = case.scratch / f"{name}.console.sock"
+        listens.unlink(missing_ok=True)  # another's of that name
+        self.console = Console(str(listens), str(case.directory / f"{name}.console.log"))
 
     def close(self) -> None:
         self.console.close()
@@ -29,8 +31,7 @@ class Host:
     """A droverd of this machine."""
 
     def __init__(self, case: Case, address: str):
-        directory = case.scratch / "droverd"
-        shutil.rmtree(directory, ignore_errors=True)
+        directory = self._directory = case.scratch / "droverd"
         directory.mkdir()
         config, sock = directory / "droverd.toml", directory / "droverd.sock"
         config.write_text(f"""name = "outer"
@@ -44,9 +45,11 @@ check = false
         self._daemon = Daemon("droverd", ["--config", str(config)], case.directory / "droverd.log", Namespace.host(),
                               sock)
         self.qmp = Qmp.connect(sock)
+        self.prepared = 0  # the mark of the latest
 
     def close(self) -> None:
         for vm in self.qmp.execute("query-vms"):
             if pid := vm.get("pid"):
                 os.kill(pid, signal.SIGKILL)
         self._daemon.stop()
+        shutil.rmtree(self._directory, ignore_errors=True)

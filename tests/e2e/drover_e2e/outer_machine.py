@@ -19,7 +19,8 @@ from .vm import NEUTRAL, GuestOptions, Vm, guest_arguments
 
 _METHODS = ("guest", "drover_guest", "resume", "destination", "waiting", "told", "healthy", "looked_at", "clock",
             "door_here", "kvm_host", "save", "query", "execute", "migrate", "migrated", "held_guest", "held_destination",
-            "came", "let_go", "kill", "end", "host_start", "host_command", "host_execute", "host_migrate", "host_end")
+            "came", "let_go", "kill", "end", "host_start", "host_command", "host_execute", "host_migrate", "host_gone",
+            "host_end")
 
 
 def free_port() -> int:
@@ -211,10 +212,17 @@ class OuterMachine:
         return [*guest_arguments(options, 0, None), "-serial", f"unix:{guest.console.path}"]
 
     def host_execute(self, command: str, arguments: str) -> str:
+        if command == "vm-prepare":
+            self._host.prepared = self._host.qmp.mark()
         return json.dumps(self._host.qmp.execute(command, timeout=60, **json.loads(arguments)))
 
     def host_migrate(self, name: str, move: str) -> bool:
         self._host.qmp.execute("vm-migrate", migration=move, name=name, uri=f"tcp:127.0.0.1:{self.door}")
+        return True
+
+    def host_gone(self, name: str) -> bool:
+        self._host.qmp.wait_event("VM_CHANGED", 60, self._host.prepared,
+                                  lambda data: data["name"] == name and data["state"] in ("gone", "shut-off"))
         return True
 
     def host_end(self) -> bool:

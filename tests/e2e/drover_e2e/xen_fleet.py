@@ -2,6 +2,7 @@
 """droverd in Dom0 of an emulated Xen host."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -47,13 +48,24 @@ xen-directories = ["{case.directory}"]
     def vm(self, name: str) -> dict:
         return next(vm for vm in self.qmp.execute("query-vms") if vm["name"] == name)
 
+    def monitor(self, name: str) -> Path:
+        """The socket of the process that serves a guest; one client at a time."""
+        return self._directory / "state" / "run" / name / "qmp.sock"
+
     def becomes(self, name: str, state: str, after: int) -> None:
         """Waits until a VM is told to be so, behind that mark."""
         self.qmp.wait_event("VM_CHANGED", 60, after, lambda data: data["name"] == name and data["state"] == state)
 
-    def migration(self, move: str, status: str, after: int) -> None:
-        self.qmp.wait_event("VM_MIGRATION", 120, after,
-                            lambda data: data["migration"] == move and data["status"] == status)
+    def is_now(self, name: str, state: str) -> None:
+        """Waits until it is, if it is not yet."""
+        mark = self.qmp.mark()
+        if self.vm(name)["state"] != state:
+            self.becomes(name, state, mark)
+
+    def migration(self, move: str, after: int, *statuses: str) -> str:
+        """Waits until it is so; which of them it is."""
+        return self.qmp.wait_event("VM_MIGRATION", 120, after, lambda data: data["migration"] == move
+                                   and data["status"] in statuses).data["status"]
 
     def load(self, name: str, seconds: float) -> list[dict]:
         return self.qmp.execute("query-vm-load", name=name, seconds=seconds)
@@ -61,6 +73,7 @@ xen-directories = ["{case.directory}"]
     def close(self) -> None:
         if self._daemon:
             self._daemon.stop()
+        shutil.rmtree(self._directory)  # with sockets of those who serve domains yet
         print(self._log.read_text(errors="replace")[-6000:])
 
 

@@ -112,6 +112,11 @@ TEST(Plan, RulesAreKeptAndNamed)
          }},
         {"no form for Xen", Reason::Hypervisor,
          [&](HotAndCold& f) { change_b(f, [](HostSpec& b) { b.xen = true; }); }},
+        {"no RAM on Xen", Reason::NoRoomMemory,
+         [&](HotAndCold& f) {
+             both(f, [](VmSpec& vm) { vm.for_xen = true, vm.memory = 4e9; });
+             change_b(f, [](HostSpec& b) { b.xen = true, b.xen_free = 4e9; });
+         }},
         {"no form for QEMU", Reason::Hypervisor,
          [&](HotAndCold& f) {
              both(f, [](VmSpec& vm) { vm.for_qemu = false, vm.for_xen = true; });
@@ -187,10 +192,12 @@ TEST(Plan, WhatSaysHowXenRunsItGoesThere)
     HotAndCold fleet;
     HostSpec b = fleet.fleet.host(fleet.b);
     b.xen = true;
+    b.xen_free = 5e9;
     fleet.fleet.set_host(fleet.b, b);
     for (const VmId vm : {fleet.large, fleet.small}) {
         VmSpec spec = fleet.fleet.vm(vm);
         spec.for_xen = true;
+        spec.memory = 4e9;
         fleet.fleet.set_vm(vm, spec);
     }
     EXPECT_FALSE(fleet.plan().moves.empty());
