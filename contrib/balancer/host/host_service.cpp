@@ -9,7 +9,7 @@ HostService::HostService(const DroverdConfig& config, std::vector<std::string> c
            {.event = event,
             .migration_news = [this](Vm& vm) { moves_.migration_news(vm); },
             .ended = [this](Vm& vm) { moves_.vm_ended(vm); }}),
-      moves_(config, vms_, event)
+      moves_(config, vms_, event), cpus_(config)
 {
 }
 

@@ -34,7 +34,7 @@ TEST(Frame, TypeNumbersAreFrozen)
         {17, "Ask"},         {18, "Outcome"},     {19, "TunnelOpen"}, {20, "TunnelData"},
         {21, "TunnelClose"}, {22, "Arrived"},     {23, "Missing"},    {24, "MissingEnd"},
         {25, "PageRequest"}, {26, "PagesPlaced"}, {27, "AllHere"},    {28, "Resume"},
-        {29, "ProbeInfo"},   {30, "ProbeData"},
+        {29, "ProbeInfo"},   {30, "ProbeData"},   {31, "ProbeHello"}, {32, "ProbeJudgement"},
     };
     for (unsigned number = 0; number < 100; ++number) {
         const auto known = names.find(number);

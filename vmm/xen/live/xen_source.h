@@ -52,6 +52,7 @@ public:
     [[nodiscard]] std::string run_state() const;
 
 private:
+    [[nodiscard]] Result<Json> facts() const;
     void tell_writes(bool on, std::function<void(Status)> done);
     void wait_until_suspended();
     void stop_model();
