@@ -72,7 +72,7 @@ std::optional<std::pair<std::string, unsigned>> register_of_feature(const std::s
         std::istringstream words(known.bits);
         unsigned bit = 0;
         for (std::string word; words >> word; ++bit)
-            if (word == name)
+            if (word == name && word != "-")
                 return std::pair(std::string(known.name), bit);
     }
     return std::nullopt;

@@ -189,7 +189,7 @@ TEST(Judgement, BeforehandAsInEarnest)
     rig.start();
     ASSERT_TRUE(rig.run_to_end());
     rig.expect_stayed();
-    EXPECT_EQ(judgement->blocks.at(0).text(), rig.source_error()->text());
+    EXPECT_EQ("the destination: " + judgement->blocks.at(0).text(), rig.source_error()->text());
     ASSERT_TRUE(run_until([&] { return !rig.door->session(); }));
 
     rig.there.description = fitting;
