@@ -6,6 +6,7 @@
 #include "migration/ram/ram_block.h"
 #include "migration/ram/ram_mapping.h"
 #include "monitor/json.h"
+#include "util/loop.h"
 #include "util/result.h"
 
 #include <cstddef>
@@ -63,8 +64,14 @@ public:
 
     // --- at the source ---
 
-    /// Before the first page is sent: whether the guest can be saved as it stands. One that does
-    /// not run may first have to be made whole (its disks may still be inactive here).
+    /// Whether the guest can be saved as it stands. Changes nothing: for a forecast, too.
+    virtual void may_save(std::function<void(Status)> done)
+    {
+        loop::post([done = std::move(done)] { done({}); });
+    }
+
+    /// Before the first page is sent: the same, in earnest. One that does not run may first have to
+    /// be made whole (its disks may still be inactive here).
     virtual void prepare_save(std::function<void(Status)> done) = 0;
 
     /// The guest is about to be migrated by somebody who may slow it down: measures what its full
@@ -112,6 +119,14 @@ public:
     virtual void abandon_save(std::function<void(Status)> done) = 0;
 
     // --- at the destination ---
+
+    /// A source is there: the description of its machine, and all its RAM in bytes, for which
+    /// nobody vouches. Asked before describe() and ram(). A machine that is not made yet takes on
+    /// that form; an error refuses the guest, and another source may come.
+    [[nodiscard]] virtual Status expect_guest(const Json& /*source*/, uint64_t /*ram*/)
+    {
+        return {};
+    }
 
     /// Guest RAM as the hypervisor has it mapped, in the order of ram(); null where it cannot be
     /// written there. It may be used until the guest runs.

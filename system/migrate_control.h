@@ -3,6 +3,7 @@
 
 #include "migration/session/guest_watch.h"
 #include "migration/session/incoming_door.h"
+#include "migration/session/judgement.h"
 #include "migration/session/link_probe.h"
 #include "migration/session/source.h"
 #include "monitor/qmp_server.h"
@@ -82,7 +83,8 @@ public:
     void set_capabilities(const Json& arguments, QmpResponder respond);
     void set_parameters(const Json& arguments, QmpResponder respond);
     [[nodiscard]] Status set_policy(const Json& arguments);
-    /// query-migrate-forecast: answers after a second and a half of watching the guest.
+    /// query-migrate-forecast: answers after a second and a half of watching the guest; with
+    /// "check" as soon as the destination has said whether it could go there.
     void forecast(const Json& arguments, const std::vector<std::string>& blockers,
                   QmpResponder respond);
     [[nodiscard]] Status resolve(const Json& arguments);
@@ -129,6 +131,13 @@ public:
     [[nodiscard]] bool native_event(const Json& event);
 
 private:
+    struct ForecastWish {
+        MigrationWish wish;
+        double bandwidth = 0; ///< bytes/s; 0: as many as the link carries
+        std::optional<MigrationAddress> address;
+        bool check = false; ///< only whether the guest can go there
+    };
+
     void forget_source();
     [[nodiscard]] Status check_incoming_arguments(const Json& arguments);
     [[nodiscard]] Status open_door(const MigrationAddress& address);
@@ -139,7 +148,10 @@ private:
     void settings_changed();
     void decided(const Decision& decision);
     [[nodiscard]] Result<double> forecast_bandwidth(const Json& arguments) const;
-    void probe_link(const Json& arguments, std::function<void(Result<LinkReport>)> done);
+    [[nodiscard]] Result<ForecastWish> forecast_wish(const Json& arguments) const;
+    void probe_link();
+    void dial_destination(const MigrationAddress& address);
+    void probed(Result<LinkReport> link);
     void watch_guest(const LinkReport& link);
     void watched(Result<MigrationStats> stats, const LinkReport& link);
     void end_forecast(const QmpResponse& response);
@@ -161,7 +173,8 @@ private:
     std::unique_ptr<LinkProbe> probe_;  ///< while a forecast is made
     std::unique_ptr<GuestWatch> watch_; ///< after that
     QmpResponder forecast_respond_;     ///< who waits for it
-    MigrationWish forecast_wish_;       ///< what it is made for
+    ForecastWish forecast_;             ///< what it is made for
+    Judgement forecast_judgement_;      ///< so far
     unsigned forecast_number_ = 0;      ///< so that what was asked for an earlier one is known
     std::unique_ptr<IncomingDoor> door_;
     bool incoming_deferred_ = false;

@@ -44,47 +44,102 @@ Result<double> MigrateControl::forecast_bandwidth(const Json& arguments) const
     return static_cast<double>(bandwidth);
 }
 
-/// Where the destination is named the link to it is measured, and it is asked what it can.
-void MigrateControl::probe_link(const Json& arguments, std::function<void(Result<LinkReport>)> done)
+Result<MigrateControl::ForecastWish> MigrateControl::forecast_wish(const Json& arguments) const
 {
-    const auto hold = machine_.page_hold();
+    ForecastWish asked;
+    asked.check = json_bool(arguments, "check");
     const std::string uri = json_string(arguments, "uri");
+    if (asked.check && uri.empty())
+        return fail(ErrorKind::Invalid, "Parameter 'uri' is missing",
+                    "whether a guest can go somewhere is for the destination that waits there");
+    auto bandwidth = asked.check ? 0.0 : forecast_bandwidth(arguments);
+    auto wish = parse_policy(json_string(arguments, "policy"), settings_.wish());
+    if (!bandwidth || !wish)
+        return bandwidth ? pass(wish) : pass(bandwidth);
+    asked.bandwidth = *bandwidth;
+    asked.wish = *wish;
     if (uri.empty())
-        return done(LinkReport{.no_postcopy = hold ? "" : hold.error().text()});
+        return asked;
     auto address = MigrationAddress::parse(uri);
     if (!address)
-        return done(pass(address));
+        return pass(address);
     if (address->kind == MigrationAddress::Kind::Fd)
-        return done(fail(ErrorKind::Invalid, "a link that was handed over (fd:) is used only once",
-                         "give bandwidth instead of uri"));
-    probe_ = std::make_unique<LinkProbe>(*address, std::move(done));
+        return fail(ErrorKind::Invalid, "a link that was handed over (fd:) is used only once",
+                    "give bandwidth instead of uri");
+    asked.address = std::move(*address);
+    return asked;
 }
 
 void MigrateControl::forecast(const Json& arguments, const std::vector<std::string>& blockers,
                               QmpResponder respond)
 {
-    if (Status clear = check_blockers(blockers); !clear)
-        return respond(QmpResponse::error(clear.error()));
-    auto bandwidth = forecast_bandwidth(arguments);
-    if (!bandwidth)
-        return respond(QmpResponse::error(bandwidth.error()));
-    const auto wish = parse_policy(json_string(arguments, "policy"), settings_.wish());
-    if (!wish)
-        return respond(QmpResponse::error(wish.error()));
+    auto asked = forecast_wish(arguments);
+    if (asked && !asked->check)
+        if (Status clear = check_blockers(blockers); !clear)
+            return respond(QmpResponse::error(clear.error()));
+    if (!asked)
+        return respond(QmpResponse::error(asked.error()));
     if (is_migrating() || awaits_guest())
         return respond(QmpResponse::error("a migration is under way: see query-migrate"));
     if (forecast_respond_)
         return respond(QmpResponse::error("a forecast is being made already"));
     forecast_respond_ = std::move(respond);
-    forecast_wish_ = *wish;
-    ++forecast_number_;
-    probe_link(arguments, [this, bandwidth = *bandwidth](Result<LinkReport> link) {
-        if (!link)
-            return end_forecast(QmpResponse::error(link.error()));
-        if (bandwidth > 0)
-            link->bytes_s = link->bytes_s > 0 ? std::min(link->bytes_s, bandwidth) : bandwidth;
-        watch_guest(*link);
+    forecast_ = std::move(*asked);
+    forecast_judgement_ = {};
+    for (const std::string& blocker : blockers)
+        forecast_judgement_.block(blocker, "");
+    machine_.may_save([this, number = ++forecast_number_](const Status& may) {
+        if (!forecast_respond_ || number != forecast_number_)
+            return;
+        forecast_judgement_.note(may);
+        probe_link();
     });
+}
+
+/// Where the destination is named the link to it is measured, and it is asked what it can, and what
+/// it thinks of our guest: as a migration would ask it.
+void MigrateControl::probe_link()
+{
+    if (!forecast_.address) {
+        const auto hold = machine_.page_hold();
+        return probed(LinkReport{.no_postcopy = hold ? "" : hold.error().text(), .judgement = {}});
+    }
+    const GreetingOptions greeting{.software = own_software,
+                                   .channels = 1,
+                                   .validate_uuid = settings_.capability("validate-uuid"),
+                                   .downtime_s = forecast_.wish.downtime_s};
+    make_hello(machine_, greeting, [this, number = forecast_number_](Result<stream::Hello> hello) {
+        if (!forecast_respond_ || number != forecast_number_)
+            return;
+        if (!hello && !forecast_.check)
+            return end_forecast(QmpResponse::error(hello.error()));
+        if (!hello)
+            forecast_judgement_.blocks.push_back(hello.error());
+        LinkProbe::Wish wish{
+            .address = *forecast_.address, .hello = {}, .measure = !forecast_.check};
+        if (hello)
+            wish.hello = std::move(*hello);
+        probe_ = std::make_unique<LinkProbe>(
+            std::move(wish), [this](Result<LinkReport> link) { probed(std::move(link)); });
+    });
+}
+
+void MigrateControl::probed(Result<LinkReport> link)
+{
+    if (!link)
+        return end_forecast(QmpResponse::error(link.error()));
+    if (link->judgement)
+        forecast_judgement_.add(std::move(*link->judgement));
+    else if (forecast_.address)
+        forecast_judgement_.warn("the destination does not say beforehand whether the guest can go "
+                                 "there",
+                                 "it has an older release of Drover");
+    if (forecast_.check)
+        return end_forecast(QmpResponse::ok(judgement_json(forecast_judgement_)));
+    if (forecast_.bandwidth > 0)
+        link->bytes_s =
+            link->bytes_s > 0 ? std::min(link->bytes_s, forecast_.bandwidth) : forecast_.bandwidth;
+    watch_guest(*link);
 }
 
 void MigrateControl::watch_guest(const LinkReport& link)
@@ -108,8 +163,11 @@ void MigrateControl::watched(Result<MigrationStats> stats, const LinkReport& lin
     stats->handover_s = usual_handover_s + hand_over_trips * link.round_trip_s;
     stats->can_slow = machine_.can_slow().has_value();
     stats->can_postcopy = link.no_postcopy.empty();
-    end_forecast(QmpResponse::ok(
-        forecast_json(*stats, drover::forecast(forecast_wish_, *stats, link.no_postcopy), link)));
+    Json told =
+        forecast_json(*stats, drover::forecast(forecast_.wish, *stats, link.no_postcopy), link);
+    if (forecast_.address)
+        told.update(judgement_json(forecast_judgement_));
+    end_forecast(QmpResponse::ok(std::move(told)));
 }
 
 void MigrateControl::end_forecast(const QmpResponse& response)

@@ -185,6 +185,13 @@ Json forecast_json(const MigrationStats& stats, const std::vector<Way>& ways,
                 {"ways", std::move(list)}};
 }
 
+Json judgement_json(const Judgement& judgement)
+{
+    Json told = judgement.to_json();
+    told["can-go"] = judgement.blocks.empty();
+    return told;
+}
+
 namespace {
 
 std::string status_in(SourceState state, const SourceSession& session)

@@ -19,6 +19,9 @@ namespace drover {
 [[nodiscard]] Json forecast_json(const MigrationStats& stats, const std::vector<Way>& ways,
                                  const LinkReport& link);
 
+/// Members of the same: whether the guest can go there, why not, and what will be different for it.
+[[nodiscard]] Json judgement_json(const Judgement& judgement);
+
 /// The data of the event MIGRATION_DECISION, and a member of query-migrate's "decisions".
 [[nodiscard]] Json decision_json(const Decision& decision);
 

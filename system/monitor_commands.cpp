@@ -42,7 +42,8 @@ const std::vector<OwnCommand>& MonitorCommands::own_commands()
           {"cpu?", "any"},
           {"on-stall?", "any"}}},
         {"query-migrate-policy", {}},
-        {"query-migrate-forecast", {{"bandwidth?", "any"}, {"uri?", "str"}, {"policy?", "str"}}},
+        {"query-migrate-forecast",
+         {{"bandwidth?", "any"}, {"check?", "bool"}, {"uri?", "str"}, {"policy?", "str"}}},
     };
     return commands;
 }

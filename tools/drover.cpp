@@ -27,6 +27,17 @@ constexpr Verb verbs[] = {
      "  Migrates a guest, shows the progress, and ends when the migration has ended. A timeout or\n"
      "  Ctrl-C cancels it. --json prints the last answer of query-migrate instead.\n",
      run_migrate},
+    {"check-migration", check_migration_usage,
+     "  Tells beforehand whether a guest can go there, what speaks against it, and what will be\n"
+     "  different for it. No memory is sent, and the guest runs on. Exit codes: 0 it can, 1 it\n"
+     "  cannot, 2 wrong usage, 3 that could not be found out.\n",
+     run_check_migration},
+    {"cpu-baseline", cpu_baseline_usage,
+     "  Computes the CPU that guests can have on all of these hosts, as words for -cpu. A HOST is "
+     "a\n"
+     "  host of the fleet, the monitor of a QEMU (with / or :), or a file that --describe has\n"
+     "  written there (with a dot or /).\n",
+     run_cpu_baseline},
     {"report", report_usage,
      "  Draws a migration as an SVG picture. FILE is what \"drover migrate --json\" printed, or "
      "what\n"

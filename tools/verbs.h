@@ -16,6 +16,16 @@ inline constexpr char qmp_usage[] =
 inline constexpr char migrate_usage[] = "drover migrate SOCKET URI [--timeout S] [--json]\n";
 [[nodiscard]] Result<int> run_migrate(Words words);
 
+inline constexpr char check_migration_usage[] = "drover check-migration SOCKET URI [--json]\n"
+                                                "drover check-migration VM HOST [--json]\n";
+/// Exit codes: exit_done: it can go; exit_failed: it cannot; 3: nobody can tell.
+[[nodiscard]] Result<int> run_check_migration(Words words);
+
+inline constexpr char cpu_baseline_usage[] =
+    "drover cpu-baseline HOST... [--json]\n"
+    "drover cpu-baseline --describe [--qemu PROGRAM] [--accel kvm|tcg] [--cpu MODEL] >HOST-FILE\n";
+[[nodiscard]] Result<int> run_cpu_baseline(Words words);
+
 inline constexpr char report_usage[] = "drover report FILE >PICTURE.svg\n";
 [[nodiscard]] Result<int> run_report(Words words);
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migration/session/compatibility.h"
 
+#include "migration/session/cpu_check.h"
 #include "migration/session/layout_check.h"
+#include "migration/session/translation_check.h"
 
 #include <algorithm>
 #include <cctype>
@@ -9,8 +11,6 @@
 namespace drover {
 
 namespace {
-
-constexpr std::string_view hypervisor_leaves = "CPUID.4000";
 
 std::string mebibytes(uint64_t bytes)
 {
@@ -28,50 +28,6 @@ Status check_same(const Json& source, const Json& destination, const char* key, 
                 std::string(what) + " differs: '" + a + "' at the source, '" + b +
                     "' at the destination",
                 hint);
-}
-
-/// Bits of CPUID that do not belong to the CPU model: HTT follows from the topology (and QEMU 10
-/// shows it where 7.2 did not), OSXSAVE and OSPKE from what the guest itself has switched on.
-uint64_t not_compared(const std::string& name)
-{
-    if (name == "CPUID.1.0:EDX")
-        return 1ULL << 28;
-    if (name == "CPUID.1.0:ECX")
-        return 1ULL << 27;
-    if (name == "CPUID.7.0:ECX")
-        return 1ULL << 4;
-    return 0;
-}
-
-/// What the guest sees of its CPU must stay as it is. A feature that it uses and the destination
-/// lacks crashes it, sooner or later; one that appears under it (-cpu host or max on a newer host)
-/// changes what it has computed from CPUID: the size of what XSAVE writes, say.
-Status check_cpu_features(const Json& source, const Json& destination, StateForm form)
-{
-    const auto ours = source.find("cpu_features");
-    const auto theirs = destination.find("cpu_features");
-    if (ours == source.end() || theirs == destination.end() || !ours->is_object() ||
-        !theirs->is_object())
-        return {};
-    for (const auto& [name, value] : ours->items()) {
-        if (form == StateForm::Neutral && name.starts_with(hypervisor_leaves))
-            continue; // a guest that uses them is found out when it is translated
-        const uint64_t here = json_u64(*ours, name.c_str()) & ~not_compared(name);
-        const uint64_t there = json_u64(*theirs, name.c_str()) & ~not_compared(name);
-        if (here == there)
-            continue;
-        const bool lacks = (here & ~there) != 0;
-        char bits[32];
-        snprintf(bits, sizeof bits, "0x%llx",
-                 static_cast<unsigned long long>(lacks ? here & ~there : there & ~here));
-        return fail(ErrorKind::Incompatible,
-                    std::string(lacks ? "the destination's CPU lacks features that the guest uses"
-                                      : "the destination's CPU has features that the guest has not "
-                                        "seen so far") +
-                        " (" + name + ", bits " + bits + ")",
-                    "give both sides the same named -cpu model");
-    }
-    return {};
 }
 
 /// "7.2" of "7.2.22".
@@ -119,7 +75,7 @@ Status check_tables(const Json& source, const Json& destination)
                 "-device ivshmem-plain,memdev=acpihole,master=on");
 }
 
-Status check_devices(const Json& source, const Json& destination)
+void judge_devices(const Json& source, const Json& destination, Findings& found)
 {
     const Json none = Json::object();
     const auto a = source.find("devices");
@@ -129,23 +85,19 @@ Status check_devices(const Json& source, const Json& destination)
     const char* hint = "give the destination the same -device options, in the same order";
     for (const auto& [path, type] : ours.items()) {
         const std::string wanted = json_string(ours, path.c_str());
-        const std::string found = json_string(theirs, path.c_str());
-        if (found.empty() && is_home_of_tables(destination, wanted))
+        const std::string there = json_string(theirs, path.c_str());
+        if (there.empty() && is_home_of_tables(destination, wanted))
             continue;
-        if (found.empty())
-            return fail(ErrorKind::Incompatible,
-                        "the destination has no device " + path + " (" + wanted + ")", hint);
-        if (found != wanted)
-            return fail(ErrorKind::Incompatible,
-                        "device " + path + " is " + wanted + " at the source and " + found +
+        if (there.empty())
+            found.block("the destination has no device " + path + " (" + wanted + ")", hint);
+        else if (there != wanted)
+            found.block("device " + path + " is " + wanted + " at the source and " + there +
                             " at the destination",
                         hint);
     }
     for (const auto& [path, type] : theirs.items())
         if (!ours.contains(path) && !is_home_of_tables(source, json_string(theirs, path.c_str())))
-            return fail(ErrorKind::Incompatible,
-                        "the destination has a device that the source lacks: " + path, hint);
-    return {};
+            found.block("the destination has a device that the source lacks: " + path, hint);
 }
 
 /// "pc-i440fx" of "pc-i440fx-7.2".
@@ -173,47 +125,65 @@ Status check_across_kinds(const Json& source, const Json& destination)
 
 } // namespace
 
+namespace {
+
+struct Field {
+    const char* key;
+    const char* what;
+    const char* hint;
+    bool translated = false; ///< may differ in the neutral form
+    bool of_a_kind = false;  ///< compared only where both sides are of one kind
+};
+
+constexpr Field compared_fields[] = {
+    {"kind", "the kind of hypervisor", "use the same -vmm on both sides", true},
+    {"arch", "the architecture", "use the emulator of the same architecture on both sides"},
+    {"machine", "the machine type", "give both sides the same versioned -machine", false, true},
+    {"accelerator", "the accelerator", "give both sides the same -accel", true},
+    {"cpu_model", "the CPU model", "give both sides the same -cpu", false, true},
+};
+
+Status check_cpus(const Json& source, const Json& destination)
+{
+    if (json_u64(source, "cpus") == json_u64(destination, "cpus"))
+        return {};
+    return fail(ErrorKind::Incompatible,
+                "the number of vCPUs differs: " + std::to_string(json_u64(source, "cpus")) +
+                    " at the source, " + std::to_string(json_u64(destination, "cpus")) +
+                    " at the destination",
+                "give both sides the same -smp");
+}
+
+} // namespace
+
+Findings judge_machines(const Json& source, const Json& destination, StateForm form)
+{
+    Findings found;
+    const bool neutral = form == StateForm::Neutral;
+    const bool other_kind = json_string(source, "kind") != json_string(destination, "kind");
+    if (other_kind && neutral)
+        found.note(check_across_kinds(source, destination));
+    for (const Field& field : compared_fields)
+        if (!neutral || !(field.translated || (field.of_a_kind && other_kind)))
+            found.note(check_same(source, destination, field.key, field.what, field.hint));
+    found.note(check_cpus(source, destination));
+    if (!neutral)
+        found.note(check_version(source, destination));
+    judge_cpu_features(source, destination, form, found);
+    if (neutral)
+        judge_translation(source, destination, found);
+    found.note(check_tables(source, destination));
+    judge_devices(source, destination, found);
+    found.note(check_layout(source, destination));
+    return found;
+}
+
 Status check_machines(const Json& source, const Json& destination, StateForm form)
 {
-    struct Field {
-        const char* key;
-        const char* what;
-        const char* hint;
-        bool translated = false; ///< may differ in the neutral form
-        bool of_a_kind = false;  ///< compared only where both sides are of one kind
-    };
-    const bool other_kind = json_string(source, "kind") != json_string(destination, "kind");
-    if (other_kind && form == StateForm::Neutral)
-        if (Status same = check_across_kinds(source, destination); !same)
-            return same;
-    static constexpr Field fields[] = {
-        {"kind", "the kind of hypervisor", "use the same -vmm on both sides", true},
-        {"arch", "the architecture", "use the emulator of the same architecture on both sides"},
-        {"machine", "the machine type", "give both sides the same versioned -machine", false, true},
-        {"accelerator", "the accelerator", "give both sides the same -accel", true},
-        {"cpu_model", "the CPU model", "give both sides the same -cpu", false, true},
-    };
-    for (const Field& field : fields)
-        if (form == StateForm::Neutral && (field.translated || (field.of_a_kind && other_kind)))
-            continue;
-        else if (Status same = check_same(source, destination, field.key, field.what, field.hint);
-                 !same)
-            return same;
-    if (json_u64(source, "cpus") != json_u64(destination, "cpus"))
-        return fail(ErrorKind::Incompatible,
-                    "the number of vCPUs differs: " + std::to_string(json_u64(source, "cpus")) +
-                        " at the source, " + std::to_string(json_u64(destination, "cpus")) +
-                        " at the destination",
-                    "give both sides the same -smp");
-    if (Status version = check_version(source, destination); !version && form == StateForm::Own)
-        return version;
-    if (Status features = check_cpu_features(source, destination, form); !features)
-        return features;
-    if (Status tables = check_tables(source, destination); !tables)
-        return tables;
-    if (Status devices = check_devices(source, destination); !devices)
-        return devices;
-    return check_layout(source, destination);
+    Findings found = judge_machines(source, destination, form);
+    if (found.blocks.empty())
+        return {};
+    return std::unexpected(std::move(found.blocks.front()));
 }
 
 Status check_identity(const Json& source, const Json& destination)
@@ -262,6 +232,14 @@ Status check_ram(std::span<const stream::RamBlockInfo> source,
                         "the two sides have their RAM blocks in different orders",
                         "use the same release of Drover on both hosts");
     return {};
+}
+
+uint64_t all_ram(std::span<const stream::RamBlockInfo> blocks)
+{
+    uint64_t bytes = 0;
+    for (const auto& block : blocks)
+        bytes += block.size;
+    return bytes;
 }
 
 std::vector<stream::RamBlockInfo> ram_info(std::span<const RamBlock> ram)

@@ -4,6 +4,7 @@
 #include "migration/machine.h"
 #include "migration/session/control_link.h"
 #include "migration/session/destination_state.h"
+#include "migration/session/judgement.h"
 #include "migration/session/page_fetcher.h"
 #include "migration/session/ram_receiver.h"
 #include "migration/stream/frame_io.h"
@@ -111,9 +112,8 @@ private:
     void control_closed(Error error);
 
     void greeted(const stream::Frame& frame);
-    [[nodiscard]] Status check(const Json& own_description);
-    [[nodiscard]] bool offers(std::string_view feature) const;
     void refuse(const Error& error);
+    void judged(const Judgement& judgement, Json own_description);
     void prepare(Json own_description);
 
     void device_header(const stream::Frame& frame);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migration/session/destination.h"
 
-#include "migration/session/compatibility.h"
+#include "migration/session/judgement.h"
+#include "util/log.h"
 
 #include <algorithm>
 #include <utility>
@@ -29,46 +30,25 @@ void DestinationSession::greeted(const stream::Frame& frame)
     hello_ = std::move(*hello);
     report_.source_software = hello_->software;
     control_->expect_anything();
-    machine_.describe([this, alive = alive_](Result<Json> description) {
-        if (!*alive || state_ != DestinationState::Greeting)
-            return;
-        if (!description)
-            return refuse(description.error());
-        if (Status fits = check(*description); !fits)
-            return refuse(fits.error());
-        if (Status same = check_identity(hello_->machine, *description); !same) {
-            enter(DestinationState::Preparing); // no stranger any more: what fails now is its
-                                                // migration
-            return fail(same.error());
-        }
-        prepare(std::move(*description));
-    });
+    judge_arrival(machine_, *hello_,
+                  [this, alive = alive_](const Judgement& judgement, Json description) {
+                      if (*alive && state_ == DestinationState::Greeting)
+                          judged(judgement, std::move(description));
+                  });
 }
 
-Status DestinationSession::check(const Json& own_description)
+void DestinationSession::judged(const Judgement& judgement, Json own_description)
 {
-    if (auto features = stream::agree_features(*hello_, stream::needed_features()); !features)
-        return pass(features);
-    form_ = StateForm::Own;
-    if (Status same = check_machines(hello_->machine, own_description); !same) {
-        if (!offers(stream::feature::device_state_neutral))
-            return same;
-        if (Status translated =
-                check_machines(hello_->machine, own_description, StateForm::Neutral);
-            !translated)
-            return translated;
-        if (Status loads = machine_.can_load_neutral(); !loads) {
-            same.error().message += "; and " + loads.error().message;
-            return same;
-        }
-        form_ = StateForm::Neutral;
+    if (judgement.is_another_guest) {
+        enter(DestinationState::Preparing); // no stranger any more: what fails now is its migration
+        return fail(judgement.blocks.front());
     }
-    return check_ram(hello_->ram, machine_.ram());
-}
-
-bool DestinationSession::offers(std::string_view feature) const
-{
-    return std::ranges::find(hello_->optional_features, feature) != hello_->optional_features.end();
+    if (!judgement.blocks.empty())
+        return refuse(judgement.blocks.front());
+    for (const Error& warning : judgement.warnings)
+        log::info(warning.text());
+    form_ = judgement.form;
+    prepare(std::move(own_description));
 }
 
 /// Before anything was accepted: the peer hears why, and the machine waits for another.
@@ -90,7 +70,7 @@ void DestinationSession::prepare(Json own_description)
     enter(DestinationState::Preparing);
     stream::Welcome welcome;
     welcome.software = software_;
-    // check() has found that all mandatory ones are known.
+    // judge_guest() has found that all mandatory ones are known.
     const auto hold = machine_.page_hold();
     const auto known = stream::known_features();
     std::vector<std::string_view> supported(known.begin(), known.end());

@@ -137,14 +137,12 @@ void IncomingDoor::open_probe(UniqueFd socket, const std::string& peer)
     if (session_ || probe_)
         return;
     log::debug("probed by " + peer);
-    const auto hold = machine_.page_hold();
-    probe_ =
-        std::make_unique<ProbeAnswer>(std::move(socket), hold ? "" : hold.error().text(), [this] {
-            loop::post([this, alive = alive_] { // not from within its own callback
-                if (*alive)
-                    probe_.reset();
-            });
+    probe_ = std::make_unique<ProbeAnswer>(std::move(socket), machine_, [this] {
+        loop::post([this, alive = alive_] { // not from within its own callback
+            if (*alive)
+                probe_.reset();
         });
+    });
 }
 
 /// A source that was given one connected socket: what it carries comes in by the same door.

@@ -30,11 +30,11 @@ Error too_slow()
 
 } // namespace
 
-LinkProbe::LinkProbe(MigrationAddress address, std::function<void(Result<LinkReport>)> done)
-    : done_(std::move(done)), piece_(probe_bytes)
+LinkProbe::LinkProbe(Wish wish, std::function<void(Result<LinkReport>)> done)
+    : wish_(std::move(wish)), done_(std::move(done)), piece_(probe_bytes)
 {
-    connecting_ =
-        connect_to(address, [this](Result<UniqueFd> socket) { connected(std::move(socket)); });
+    connecting_ = connect_to(wish_.address,
+                             [this](Result<UniqueFd> socket) { connected(std::move(socket)); });
     limit_ = loop::after(longest, [this] { finish(std::unexpected(too_slow())); });
     for (size_t i = 0; i < piece_.size(); ++i) // nothing that a network could compress to nothing
         piece_[i] = static_cast<std::byte>(i * i * 2654435761U >> 11);
@@ -61,13 +61,10 @@ void LinkProbe::handle(const stream::Frame& frame)
 {
     switch (frame.header.type) {
     case FrameType::ProbeInfo:
-        if (auto info = stream::decode_json(frame.payload); info && !informed_) {
-            informed_ = true;
-            report_.no_postcopy = json_string(*info, "no_postcopy").substr(0, longest_reason);
-            pinged_ = Clock::now();
-            connection_->send(FrameType::Ping, stream::encode_u64(pings_));
-        }
+        if (auto info = stream::decode_json(frame.payload); info && !std::exchange(informed_, true))
+            informed(*info);
         return;
+    case FrameType::ProbeJudgement: return judged(frame);
     case FrameType::Pong: return ponged();
     case FrameType::PagesPlaced:
         if (const auto bytes = stream::decode_u64(frame.payload))
@@ -77,9 +74,39 @@ void LinkProbe::handle(const stream::Frame& frame)
     }
 }
 
+void LinkProbe::informed(const Json& info)
+{
+    report_.no_postcopy = json_string(info, "no_postcopy").substr(0, longest_reason);
+    asked_ = wish_.hello && json_bool(info, "judges");
+    if (!asked_)
+        return measure();
+    connection_->send_json(FrameType::ProbeHello, wish_.hello->to_json());
+}
+
+void LinkProbe::judged(const stream::Frame& frame)
+{
+    if (!std::exchange(asked_, false))
+        return;
+    auto json = stream::decode_json(frame.payload);
+    auto judgement = json ? Judgement::from_json(*json) : pass(json);
+    if (!judgement)
+        return finish(pass(judgement));
+    report_.judgement = std::move(*judgement);
+    measure();
+}
+
+void LinkProbe::measure()
+{
+    if (!wish_.measure)
+        return finish(std::move(report_));
+    measures_ = true;
+    pinged_ = Clock::now();
+    connection_->send(FrameType::Ping, stream::encode_u64(pings_));
+}
+
 void LinkProbe::ponged()
 {
-    if (!informed_ || pings_ == pings)
+    if (!measures_ || pings_ == pings)
         return;
     const double took = seconds_since(pinged_);
     report_.round_trip_s = pings_ == 0 ? took : std::min(report_.round_trip_s, took);
@@ -120,9 +147,8 @@ void LinkProbe::finish(Result<LinkReport> result)
     });
 }
 
-ProbeAnswer::ProbeAnswer(UniqueFd socket, const std::string& no_postcopy,
-                         std::function<void()> closed)
-    : closed_(std::move(closed))
+ProbeAnswer::ProbeAnswer(UniqueFd socket, Machine& machine, std::function<void()> closed)
+    : machine_(machine), closed_(std::move(closed))
 {
     connection_ = std::make_unique<stream::FrameConnection>(
         std::move(socket), stream::ConnectionRole::Probe, false, false,
@@ -130,22 +156,43 @@ ProbeAnswer::ProbeAnswer(UniqueFd socket, const std::string& no_postcopy,
             .frame = [this](const stream::Frame& frame) { handle(frame); },
             .closed = [this](const Error&) { close(); },
         });
-    connection_->expect_only({FrameType::Ping, FrameType::ProbeData});
+    connection_->expect_only({FrameType::Ping, FrameType::ProbeData, FrameType::ProbeHello});
     limit_ = loop::after(longest, [this] { close(); });
-    Json info{{"software", "drover " DROVER_VERSION}};
-    if (!no_postcopy.empty())
-        info["no_postcopy"] = no_postcopy;
+    Json info{{"software", "drover " DROVER_VERSION}, {"judges", true}};
+    if (const auto hold = machine_.page_hold(); !hold)
+        info["no_postcopy"] = hold.error().text();
     connection_->send_json(FrameType::ProbeInfo, info);
+}
+
+ProbeAnswer::~ProbeAnswer()
+{
+    *alive_ = false;
 }
 
 void ProbeAnswer::handle(const stream::Frame& frame)
 {
     if (frame.header.type == FrameType::Ping)
         return connection_->send(FrameType::Pong, frame.payload);
+    if (frame.header.type == FrameType::ProbeHello)
+        return judge(frame);
     taken_ += frame.payload.size();
     if (taken_ > most_bytes)
         return close();
     connection_->send(FrameType::PagesPlaced, stream::encode_u64(taken_));
+}
+
+/// As a hello is judged that a migration begins with, but that nothing follows.
+void ProbeAnswer::judge(const stream::Frame& frame)
+{
+    auto json = stream::decode_json(frame.payload);
+    auto hello = json ? stream::Hello::from_json(*json) : pass(json);
+    if (!hello || std::exchange(judged_, true))
+        return close();
+    judge_arrival(machine_, *hello,
+                  [this, alive = alive_](const Judgement& judgement, const Json&) {
+                      if (*alive && closed_)
+                          connection_->send_json(FrameType::ProbeJudgement, judgement.to_json());
+                  });
 }
 
 void ProbeAnswer::close()

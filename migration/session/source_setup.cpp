@@ -1,27 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migration/session/source.h"
 
-#include "migration/session/compatibility.h"
+#include "migration/session/judgement.h"
 
 #include <algorithm>
-#include <sys/random.h>
 
 namespace drover {
 
 using stream::FrameType;
-
-namespace {
-
-/// Gives a fresh, unguessable name to the session: whoever knows it may join and ask.
-Result<stream::SessionToken> make_token()
-{
-    stream::SessionToken token;
-    if (getrandom(token.data(), token.size(), 0) != static_cast<ssize_t>(token.size()))
-        return fail_errno("making a session token", errno);
-    return token;
-}
-
-} // namespace
 
 void SourceSession::start()
 {
@@ -77,33 +63,22 @@ void SourceSession::connected(Result<UniqueFd> socket)
 
 void SourceSession::describe_and_greet()
 {
-    auto token = make_token();
-    auto tracker = machine_.tracker();
-    if (!token || !tracker)
-        return fail(token ? tracker.error() : token.error());
+    const auto tracker = machine_.tracker();
+    if (!tracker)
+        return fail(tracker.error());
     report_.tracker = (*tracker)->name();
-    hello_.session = *token;
-    hello_.software = options_.software;
-    for (std::string_view name : stream::needed_features())
-        hello_.mandatory_features.emplace_back(name);
     // Over the one connection that we were given nobody could call again after a break.
-    if (!tunnel_)
-        hello_.optional_features.emplace_back(stream::feature::postcopy);
-    hello_.optional_features.emplace_back(stream::feature::give_back);
-    hello_.optional_features.emplace_back(stream::feature::arrived_outcome);
-    if (machine_.can_save_neutral())
-        hello_.optional_features.emplace_back(stream::feature::device_state_neutral);
-    hello_.channels = options_.channels;
-    hello_.ram = ram_info(machine_.ram());
-    hello_.policy = Json{{"downtime", options_.wish.downtime_s}};
-    machine_.describe([this, alive = alive_](Result<Json> description) {
+    const GreetingOptions greeting{.software = options_.software,
+                                   .channels = options_.channels,
+                                   .one_connection = tunnel_ != nullptr,
+                                   .validate_uuid = options_.validate_uuid,
+                                   .downtime_s = options_.wish.downtime_s};
+    make_hello(machine_, greeting, [this, alive = alive_](Result<stream::Hello> hello) {
         if (!*alive || state_ != SourceState::Greeting)
             return;
-        if (!description)
-            return fail(std::move(description.error()));
-        hello_.machine = std::move(*description);
-        if (!options_.validate_uuid)
-            hello_.machine.erase("uuid");
+        if (!hello)
+            return fail(std::move(hello.error()));
+        hello_ = std::move(*hello);
         control_->send_json(FrameType::Hello, hello_.to_json());
     });
 }
@@ -123,8 +98,15 @@ void SourceSession::welcomed(const stream::Frame& frame)
     };
     postcopy_agreed_ = agreed(stream::feature::postcopy);
     give_back_agreed_ = agreed(stream::feature::give_back);
-    machine_.use_state_form(agreed(stream::feature::device_state_neutral) ? StateForm::Neutral
-                                                                          : StateForm::Own);
+    const StateForm form =
+        agreed(stream::feature::device_state_neutral) ? StateForm::Neutral : StateForm::Own;
+    // A destination of another release may not have known all that we know.
+    if (Status fits = welcome->machine.empty()
+                          ? Status()
+                          : check_machines(hello_.machine, welcome->machine, form);
+        !fits)
+        return fail(std::move(fits.error()));
+    machine_.use_state_form(form);
     report_.no_postcopy = tunnel_ ? "a connection that was handed over (fd:) cannot be made anew"
                                   : welcome->no_postcopy;
     warn_of_no_postcopy();

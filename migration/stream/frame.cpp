@@ -19,7 +19,7 @@ struct TypeRule {
     uint32_t largest;
 };
 
-constexpr std::array<TypeRule, 30> rules = {{
+constexpr std::array<TypeRule, 32> rules = {{
     {FrameType::Hello, "Hello", 2, max_json_payload},
     {FrameType::Welcome, "Welcome", 2, max_json_payload},
     {FrameType::Refuse, "Refuse", 2, max_json_payload},
@@ -50,6 +50,8 @@ constexpr std::array<TypeRule, 30> rules = {{
     {FrameType::Resume, "Resume", 0, 0},
     {FrameType::ProbeInfo, "ProbeInfo", 2, max_json_payload},
     {FrameType::ProbeData, "ProbeData", 1, max_tunnel_payload},
+    {FrameType::ProbeHello, "ProbeHello", 2, max_json_payload},
+    {FrameType::ProbeJudgement, "ProbeJudgement", 2, max_json_payload},
 }};
 
 const TypeRule* find_rule(FrameType type)

@@ -53,14 +53,16 @@ enum class FrameType : uint16_t {
     TunnelClose = 21, ///< tunnel, either: u32 stream; no more data comes from this side
     Arrived = 22,     ///< as Running, but the guest was left paused there (paused before, or -S)
     // Post-copy, with the feature "postcopy"; postcopy.h has the payloads.
-    Missing = 23,     ///< data, source → destination; control, after Resume, the other way
-    MissingEnd = 24,  ///< control, destination → source, after Resume: u64 pages in all
-    PageRequest = 25, ///< control, destination → source: these are waited for
-    PagesPlaced = 26, ///< control, destination → source: u64 payload bytes of Pages, so far
-    AllHere = 27,     ///< control, destination → source: empty; no page is missing any more
-    Resume = 28,      ///< ask, source → destination: empty; this is the control connection now
-    ProbeInfo = 29,   ///< probe, destination → source: JSON {software, no_postcopy}
-    ProbeData = 30,   ///< probe, source → destination: any bytes; answered by PagesPlaced
+    Missing = 23,        ///< data, source → destination; control, after Resume, the other way
+    MissingEnd = 24,     ///< control, destination → source, after Resume: u64 pages in all
+    PageRequest = 25,    ///< control, destination → source: these are waited for
+    PagesPlaced = 26,    ///< control, destination → source: u64 payload bytes of Pages, so far
+    AllHere = 27,        ///< control, destination → source: empty; no page is missing any more
+    Resume = 28,         ///< ask, source → destination: empty; this is the control connection now
+    ProbeInfo = 29,      ///< probe, destination → source: JSON {software, no_postcopy, judges}
+    ProbeData = 30,      ///< probe, source → destination: any bytes; answered by PagesPlaced
+    ProbeHello = 31,     ///< probe, source → destination: JSON, as Hello; nothing comes of it
+    ProbeJudgement = 32, ///< probe, destination → source: JSON {state-form, blocks, warnings}
 };
 
 /// What a destination says of a session when it is asked.

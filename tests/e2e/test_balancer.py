@@ -222,6 +222,23 @@ def test_a_full_network_beside_an_idle_one(case):
 
 
 @test(timeout=180)
+def test_what_would_happen(case):
+    """Asked of the balancer: whether a VM can go, and which CPU guests can have on all hosts. Nothing comes of it."""
+    fleet = fleet_with(case, [("vm1", "h1")])
+    up(fleet, 1)
+    told = json.loads(fleet.drover("check-migration", "vm1", "h2", "--json"))
+    assert told["can-go"] and told["state-form"] == "own" and not told["blocks"], told
+    wait_for(lambda: not fleet.hosts["h2"].qmp.execute("query-vms"), 30)
+    runs_on(fleet, "vm1", "h1")
+    try:
+        fleet.drover("check-migration", "vm1", "h1")
+        raise AssertionError("it is there already")
+    except RuntimeError as error:
+        assert "already" in str(error), error
+    assert fleet.drover("cpu-baseline", "h1", "h2").startswith("-cpu "), fleet.drover("cpu-baseline", "h1", "h2")
+
+
+@test(timeout=180)
 def test_a_move_is_cancelled(case):
     fleet = fleet_with(case, [("web1", "h1")], mode="off")
     up(fleet, 1)

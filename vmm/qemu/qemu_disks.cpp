@@ -36,6 +36,15 @@ Status QemuMachine::may_be_saved(const Json& state)
     return {};
 }
 
+void QemuMachine::may_save(std::function<void(Status)> done)
+{
+    qmp_.execute("query-status", Json::object(),
+                 [alive = alive_, done = std::move(done)](Result<Json> state) {
+                     if (*alive)
+                         done(state ? may_be_saved(*state) : pass(state));
+                 });
+}
+
 void QemuMachine::prepare_save(std::function<void(Status)> done)
 {
     qmp_.execute("query-status", Json::object(),

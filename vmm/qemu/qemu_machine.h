@@ -86,6 +86,7 @@ public:
     Status slow_down(const SlowDown& wish) override;
     std::string_view slowed_by() const override;
 
+    void may_save(std::function<void(Status)> done) override;
     void prepare_save(std::function<void(Status)> done) override;
     void begin_save(SaveCallbacks callbacks) override;
     void finish_save() override;

@@ -79,6 +79,10 @@ public:
     [[nodiscard]] Result<Json> evacuate(const std::string& host, bool cancel,
                                         const std::string& who);
     [[nodiscard]] Status cancel(const std::string& id, const std::string& who);
+    /// `done` may be called from within, and is called once or, if a host goes away, never.
+    void check_migration(const std::string& vm, const std::string& host,
+                         std::function<void(Result<Json>)> done);
+    void query_host_cpus(const std::string& host, std::function<void(Result<Json>)> done);
     [[nodiscard]] Status set_mode(Mode mode, const std::string& who);
     /// What can only change by a restart is named in the answer. A bad file changes nothing.
     [[nodiscard]] Result<Json> reload();

@@ -50,6 +50,23 @@ void add_queries(CommandTable& table, Balancer& balancer)
               });
 }
 
+/// Answered when the hosts have answered.
+void add_questions(CommandTable& table, Balancer& balancer)
+{
+    table.add("query-host-cpus", Role::Observe, {{"host", "str"}},
+              [&balancer](const Json& arguments, const Client&, const QmpResponder& respond) {
+                  balancer.query_host_cpus(
+                      json_string(arguments, "host"),
+                      [respond](Result<Json> told) { respond(response(std::move(told))); });
+              });
+    table.add("check-migration", Role::Operate, {{"vm", "str"}, {"host", "str"}},
+              [&balancer](const Json& arguments, const Client&, const QmpResponder& respond) {
+                  balancer.check_migration(
+                      json_string(arguments, "vm"), json_string(arguments, "host"),
+                      [respond](Result<Json> told) { respond(response(std::move(told))); });
+              });
+}
+
 void add_orders(CommandTable& table, Balancer& balancer)
 {
     table.add("approve", Role::Operate, {{"id", "str"}},
@@ -78,6 +95,7 @@ void add_commands(CommandTable& table, Balancer& balancer)
 {
     add_queries(table, balancer);
     add_orders(table, balancer);
+    add_questions(table, balancer);
     table.add("set-mode", Role::Administer, {{"mode", "str"}},
               [&balancer](const Json& arguments, const Client& who, const QmpResponder& respond) {
                   const auto mode = mode_from(json_string(arguments, "mode"));

@@ -128,6 +128,11 @@ void of_moves(const HostParts& parts, const Json& arguments, const Answer& answe
     (parts.service.moves().*Method)(arguments, answer);
 }
 
+void query_host_cpus(const HostParts& parts, const Json& arguments, const Answer& answer)
+{
+    parts.service.cpus().query(arguments, answer);
+}
+
 void query_vms(const HostParts& parts, const Json&, const Answer& answer)
 {
     answer(parts.service.vms().list());
@@ -137,6 +142,7 @@ const std::vector<Entry>& entries()
 {
     static const std::vector<Entry> table = {
         {"query-host", Role::Observe, {}, query_host},
+        {"query-host-cpus", Role::Observe, {{"accelerator?", "str"}}, query_host_cpus},
         {"query-load", Role::Observe, {}, query_load},
         {"query-host-load", Role::Observe, {{"seconds?", "number"}}, query_host_load},
         {"query-vm-load", Role::Observe, {{"name?", "str"}, {"seconds?", "number"}}, query_vm_load},
@@ -145,7 +151,11 @@ const std::vector<Entry>& entries()
         {"query-vm-migrations", Role::Observe, {}, of_moves<&HostMoves::query_all>},
         {"query-vm-forecast",
          Role::Observe,
-         {{"name", "str"}, {"uri?", "str"}, {"bandwidth?", "number"}, {"policy?", "str"}},
+         {{"name", "str"},
+          {"uri?", "str"},
+          {"bandwidth?", "number"},
+          {"check?", "bool"},
+          {"policy?", "str"}},
          of_moves<&HostMoves::forecast>},
         {"vm-create",
          Role::Operate,

@@ -211,6 +211,8 @@ void HostMoves::forecast(const Json& arguments, const Answer& answer)
         asked["uri"] = arguments["uri"];
     if (arguments.contains("policy"))
         asked["policy"] = arguments["policy"];
+    if (arguments.contains("check"))
+        asked["check"] = arguments["check"];
     if (arguments.contains("bandwidth")) // the emulator takes whole bytes
         asked["bandwidth"] =
             static_cast<uint64_t>(std::clamp(arguments["bandwidth"].get<double>(), 1.0, 1e15));

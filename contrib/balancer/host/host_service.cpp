@@ -10,7 +10,7 @@ HostService::HostService(const DroverdConfig& config, std::vector<std::string> c
             .migration_news = [this](Vm& vm) { moves_.migration_news(vm); },
             .ended = [this](Vm& vm) { moves_.vm_ended(vm); },
             .served_again = [this](Vm& vm, bool runs) { moves_.vm_served_again(vm, runs); }}),
-      moves_(config, vms_, event)
+      moves_(config, vms_, event), cpus_(config)
 {
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include "contrib/balancer/host/host_cpus.h"
 #include "contrib/balancer/host/host_moves.h"
 
 namespace drover::balancer {
@@ -17,10 +18,12 @@ public:
 
     [[nodiscard]] HostVms& vms() { return vms_; }
     [[nodiscard]] HostMoves& moves() { return moves_; }
+    [[nodiscard]] HostCpus& cpus() { return cpus_; }
 
 private:
     HostVms vms_;
     HostMoves moves_;
+    HostCpus cpus_;
 };
 
 } // namespace drover::balancer

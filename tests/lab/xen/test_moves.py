@@ -113,6 +113,9 @@ def test_refused(case):
     server = DroverXen(case, "server", "serve", guest.name)
     there, uri = Outer().destination()
     case.keep(there)
+    told = server.qmp.execute("query-migrate-forecast", uri=uri, check=True)
+    assert not told["can-go"] and "acpihole" in told["blocks"][0]["remedy"], told
+    assert len(told["blocks"]) == 1, told  # its CPU's features are there
     info = server.ended(server.migrate(uri), "failed")
     assert "acpihole" in info["error-desc"], info
     try:

@@ -55,6 +55,7 @@ public:
     FakeRam fake_ram;
     FakeHold hold;
     bool has_postcopy = false;
+    bool translates = false;              ///< has the neutral form
     std::function<void()> load_caught_up; ///< who waits for it, while load_is_slow
     bool load_is_slow = false;
     bool stays_paused = false; ///< as if started with -S
@@ -70,6 +71,11 @@ public:
     /// Its process dies: the guest does not run here any more.
     void kill();
 
+    [[nodiscard]] Status may_translate() const
+    {
+        return translates ? Status() : fail(ErrorKind::Refused, "the fake is not translated");
+    }
+
     // --- what happened ---
     int stills = 0, goes_on = 0; ///< calls of stand_still()
     int begin_saves = 0, abandons = 0, begin_loads = 0, finish_loads = 0, take_overs = 0;
@@ -81,6 +87,8 @@ public:
     void describe(std::function<void(Result<Json>)> done) override;
     Result<DirtyTracker*> tracker() override;
     bool gives_memory_back() const override { return gives_back; }
+    Status can_save_neutral() const override { return may_translate(); }
+    Status can_load_neutral() const override { return may_translate(); }
     void prepare_save(std::function<void(Status)> done) override;
     void begin_save(SaveCallbacks callbacks) override;
     void finish_save() override;

@@ -11,7 +11,8 @@ namespace {
 std::optional<Result<LinkReport>> probe(const MigrationAddress& address)
 {
     std::optional<Result<LinkReport>> result;
-    LinkProbe probing(address, [&](Result<LinkReport> got) { result = std::move(got); });
+    LinkProbe probing({.address = address, .hello = {}},
+                      [&](Result<LinkReport> got) { result = std::move(got); });
     EXPECT_TRUE(run_until([&] { return result.has_value(); }));
     return result;
 }

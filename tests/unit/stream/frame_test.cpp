@@ -34,7 +34,7 @@ TEST(Frame, TypeNumbersAreFrozen)
         {17, "Ask"},         {18, "Outcome"},     {19, "TunnelOpen"}, {20, "TunnelData"},
         {21, "TunnelClose"}, {22, "Arrived"},     {23, "Missing"},    {24, "MissingEnd"},
         {25, "PageRequest"}, {26, "PagesPlaced"}, {27, "AllHere"},    {28, "Resume"},
-        {29, "ProbeInfo"},   {30, "ProbeData"},
+        {29, "ProbeInfo"},   {30, "ProbeData"},   {31, "ProbeHello"}, {32, "ProbeJudgement"},
     };
     for (unsigned number = 0; number < 100; ++number) {
         const auto known = names.find(number);
@@ -82,7 +82,7 @@ TEST(Frame, ForgedHeadersWithAGoodChecksumAreRefused)
         EXPECT_NE(decoded.error().message.find(word), std::string::npos) << decoded.error().message;
     };
     refused({FrameType{0}, 0, 0, 0, 0}, "unknown type 0");
-    refused({FrameType{31}, 0, 0, 0, 0}, "unknown type 31");
+    refused({FrameType{33}, 0, 0, 0, 0}, "unknown type 33");
     refused({FrameType{65535}, 0, 0, 0, 0}, "unknown type 65535");
     refused({FrameType::Commit, 1, 0, 0, 0}, "unknown flags 1");
     refused({FrameType::Pages, 0x8000, 4096, 0, 0}, "unknown flags 32768");

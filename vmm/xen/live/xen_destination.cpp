@@ -3,6 +3,7 @@
 
 #include "util/log.h"
 #include "vmm/qemu/state/acpi_hole.h"
+#include "vmm/xen/live/xen_cpu.h"
 #include "vmm/xen/live/xen_domain.h"
 #include "vmm/xen/live/xl_tool.h"
 
@@ -94,6 +95,18 @@ std::unexpected<Error> XenDestination::nowhere()
                                     "drover-xen serve");
 }
 
+/// Of the domain that will be made: nobody can ask it yet. One whose configuration changes its CPU
+/// may have all that the host has.
+void XenDestination::add_cpu(Json& description) const
+{
+    const Json build = config_.guest.config.value("b_info", Json::object());
+    const bool changed = build.contains("cpuid") || build.contains("cpuid_legacy");
+    if (auto features = changed ? most_cpu_features() : cpu_features(std::nullopt); features)
+        description["cpu_features"] = std::move(*features);
+    else
+        log::warning(features.error().text() + "; CPU features are not compared");
+}
+
 void XenDestination::describe(std::function<void(Result<Json>)> done)
 {
     Json description{
@@ -105,6 +118,7 @@ void XenDestination::describe(std::function<void(Result<Json>)> done)
         {"cpus", config_.vcpus},
         {"devices", Json::object()},
     };
+    add_cpu(description);
     loop::post(
         [done = std::move(done), description = std::move(description)] { done(description); });
 }

@@ -53,6 +53,7 @@ public:
 
 private:
     [[nodiscard]] static std::unexpected<Error> nowhere();
+    void add_cpu(Json& description) const;
     void receiver_failed(const Error& error);
     void receiver_ended(bool runs);
     void fed(const Status& status);

@@ -157,6 +157,27 @@ Result<uint64_t> XenDomain::param(uint32_t index) const
     return value;
 }
 
+Result<std::vector<std::byte>> XenDomain::record(uint16_t type, size_t most) const
+{
+    std::vector<std::byte> bytes(most);
+    if (xc_domain_hvm_getcontext_partial(handles_->control, id_, type, 0, bytes.data(),
+                                         static_cast<uint32_t>(bytes.size())) < 0)
+        return fail_errno("reading record " + std::to_string(type) + " of the domain's state",
+                          errno);
+    return bytes;
+}
+
+Result<uint32_t> XenDomain::tsc_khz() const
+{
+    uint32_t mode = 0;
+    uint64_t elapsed = 0;
+    uint32_t khz = 0;
+    uint32_t incarnation = 0;
+    if (xc_domain_get_tsc_info(handles_->control, id_, &mode, &elapsed, &khz, &incarnation) < 0)
+        return fail_errno("asking for the frequency of the domain's counter", errno);
+    return khz;
+}
+
 Status XenDomain::read(uint64_t first_frame, std::span<std::byte> into, std::span<bool> there) const
 {
     std::array<xen_pfn_t, frames_at_once> frames{};

@@ -28,6 +28,7 @@ public:
         unsigned vcpus = 0;
     };
     [[nodiscard]] Result<Info> info() const;
+    [[nodiscard]] uint32_t id() const { return id_; }
 
     /// Lets it stand still when no vCPU waits for its device model any more: not at once, info()
     /// says when. A mere pause would have an access to a device in flight, which is nowhere saved.
@@ -39,6 +40,10 @@ public:
     /// The hypervisor's part of the machine's state, as hvm_records.h reads it.
     [[nodiscard]] Result<std::vector<std::byte>> context() const;
     [[nodiscard]] Result<uint64_t> param(uint32_t index) const;
+    /// One record of that, of at most `most` bytes: the guest stands still for some microseconds.
+    [[nodiscard]] Result<std::vector<std::byte>> record(uint16_t type, size_t most) const;
+    /// How fast its time-stamp counter counts.
+    [[nodiscard]] Result<uint32_t> tsc_khz() const;
 
     /// Reads frames that follow each other; zeros where the guest has none. `there`, if not empty,
     /// gets for each whether it has it.

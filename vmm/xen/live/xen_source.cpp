@@ -4,9 +4,13 @@
 #include "util/log.h"
 #include "vmm/qemu/qmp_sequence.h"
 #include "vmm/qemu/state/machine_fields.h"
+#include "vmm/xen/live/xen_cpu.h"
+#include "vmm/xen/state/hvm_chip_layout.h"
+#include "vmm/xen/state/hvm_records.h"
 #include "vmm/xen/state/stream_format.h"
 #include "vmm/xen/state/xen_machine.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <unistd.h>
 
@@ -16,6 +20,9 @@ namespace {
 
 constexpr std::chrono::seconds suspend_limit{5}; // a device model that does not answer
 constexpr uint32_t callback_param = 0; ///< HVM_PARAM_CALLBACK_IRQ: set by paravirtual drivers
+constexpr size_t qemu_ioapic_pins = 24;
+constexpr uint64_t masked_pin = 1U << 16;
+constexpr uint64_t hpet_on = 1; ///< in its configuration
 constexpr size_t most_model_bytes = 64U << 20;
 
 /// "pc-i440fx-7.2-machine" → "pc-i440fx-7.2".
@@ -75,19 +82,57 @@ void XenSource::process_died(const Error& how)
     save_failed(how);
 }
 
+namespace {
+
+template <class Record> Result<Record> read_record(const XenDomain& domain, HvmType type)
+{
+    const size_t size = state::encode(Record()).size();
+    auto bytes = domain.record(static_cast<uint16_t>(type), size);
+    return bytes ? decode_record<Record>({type, 0, std::move(*bytes)}) : pass(bytes);
+}
+
+} // namespace
+
+/// What can keep the guest from leaving, and shows while it runs: judged by
+/// migration/session/translation_check.h.
+Result<Json> XenSource::facts() const
+{
+    auto features = cpu_features(domain_->id());
+    auto callback = domain_->param(callback_param);
+    auto viridian = domain_->param(HvmParamIndex::Viridian);
+    auto pins = read_record<HvmIoApic>(*domain_, HvmType::IoApic);
+    auto hpet = read_record<HvmHpet>(*domain_, HvmType::Hpet);
+    auto khz = domain_->tsc_khz();
+    if (!features || !callback || !viridian || !pins || !khz)
+        return std::unexpected(!features   ? features.error()
+                               : !callback ? callback.error()
+                               : !viridian ? viridian.error()
+                               : !pins     ? pins.error()
+                                           : khz.error());
+    const auto high = std::span(pins->redirection).subspan(qemu_ioapic_pins);
+    return Json{{"cpu_features", std::move(*features)},
+                {"pv_drivers", *callback != 0},
+                {"viridian", *viridian != 0},
+                {"high_pins",
+                 std::ranges::count_if(high, [](uint64_t pin) { return (pin & masked_pin) == 0; })},
+                {"hpet_counts", hpet && (hpet->config & hpet_on) != 0}, // hpet=0: there is none
+                {"tsc_khz", *khz}};
+}
+
 void XenSource::describe(std::function<void(Result<Json>)> done)
 {
     const auto info = domain_->info();
-    if (!info)
+    auto known = info ? facts() : std::unexpected(info.error());
+    if (!known)
         return loop::post(
-            [done = std::move(done), error = info.error()] { done(std::unexpected(error)); });
+            [done = std::move(done), error = known.error()] { done(std::unexpected(error)); });
     std::vector<qemu::QmpStep> steps;
     steps.push_back({"qom-get", Json{{"path", "/machine"}, {"property", "type"}}});
     steps.push_back({"qom-list", Json{{"path", "/machine/peripheral"}}});
     steps.push_back({"qom-list", Json{{"path", "/machine/peripheral-anon"}}});
     qemu::run_sequence(
         model_, std::move(steps), [alive = alive_] { return *alive; },
-        [this, alive = alive_, cpus = info->vcpus,
+        [this, alive = alive_, cpus = info->vcpus, known = std::move(*known),
          done = std::move(done)](Result<std::vector<Json>> answers) {
             if (!*alive)
                 return;
@@ -96,14 +141,16 @@ void XenSource::describe(std::function<void(Result<Json>)> done)
             Json devices = Json::object();
             add_devices((*answers)[1], "", devices);
             add_devices((*answers)[2], "unnamed ", devices);
-            done(Json{{"kind", "xen"},
-                      {"version", version_},
-                      {"arch", "x86_64"},
-                      {"machine", machine_type((*answers)[0])},
-                      {"accelerator", "xen"},
-                      {"cpus", cpus},
-                      {"firmware_tables", ram_.has_tables},
-                      {"devices", std::move(devices)}});
+            Json description{{"kind", "xen"},
+                             {"version", version_},
+                             {"arch", "x86_64"},
+                             {"machine", machine_type((*answers)[0])},
+                             {"accelerator", "xen"},
+                             {"cpus", cpus},
+                             {"firmware_tables", ram_.has_tables},
+                             {"devices", std::move(devices)}};
+            description.update(known);
+            done(std::move(description));
         });
 }
 
@@ -111,16 +158,6 @@ void XenSource::describe(std::function<void(Result<Json>)> done)
 /// before the first page.
 void XenSource::prepare_save(std::function<void(Status)> done)
 {
-    const auto callback = domain_->param(callback_param);
-    if (!callback || *callback != 0)
-        return loop::post([done = std::move(done), callback] {
-            done(callback ? fail(ErrorKind::Incompatible,
-                                 "the guest uses Xen's paravirtual interface (its clock, its event "
-                                 "channels), which the destination cannot take over",
-                                 "boot it with nopv on its kernel's command line, and with "
-                                 "xen_platform_pci=0 in its xl configuration")
-                          : Status(std::unexpected(callback.error())));
-        });
     if (Status watched = watch_suspensions(); !watched)
         return loop::post([done = std::move(done), watched] { done(watched); });
     tell_writes(true, std::move(done));

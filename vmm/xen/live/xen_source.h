@@ -52,6 +52,7 @@ public:
     [[nodiscard]] std::string run_state() const;
 
 private:
+    [[nodiscard]] Result<Json> facts() const;
     void tell_writes(bool on, std::function<void(Status)> done);
     [[nodiscard]] Status watch_suspensions();
     void look_at_suspension();
