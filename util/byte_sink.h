@@ -20,8 +20,6 @@ public:
     ByteSink(int fd, std::string name);
     /// Into memory, of which take() hands out what was written.
     ByteSink() = default;
-    /// The same, where it is known about how many bytes it will be.
-    explicit ByteSink(size_t expected) { held_.reserve(expected); }
     [[nodiscard]] std::vector<std::byte> take() { return std::move(held_); }
 
     void write(std::span<const std::byte> bytes);

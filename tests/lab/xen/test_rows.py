@@ -37,9 +37,6 @@ def test_to_and_fro(case, smp):
 
 # What is the same under KVM, TCG and Xen: see tests/lab/inside/test_kvm.py.
 EVERYWHERE = "qemu64,-x2apic,-cx16,-svm,kvm=off"
-# KVM on an emulated host is so slow that the guest's kernel may take its TSC for the wrong one of two clocks. The other
-# one, the ACPI timer, is the device model's on Xen: each look at it is a way to Dom0 and back.
-TRUSTS_TSC = (*NEUTRAL.boot, "tsc=reliable")
 
 
 @test(timeout=1400, thorough=True)
@@ -47,12 +44,11 @@ def test_three_hypervisors(case):
     """Born on KVM; each way between two of KVM, Xen and TCG is taken."""
     outer = Outer()
     kvm_host, door = outer.kvm_host(), outer.door()
-    guest = {"cpu": EVERYWHERE, "boot": TRUSTS_TSC}
-    at_kvm = Places(case, door, **guest)
+    at_kvm = Places(case, door, cpu=EVERYWHERE)
 
     def kvm(_number: int) -> OnQemu:
         return at_kvm.on_qemu("QEMU/KVM", kvm_host).wait()
 
-    places = Places(case, **guest)
+    places = Places(case, cpu=EVERYWHERE)
     first = at_kvm.on_qemu("QEMU/KVM", kvm_host).boot()
     run(first, [at_kvm.xen, kvm, places.tcg, places.xen, places.tcg, kvm], 6)

@@ -44,8 +44,6 @@ private:
 Result<state::Memory> memory_of(const SavedRam& block, const ByteSource& source)
 {
     state::Memory memory = {.name = block.name, .size = block.size, .pages = {}, .bytes = {}};
-    memory.pages.reserve(block.raw);
-    memory.bytes.reserve(block.raw * frame_size);
     const SavedBlockPages pages(block, source);
     for (uint64_t page = 0; page < block.places.size(); ++page) {
         if (pages.is_zero(page))
@@ -167,7 +165,7 @@ Result<std::vector<std::byte>> stream_of_neutral(std::span<const std::byte> part
         pages.emplace_back(memory);
         plan.ram[here->name] = &pages.back();
     }
-    ByteSink sink(parts.size() + form.bytes.size());
+    ByteSink sink;
     if (const Status done = write_qemu_stream(plan, sink); !done)
         return std::unexpected(done.error());
     return sink.take();
