@@ -184,8 +184,9 @@ class Row:
         return {to: statistics.median(getattr(done, what) for done in self.moves if done.to == to) for to in sorted(places)}
 
 
-def run(here, places: list, count: int, most_not_moved: int = 3) -> Row:
-    """`here` runs it; places[0] is where it is moved first."""
+def run(here, places: list, count: int, most_not_moved: int = 3, most_drift_ms: float = DRIFT_MS) -> Row:
+    """`here` runs it; places[0] is where it is moved first. A failed try's pause is no move's, and is not held against
+    the drift: what it took is in the clock as it is before the next try."""
     row = Row([])
     behind = here.looked_at(here.told(2).number)[2]
     number = 0
@@ -200,5 +201,5 @@ def run(here, places: list, count: int, most_not_moved: int = 3) -> Row:
         row.not_moved += 1
         assert row.not_moved <= most_not_moved, row
     row.tell()
-    assert row.drift_ms <= DRIFT_MS, row
+    assert row.drift_ms <= most_drift_ms, row
     return row
