@@ -12,6 +12,7 @@ from .case import Case
 from .drover_xen import DroverXen
 from .outer import ADDRESS, DOOR, Outer
 from .vm import GuestOptions
+from .watch import FAR_SOURCES
 
 MOVE_S = 240
 DRIFT_MS = 50.0  # of a whole row
@@ -24,6 +25,7 @@ class Move:
     pause_ms: int
     lost_ms: float  # how much further behind the guest's clock is than before the move
     late_us: int  # how much too late its sleeps end there
+    source: str  # what the guest's kernel reads the time from
 
     @property
     def drift_ms(self) -> float:
@@ -32,7 +34,7 @@ class Move:
 
     def row(self) -> str:
         return f"{self.to}: {self.total_ms / 1000:.1f} s, pause {self.pause_ms} ms, " \
-               f"clock {self.lost_ms:.0f} ms behind, sleeps {self.late_us / 1000:.1f} ms late"
+               f"clock {self.lost_ms:.0f} ms behind, sleeps {self.late_us / 1000:.1f} ms late, by {self.source}"
 
 
 class ClockOf:
@@ -85,10 +87,10 @@ class OnQemu:
     def healthy(self):
         return self._guest.healthy()
 
-    def looked_at(self, after: int) -> tuple[int, int, float]:
-        """The last beat, how late sleeps end, and by how much its clock is behind the outer machine's."""
-        beat, late_us, behind = self._guest.looked_at(after)
-        return beat, late_us, behind + self._clock.ahead() - ClockOf(self._machine).ahead()
+    def looked_at(self, after: int) -> tuple[str, int, float]:
+        """What its kernel reads, how late sleeps end, and by how much its clock is behind the outer machine's."""
+        source, late_us, behind = self._guest.looked_at(after)
+        return source, late_us, behind + self._clock.ahead() - ClockOf(self._machine).ahead()
 
     def close(self) -> None:
         if self._guest:
@@ -131,9 +133,9 @@ class OnXen:
     def healthy(self):
         return self._guest.healthy()
 
-    def looked_at(self, after: int) -> tuple[int, int, float]:
-        beat, late_us, behind = self._guest.looked_at(after)
-        return beat, late_us, behind + self._clock.ahead()
+    def looked_at(self, after: int) -> tuple[str, int, float]:
+        source, late_us, behind = self._guest.looked_at(after)
+        return source, late_us, behind + self._clock.ahead()
 
     def close(self) -> None:
         """Nobody came."""
@@ -154,8 +156,8 @@ def move(here, there, behind_s: float) -> tuple[Move | None, float]:
     assert after.verified >= last.verified and after.wrong == 0, (last, after)
     here.left()
     there.healthy()
-    _, late_us, now_s = there.looked_at(after.number)
-    return Move(there.name, info["total-time"], info["downtime"], (now_s - behind_s) * 1000, late_us), now_s
+    source, late_us, now_s = there.looked_at(after.number)
+    return Move(there.name, info["total-time"], info["downtime"], (now_s - behind_s) * 1000, late_us, source), now_s
 
 
 @dataclass
@@ -184,9 +186,10 @@ class Row:
         return {to: statistics.median(getattr(done, what) for done in self.moves if done.to == to) for to in sorted(places)}
 
 
-def run(here, places: list, count: int, most_not_moved: int = 3, most_drift_ms: float = DRIFT_MS) -> Row:
+def run(here, places: list, count: int, most_not_moved: int = 3) -> Row:
     """`here` runs it; places[0] is where it is moved first. A failed try's pause is no move's, and is not held against
-    the drift: what it took is in the clock as it is before the next try."""
+    the drift: what it took is in the clock as it is before the next try. Nor is the drift of a clock that is a device
+    (docs/heterogeneity.md, "Measured")."""
     row = Row([])
     behind = here.looked_at(here.told(2).number)[2]
     number = 0
@@ -201,5 +204,5 @@ def run(here, places: list, count: int, most_not_moved: int = 3, most_drift_ms: 
         row.not_moved += 1
         assert row.not_moved <= most_not_moved, row
     row.tell()
-    assert row.drift_ms <= most_drift_ms, row
+    assert row.drift_ms <= DRIFT_MS or any(done.source in FAR_SOURCES for done in row.moves), row
     return row

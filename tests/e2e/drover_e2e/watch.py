@@ -76,8 +76,8 @@ def behind(console: Console, after: int) -> float:
     return min(stamp - seen.guest_us / 1e6 for stamp, seen in pairs if seen.beat > after)
 
 
-def look(console: Console, after: int) -> tuple[int, int, float]:
-    """What it tells behind that beat is as it should be (steady()): the last beat, how late sleeps end there, µs, and
-    behind()."""
+def look(console: Console, after: int) -> tuple[str, int, float]:
+    """What it tells behind that beat is as it should be (steady()): the clock that its kernel reads, how late sleeps end
+    there, µs, and behind()."""
     seen = steady(console, after)
-    return seen[-1].beat, lateness(seen), behind(console, after)
+    return seen[-1].source, lateness(seen), behind(console, after)
