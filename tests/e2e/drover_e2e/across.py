@@ -35,7 +35,8 @@ def measure(other: GuestOptions, runs: int) -> tuple[list[float], list[float]]:
     case = Case(directory)
     downtimes, totals = [], []
     try:
-        here = case.guest(GUEST)
+        here = case.vm(GUEST).ready(240)
+        case.beats.wait(here.name, 60, match=lambda beat: beat.ready)
         for _ in range(runs):
             for options in (other, GUEST):
                 here, downtime, total = move(case, here, options)

@@ -10,7 +10,7 @@ class Console:
     def __init__(self, path: str, log_path: str):
         self.path = path
         self.lines: list[str] = []
-        self.stamps: list[float] = []  # when each was read whole, by time.monotonic()
+        self.stamps: list[float] = []  # when the first of each was read, by time.monotonic(): some are slow
         self._changed = threading.Condition()
         self._log = open(log_path, "wb")
         self._listener = socket.socket(socket.AF_UNIX)
@@ -53,15 +53,18 @@ class Console:
     def _read(self) -> None:
         try:
             connection, _ = self._listener.accept()
-            rest = b""
+            rest, began = b"", 0.0
             while data := connection.recv(4096):
+                now = time.monotonic()
+                began = began if rest else now
                 self._log.write(data)
                 self._log.flush()
                 *lines, rest = (rest + data).split(b"\n")
                 with self._changed:
-                    self.stamps += [time.monotonic()] * len(lines)
+                    self.stamps += [began, *[now] * len(lines)][:len(lines)]
                     self.lines += [line.decode(errors="replace").strip() for line in lines]
                     self._changed.notify_all()
+                began = now if lines else began
         except OSError:
             pass
         with self._changed:

@@ -65,7 +65,7 @@ class OuterGuest:
         """To this host's DOOR, or to a port of the outer machine."""
         self._server.migrate(self.name, port)
 
-    def looked_at(self, after: int) -> tuple[int, int, float]:
+    def looked_at(self, after: int) -> tuple[str, int, float]:
         """Its clocks, sleeps and registers were watched since that beat: watch.look()."""
         return tuple(self._server.looked_at(self.name, after))
 

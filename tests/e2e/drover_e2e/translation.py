@@ -30,7 +30,7 @@ def shared(options: GuestOptions) -> GuestOptions:
 
 
 def save(case: Case, options: GuestOptions, file: Path) -> None:
-    guest = case.vm(options, emulator=paths.QEMU).ready()
+    guest = case.vm(options, emulator=paths.QEMU).ready(240)
     guest.qmp.execute("migrate-set-capabilities", capabilities=[{"capability": "x-ignore-shared", "state": True}])
     case.finish_migration(guest, case.start_migration(guest, f"exec:cat >{shlex.quote(str(file))}"))
     guest.stop()
@@ -59,16 +59,15 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one object a line instead of a table")
     parser.add_argument("--runs", type=int, default=200)
     options = parser.parse_args()
-    kinds = [(NEUTRAL, paths.QEMU)]
+    kinds = [(NEUTRAL.but(smp=smp), paths.QEMU) for smp in SMP]
     if not newer.why_not("qemu"):
         kinds.append((MICROVM, newer.QEMU))
     directory = Path(tempfile.mkdtemp(prefix="drover-bench-"))
     case = Case(directory, paths.QEMU)
     try:
         for guest, qemu in kinds:
-            for smp in SMP:
-                for row in measure(case, guest.but(smp=smp), options.runs, qemu):
-                    show(row, options.json)
+            for row in measure(case, guest, options.runs, qemu):
+                show(row, options.json)
     finally:
         case.close()
         shutil.rmtree(directory)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from .console import Console
 
 LATE_US = 10_000  # a sleep may take so much longer than asked for
+# Where the kernel trusts no TSC each look at its clock is a look at a device, on an emulated Xen host by way of Dom0: how
+# late a sleep ends is then that way's length.
+FAR_SOURCES = ("acpi_pm",)
 _WATCH = re.compile(r"WATCH (\d+): (\d+) us by (\S+), (\d+) back, (\d+) sleeps, (\d+) early, late (\d+) to (\d+) us, "
                     r"(\d+) held, (\d+) wrong")
 _WINDOWS = 3  # at least so many are looked at
@@ -50,7 +53,10 @@ def steady(console: Console, after: int, timeout: float = 60) -> list[Watched]:
     def find() -> list[Watched] | None:
         seen = told(console, after)
         held = len(seen) > _WINDOWS and seen[-1].held > seen[0].held + 1
-        return seen if held and lateness(seen) <= LATE_US or problems(console) else None
+        if not held:
+            return seen if problems(console) else None
+        in_time = lateness(seen) <= LATE_US or seen[-1].source in FAR_SOURCES
+        return seen if in_time or problems(console) else None
 
     seen = console.wait_for(find, "word of its clocks, or of sleeps that end in time", timeout)
     bad = problems(console) + console.corrupt_lines()
@@ -70,8 +76,8 @@ def behind(console: Console, after: int) -> float:
     return min(stamp - seen.guest_us / 1e6 for stamp, seen in pairs if seen.beat > after)
 
 
-def look(console: Console, after: int) -> tuple[int, int, float]:
-    """What it tells behind that beat is as it should be (steady()): the last beat, how late sleeps end there, µs, and
-    behind()."""
+def look(console: Console, after: int) -> tuple[str, int, float]:
+    """What it tells behind that beat is as it should be (steady()): the clock that its kernel reads, how late sleeps end
+    there, µs, and behind()."""
     seen = steady(console, after)
-    return seen[-1].beat, lateness(seen), behind(console, after)
+    return seen[-1].source, lateness(seen), behind(console, after)

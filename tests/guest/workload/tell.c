@@ -35,13 +35,13 @@ static void* tell_on(void* argument)
     (void)argument;
     uint64_t deadline = now_ns();
     for (uint64_t number = 1;; number++) {
+        if (options.watch)
+            tell_watched(number); // first: its time is compared with that when it arrives
         say("BEAT %llu at %llu ms: %llu pages written, %llu verified, %llu wrong",
             (unsigned long long)number, (unsigned long long)(now_ns() / 1000000),
             (unsigned long long)atomic_load(&counters.pages_written),
             (unsigned long long)atomic_load(&counters.pages_verified),
             (unsigned long long)atomic_load(&counters.memory_errors));
-        if (options.watch)
-            tell_watched(number);
         deadline += options.tell * 1000000ull;
         uint64_t now = now_ns();
         if (now > deadline)

@@ -5,7 +5,7 @@ is all that Debian 12's own kernel offers."""
 import os
 from pathlib import Path
 
-from drover_e2e import kernel
+from drover_e2e import kernel, tale, watch
 from drover_e2e.case import Skip
 from drover_e2e.qmp import QmpError
 from drover_e2e.runner import test
@@ -156,7 +156,7 @@ def test_an_ordinary_user_under_yama(case):
 # What is the same under both: KVM has the interrupt controller's newer form, which TCG of QEMU 7.2 has not, and the
 # emulated host's CPU lacks one of the model's instructions.
 EITHER = GuestOptions(machine="pc,hpet=off", cpu="qemu64,-x2apic,-cx16,-svm,kvm=off", memory="128M", working_set="8M",
-                      dirty=20, boot=("nopv",))
+                      dirty=20, boot=("nopv", "drover.tell=1000", "drover.watch=1"))
 
 
 @test(timeout=900)
@@ -166,5 +166,7 @@ def test_to_tcg_and_back(case):
     first, second, third = case.guest(kvm), case.destination(tcg), case.destination(kvm)
     case.migrate(first, second, timeout=240, within=60)  # an emulator that is emulated
     first.stop()
+    watch.steady(second.console, tale.wait(second.console).number, timeout=240)
     case.migrate(second, third, timeout=240, within=60)
     case.healthy(third)
+    watch.steady(third.console, tale.wait(third.console).number, timeout=240)

@@ -58,3 +58,21 @@ def test_files_travel_to_the_outer_machine_and_back(case):
 def test_drover_runs_in_dom0(case):
     said = subprocess.run(["drover", "--help"], capture_output=True, text=True, check=True)
     assert "usage" in (said.stdout + said.stderr).lower(), said
+
+
+@test(timeout=240, thorough=True)
+def test_xls_own_migration(case):
+    """To this very host, which is how docs/heterogeneity.md compares: how long it takes, and how long the guest says
+    nothing beyond the second between two beats."""
+    guest, again = xen.booted(case, "local"), xen.XenGuest(case, "again")
+    receive = case.scratch / "receive"
+    receive.write_text("#!/bin/sh\nexec xl migrate-receive\n")
+    receive.chmod(0o755)
+    before = guest.healthy()
+    again.arrived()
+    took = xen.xl("migrate", "-C", str(again.file), "-s", "", guest.name, str(receive), log=case.directory / "migrate.log")
+    guest.gone()
+    again.told(after=before.number)
+    silent = again.console.stamps[0] - guest.console.stamps[-1]
+    print(f"TOLD xl migrated it in {took:.1f} s; it stood for some {silent - 1:.1f} to {silent:.1f} s")
+    again.healthy()
