@@ -28,6 +28,12 @@ Status pause_incoming(const XenGuest& guest)
     return domain ? (*domain)->pause() : Status(pass(domain));
 }
 
+void tell_of_late(const Error& why)
+{
+    log::warning("the device model starts only in the guest's pause, which is longer then: " +
+                 why.text());
+}
+
 /// xl has died when it was to run the guest: whether it does is seen by the domain itself. One that
 /// stands still is destroyed, so that the source's copy is the only one.
 Status judge_domain(const XenGuest& guest, const Error& how)
@@ -74,6 +80,7 @@ XenDestination::~XenDestination()
 void XenDestination::give_up()
 {
     receiver_.reset(); // xl destroys what it has, and whoever writes to it stops
+    early_.reset();
     if (end_.joinable())
         end_.join();
 }
@@ -116,20 +123,23 @@ void XenDestination::abandon_save(std::function<void(Status)> done)
 
 std::unique_ptr<RamMapping> XenDestination::ram_mapping()
 {
+    return std::make_unique<IncomingRam>(ram_target_);
+}
+
+Status XenDestination::start_receiver()
+{
     auto receiver = XlReceiver::start({
-        .ready = [this] { std::exchange(ready_, nullptr)({}); },
-        .received = [this] { std::exchange(loaded_, nullptr)({}); },
+        .ready = [this] { receiver_ready(); },
+        .received = [this] { receiver_received(); },
         .ended = [this](bool runs) { receiver_ended(runs); },
         .failed = [this](const Error& error) { receiver_failed(error); },
     });
     auto stream = receiver ? (*receiver)->stream() : pass(receiver);
-    if (!stream) {
-        broken_ = stream.error();
-        return nullptr;
-    }
+    if (!stream)
+        return pass(stream);
     receiver_ = std::move(*receiver);
     feed_ = std::make_shared<XenFeed>(config_.guest, ram_.front().pages(), std::move(*stream));
-    return std::make_unique<FedRam>(feed_);
+    return {};
 }
 
 void XenDestination::begin_load(std::function<void(Status)> ready,
@@ -137,21 +147,97 @@ void XenDestination::begin_load(std::function<void(Status)> ready,
 {
     failed_ = std::move(failed);
     ready_ = std::move(ready);
-    Status begun = feed_ ? feed_->begin(config_.vcpus) : std::unexpected(*broken_);
+    Status begun = start_receiver();
+    if (begun && !(config_.early && begin_early()))
+        begun = begin();
     if (begun)
         return; // xl says when it is
     loop::post([this, alive = alive_, begun = std::move(begun)] {
-        if (*alive && ready_)
-            std::exchange(ready_, nullptr)(begun);
+        if (*alive)
+            this->ready(begun);
     });
+}
+
+void XenDestination::ready(const Status& status)
+{
+    if (ready_)
+        std::exchange(ready_, nullptr)(status);
+}
+
+Status XenDestination::begin()
+{
+    ram_target_->ram = std::make_shared<FedRam>(feed_);
+    return feed_->begin(config_.vcpus);
+}
+
+/// False: not here.
+bool XenDestination::begin_early()
+{
+    auto early =
+        EarlyDomain::start(incoming_name(config_.guest), config_.vcpus, feed_,
+                           {.ready =
+                                [this] {
+                                    ram_target_->ram = early_->ram();
+                                    this->ready({});
+                                },
+                            .failed = [this](const Error& error) { early_failed(error); }});
+    if (!early) {
+        tell_of_late(early.error());
+        return false;
+    }
+    early_ = std::move(*early);
+    return true;
+}
+
+/// Before the guest's first page nothing is lost, and the other way is there.
+void XenDestination::early_failed(const Error& error)
+{
+    if (!ready_) {
+        if (failed_)
+            failed_(error);
+        return;
+    }
+    tell_of_late(error);
+    receiver_->break_off(); // receiver_failed() goes on
+}
+
+/// What was made the early way is destroyed: all is fed to xl, which begins anew.
+void XenDestination::begin_again()
+{
+    early_.reset();
+    receiver_.reset();
+    Status begun = start_receiver();
+    if (begun)
+        begun = begin();
+    if (!begun)
+        ready(begun);
+}
+
+void XenDestination::receiver_ready()
+{
+    if (!early_)
+        ready({});
+}
+
+void XenDestination::receiver_received()
+{
+    if (early_)
+        early_->received();
+    else if (loaded_)
+        std::exchange(loaded_, nullptr)({});
 }
 
 void XenDestination::receiver_failed(const Error& error)
 {
     if (taken_over_)
         return std::exchange(taken_over_, nullptr)(judge_domain(config_.guest, error));
+    if (ready_ && early_)
+        return loop::post([this, alive = alive_] { // not from within the receiver
+            if (*alive)
+                begin_again();
+        });
     if (ready_)
-        return std::exchange(ready_, nullptr)(std::unexpected(error));
+        return ready(std::unexpected(error));
     if (loaded_)
         return std::exchange(loaded_, nullptr)(std::unexpected(error));
     if (failed_)
@@ -164,6 +250,10 @@ void XenDestination::receiver_ended(bool runs)
         return;
     std::exchange(taken_over_, nullptr)(
         runs ? Status() : fail(ErrorKind::Machine, "xl could not run the guest"));
+    loop::post([this, alive = alive_] { // its part is done
+        if (*alive)
+            early_.reset();
+    });
 }
 
 void XenDestination::load(std::span<const std::byte> piece)
@@ -219,6 +309,11 @@ void XenDestination::finish_load(std::function<void(Status)> loaded)
         });
     for (const std::string& change : machine->changes)
         log::info("the guest's " + change);
+    if (early_)
+        return early_->load(std::move(*machine), std::move(*tables), [this](const Status& status) {
+            if (loaded_)
+                std::exchange(loaded_, nullptr)(status);
+        });
     end_ = std::thread([this, alive = alive_, feed = feed_, machine = std::move(*machine),
                         tables = std::move(*tables)] {
         Status status = feed->end(machine, tables);

@@ -50,6 +50,11 @@ XlReceiver::XlReceiver(UniqueFd input, UniqueFd output, Callbacks callbacks)
 
 XlReceiver::~XlReceiver()
 {
+    break_off();
+}
+
+void XlReceiver::break_off()
+{
     shutdown(input_.get(), SHUT_RDWR); // others may have it, too
 }
 
