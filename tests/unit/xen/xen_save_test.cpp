@@ -48,6 +48,33 @@ std::string told(const std::vector<std::string>& lines)
     return all;
 }
 
+TEST(XenSaveTest, ABlankStreamHasMemoryAndNoState)
+{
+    FILE* file = tmpfile();
+    ASSERT_NE(file, nullptr);
+    ByteSink sink(fileno(file), "a test's file");
+    const XenGuest guest{.name = "blank", .uuid = "u", .memory = 4 << 20};
+    SaveStream stream(guest, sink);
+    stream.begin(2, false);
+    stream.populate(0, 1024);
+    ASSERT_TRUE(stream.write_blank());
+    const uint64_t all_but_the_end = sink.at();
+    ASSERT_TRUE(stream.end_blank());
+    EXPECT_EQ(sink.at() - all_but_the_end, 2 * 8U) << "two headers of records";
+
+    auto source = FileBytes::of(UniqueFd(dup(fileno(file))), "a test's file");
+    fclose(file);
+    ASSERT_TRUE(source);
+    const auto state = read_xen_state(*source);
+    ASSERT_TRUE(state) << state.error().text();
+    EXPECT_EQ(state->config["b_info"]["max_vcpus"], 2);
+    EXPECT_TRUE(state->model.empty());
+    ASSERT_EQ(state->hvm.records.size(), 1U) << "no vCPU is to come up";
+    EXPECT_EQ(state->hvm.records[0].type, HvmType::Header);
+    EXPECT_FALSE(state->tsc);
+    EXPECT_FALSE(state->params.empty());
+}
+
 TEST(XenSaveTest, WhatIsWrittenCanBeRead)
 {
     const state::MachineState machine = machine_of(3);

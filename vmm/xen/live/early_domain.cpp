@@ -40,7 +40,7 @@ Status give_state(XenDomain& domain, StatePipe& model, const WrittenMachine& mac
 {
     if (Status given = tables ? give_tables(domain, *tables) : Status(); !given)
         return given;
-    if (Status set = domain.set_tsc(tsc_mode_of(machine)); !set)
+    if (Status set = domain.set_tsc(tsc_info_of(machine)); !set)
         return set;
     if (Status set = domain.set_context(join_hvm_context(machine.hvm)); !set)
         return set;

@@ -35,6 +35,8 @@ public:
 
     /// xl said that it has received the domain.
     void received();
+    /// Its number, once it is there.
+    [[nodiscard]] std::optional<uint32_t> domain() const { return id_; }
     [[nodiscard]] std::shared_ptr<MappedRam> ram() const { return ram_; }
     /// The guest's RAM is all there: the rest of it. `tables`: as of XenFeed::end().
     void load(WrittenMachine machine, std::optional<state::Memory> tables,

@@ -85,7 +85,7 @@ void EarlyModel::connect()
         return fail_with(socket.error());
     monitor_ = std::make_unique<QmpClient>(
         std::move(*socket), QmpClient::Callbacks{[this](const Json& event) { told(event); },
-                                                 [this](Error how) { fail_with(std::move(how)); }});
+                                                 [this](const Error& how) { ended(how); }});
     monitor_->negotiate(false, [this](const Result<Json>& greeting) {
         if (greeting)
             ask_for_events();
@@ -113,6 +113,12 @@ void EarlyModel::say_that_it_runs()
     if (!said)
         return fail_with(said.error());
     callbacks_.waiting();
+}
+
+void EarlyModel::ended(const Error& how)
+{
+    fail_with({ErrorKind::Machine, "the device model has ended (" + how.message + ")",
+               "its log is in /var/log/xen"});
 }
 
 void EarlyModel::told(const Json& event)

@@ -41,6 +41,7 @@ private:
     void connect();
     void ask_for_events();
     void told(const Json& event);
+    void ended(const Error& how);
     void say_that_it_runs();
     void fail_with(Error error);
 

@@ -3,6 +3,7 @@
 
 #include "migration/ram/ram_block.h"
 #include "util/log.h"
+#include "vmm/xen/state/xen_save.h"
 
 #include <algorithm>
 #include <array>

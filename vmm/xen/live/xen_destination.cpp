@@ -3,8 +3,7 @@
 
 #include "util/log.h"
 #include "vmm/qemu/state/acpi_hole.h"
-#include "vmm/xen/live/xen_domain.h"
-#include "vmm/xen/live/xl_tool.h"
+#include "vmm/xen/live/incoming_domain.h"
 
 #include <algorithm>
 
@@ -15,50 +14,10 @@ namespace {
 constexpr size_t most_state = 64U << 20;
 constexpr uint64_t most_tables = 2U << 20;
 
-/// As `xl migrate` names a domain until it is given to this host.
-std::string incoming_name(const XenGuest& guest)
-{
-    return guest.name + "--incoming";
-}
-
-Status pause_incoming(const XenGuest& guest)
-{
-    auto id = domain_id(incoming_name(guest));
-    auto domain = id ? XenDomain::open(*id) : pass(id);
-    return domain ? (*domain)->pause() : Status(pass(domain));
-}
-
 void tell_of_late(const Error& why)
 {
     log::warning("the device model starts only in the guest's pause, which is longer then: " +
                  why.text());
-}
-
-/// xl has died when it was to run the guest: whether it does is seen by the domain itself. One that
-/// stands still is destroyed, so that the source's copy is the only one.
-Status judge_domain(const XenGuest& guest, const Error& how)
-{
-    for (const std::string& name : {guest.name, incoming_name(guest)}) {
-        const auto found = look_for_domain(name);
-        if (!found) { // nobody can tell: rather no copy that runs than two
-            log::error("whether the guest is here cannot be seen: " + found.error().text() +
-                       "; look for the domain " + name + " before anything is done at the source");
-            return {};
-        }
-        const auto id = *found;
-        if (!id)
-            continue;
-        const auto domain = XenDomain::open(*id);
-        const auto info = domain ? (*domain)->info() : std::unexpected(domain.error());
-        if (!info || (!info->paused && !info->dying))
-            return {}; // it runs, or may
-        if (auto destroyed = run_xl({"destroy", std::to_string(*id)}); !destroyed) {
-            log::error("the domain " + name +
-                       " is here, paused, and cannot be destroyed: " + destroyed.error().text());
-            return {}; // rather one copy that stands still than two that run
-        }
-    }
-    return std::unexpected(how);
 }
 
 } // namespace
@@ -230,7 +189,9 @@ void XenDestination::receiver_received()
 void XenDestination::receiver_failed(const Error& error)
 {
     if (taken_over_)
-        return std::exchange(taken_over_, nullptr)(judge_domain(config_.guest, error));
+        return taken(judge_domain(config_.guest, error));
+    if (early_ && early_->domain())
+        destroy_incoming(config_.guest, *early_->domain()); // or xl has
     if (ready_ && early_)
         return loop::post([this, alive = alive_] { // not from within the receiver
             if (*alive)
@@ -246,11 +207,15 @@ void XenDestination::receiver_failed(const Error& error)
 
 void XenDestination::receiver_ended(bool runs)
 {
-    if (!taken_over_)
-        return;
-    std::exchange(taken_over_, nullptr)(
-        runs ? Status() : fail(ErrorKind::Machine, "xl could not run the guest"));
-    loop::post([this, alive = alive_] { // its part is done
+    if (taken_over_)
+        taken(runs ? Status() : fail(ErrorKind::Machine, "xl could not run the guest"));
+}
+
+/// Its memory is its own from now on, and its device model's monitor free for others.
+void XenDestination::taken(const Status& status)
+{
+    std::exchange(taken_over_, nullptr)(status);
+    loop::post([this, alive = alive_] { // not from within what calls this
         if (*alive)
             early_.reset();
     });
@@ -344,7 +309,7 @@ void XenDestination::take_over(bool run, std::function<void(Status)> done)
     receiver_.reset();
     loop::post([this, alive = alive_, going = std::move(going)] {
         if (*alive && taken_over_)
-            std::exchange(taken_over_, nullptr)(going);
+            taken(going);
     });
 }
 

@@ -66,6 +66,7 @@ private:
     void receiver_received();
     void receiver_failed(const Error& error);
     void receiver_ended(bool runs);
+    void taken(const Status& status);
     void fed(const Status& status);
     [[nodiscard]] Result<state::MachineState> decode();
 

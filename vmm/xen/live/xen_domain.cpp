@@ -194,9 +194,10 @@ Status XenDomain::set_context(std::span<const std::byte> context)
     return {};
 }
 
-Status XenDomain::set_tsc(const TscMode& tsc)
+Status XenDomain::set_tsc(const TscInfo& tsc)
 {
-    if (xc_domain_set_tsc_info(handles_->control, id_, tsc.mode, 0, tsc.khz, tsc.incarnation) < 0)
+    if (xc_domain_set_tsc_info(handles_->control, id_, tsc.mode, tsc.elapsed, tsc.khz,
+                               tsc.incarnation) < 0)
         return fail_errno("setting how the domain's TSC goes", errno);
     return {};
 }

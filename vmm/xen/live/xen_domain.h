@@ -2,7 +2,7 @@
 #pragma once
 
 #include "util/result.h"
-#include "vmm/xen/state/xen_save.h"
+#include "vmm/xen/state/xen_state.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -48,7 +48,7 @@ public:
 
     /// Of a domain that stands still: gives it that state, all of it.
     [[nodiscard]] Status set_context(std::span<const std::byte> context);
-    [[nodiscard]] Status set_tsc(const TscMode& tsc);
+    [[nodiscard]] Status set_tsc(const TscInfo& tsc);
     /// Gives it memory at these frames.
     [[nodiscard]] Status populate(std::span<const uint64_t> frames);
     /// Its frames from `first` on, to be written here until unmap(); `there` gets for each whether

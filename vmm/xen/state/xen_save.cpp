@@ -90,7 +90,7 @@ bool is_xens_own(uint64_t frame)
            (frame >= vga_window && frame < vga_window_end);
 }
 
-TscMode tsc_mode_of(const WrittenMachine& machine)
+TscInfo tsc_info_of(const WrittenMachine& machine)
 {
     const uint32_t khz = tsc_khz_of(machine);
     return {
@@ -124,7 +124,7 @@ Status SaveStream::end(const WrittenMachine& machine)
 {
     write_own_pages();
     write_held_pages();
-    write_tsc_info(tsc_mode_of(machine));
+    write_tsc_info(tsc_info_of(machine));
     write_params();
     write_record(LibxcRecord::HvmContext, join_hvm_context(machine.hvm));
     write_record(LibxcRecord::End, {});
@@ -220,12 +220,12 @@ void SaveStream::write_own_pages()
         hold(frame, frame == OwnFrame::IdentityTable ? identity_table() : empty);
 }
 
-void SaveStream::write_tsc_info(const TscMode& tsc)
+void SaveStream::write_tsc_info(const TscInfo& tsc)
 {
     std::vector<std::byte> body;
     stream::append_le(body, tsc.mode);
     stream::append_le(body, tsc.khz);
-    stream::append_le(body, uint64_t{0});
+    stream::append_le(body, tsc.elapsed);
     stream::append_le(body, tsc.incarnation);
     stream::append_le(body, uint32_t{0});
     write_record(LibxcRecord::TscInfo, body);

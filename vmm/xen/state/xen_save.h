@@ -26,14 +26,8 @@ struct XenGuest {
 /// Frames of Xen's own (0xfeff0 …), and such where the guest has no memory.
 [[nodiscard]] bool is_xens_own(uint64_t frame);
 
-/// How a guest's TSC goes, in Xen's words.
-struct TscMode {
-    uint32_t mode = 0;
-    uint32_t khz = 0;
-    uint32_t incarnation = 0;
-};
 /// If the guest's TSC has a speed that is known, Xen makes it so, be it by emulation.
-[[nodiscard]] TscMode tsc_mode_of(const WrittenMachine& machine);
+[[nodiscard]] TscInfo tsc_info_of(const WrittenMachine& machine);
 
 /// A stream for `xl migrate-receive`, or a file for `xl restore`, piece by piece: begin(), pages in
 /// any order, also again, and end(). One thread at a time.
@@ -61,7 +55,7 @@ private:
     void hold(uint64_t entry, std::span<const std::byte> contents);
     void write_held_pages();
     void write_own_pages();
-    void write_tsc_info(const TscMode& tsc);
+    void write_tsc_info(const TscInfo& tsc);
     void write_params();
     void write_model_record(std::span<const ModelSection> model);
 

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "vmm/xen/state/xen_save.h"
+
+namespace drover::xen {
+
+/// As `xl migrate` names a domain until it is given to this host.
+[[nodiscard]] std::string incoming_name(const XenGuest& guest);
+[[nodiscard]] Status pause_incoming(const XenGuest& guest);
+
+/// xl has died before it was to run the guest: what it has left is destroyed, if it is that domain.
+void destroy_incoming(const XenGuest& guest, uint32_t id);
+
+/// xl has died when it was to run the guest: whether it does is seen by the domain itself. One that
+/// stands still is destroyed, so that the source's copy is the only one; then, `how`.
+[[nodiscard]] Status judge_domain(const XenGuest& guest, const Error& how);
+
+} // namespace drover::xen
