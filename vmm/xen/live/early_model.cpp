@@ -107,10 +107,8 @@ void EarlyModel::ask_for_events()
 /// What the model says itself when it has its state: xl goes on.
 void EarlyModel::say_that_it_runs()
 {
-    Status said = pipe_->has_reader();
-    if (said)
-        said = store_->write(model_ + "/state", "running");
-    if (!said)
+    pipe_->has_reader();
+    if (Status said = store_->write(model_ + "/state", "running"); !said)
         return fail_with(said.error());
     callbacks_.waiting();
 }

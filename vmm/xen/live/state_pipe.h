@@ -24,19 +24,20 @@ public:
     StatePipe& operator=(const StatePipe&) = delete;
 
     /// The device model has it open: its end breaks the pipe from now on.
-    [[nodiscard]] Status has_reader();
+    void has_reader();
     /// Blocks. The device model sees the end behind it.
     [[nodiscard]] Status write(std::span<const std::byte> state);
 
 private:
-    StatePipe(std::string file, std::string pipe) : file_(std::move(file)), pipe_(std::move(pipe))
+    StatePipe(std::string file, std::string link) : file_(std::move(file)), link_(std::move(link))
     {
     }
     void remove_names();
 
-    std::string file_; ///< as xl calls it; a link
-    std::string pipe_; ///< in a place that does not outlive the host's next start
-    UniqueFd fd_;
+    std::string file_; ///< as xl calls it; leads to link_
+    std::string link_; ///< leads to the pipe
+    UniqueFd reader_;  ///< until somebody else has that end
+    UniqueFd writer_;
 };
 
 } // namespace drover::xen
