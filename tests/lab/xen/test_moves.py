@@ -195,7 +195,7 @@ def test_to_xen(case, smp):
 
 
 @test(timeout=240, thorough=True)
-def test_late(case):
+def test_to_xen_late(case):
     """Where the device model cannot be started before its state is there, it is started afterwards."""
     there = case.keep(Outer().drover_guest())
     here = xen.XenGuest(case, "late")

@@ -48,7 +48,7 @@ std::string told(const std::vector<std::string>& lines)
     return all;
 }
 
-TEST(XenSaveTest, ABlankStreamHasMemoryAndNoState)
+TEST(XenSaveTest, ABlankStreamIsNotTakenForAGuest)
 {
     FILE* file = tmpfile();
     ASSERT_NE(file, nullptr);
@@ -66,13 +66,8 @@ TEST(XenSaveTest, ABlankStreamHasMemoryAndNoState)
     fclose(file);
     ASSERT_TRUE(source);
     const auto state = read_xen_state(*source);
-    ASSERT_TRUE(state) << state.error().text();
-    EXPECT_EQ(state->config["b_info"]["max_vcpus"], 2);
-    EXPECT_TRUE(state->model.empty());
-    ASSERT_EQ(state->hvm.records.size(), 1U) << "no vCPU is to come up";
-    EXPECT_EQ(state->hvm.records[0].type, HvmType::Header);
-    EXPECT_FALSE(state->tsc);
-    EXPECT_FALSE(state->params.empty());
+    ASSERT_FALSE(state);
+    EXPECT_NE(state.error().text().find("no state"), std::string::npos) << state.error().text();
 }
 
 TEST(XenSaveTest, WhatIsWrittenCanBeRead)

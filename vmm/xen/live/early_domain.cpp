@@ -67,7 +67,7 @@ Result<std::unique_ptr<EarlyDomain>> EarlyDomain::start(const std::string& name,
                    },
                .loaded =
                    [early = made.get()] {
-                       early->complete_ = true;
+                       early->told_ = true;
                        if (early->loaded_)
                            std::exchange(early->loaded_, nullptr)({});
                    },
@@ -141,7 +141,7 @@ void EarlyDomain::failed(Error error)
     if (loaded_)
         return std::exchange(loaded_, nullptr)(std::unexpected(std::move(error)));
     const auto tell = callbacks_.failed; // which may destroy this
-    if (!complete_)
+    if (!std::exchange(told_, true))
         tell(std::move(error));
 }
 

@@ -59,7 +59,7 @@ private:
     std::thread writer_;         ///< into the stream, and later to the device model
     bool received_ = false;
     bool waiting_ = false; ///< the device model, for its state
-    bool complete_ = false;
+    bool told_ = false;    ///< that it is complete, or that it has failed
     std::function<void(Status)> loaded_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
