@@ -16,6 +16,7 @@ namespace {
 Status give_tables(XenDomain& domain, const state::Memory& tables)
 {
     std::vector<uint64_t> frames;
+    frames.reserve(tables.pages.size());
     for (const uint64_t page : tables.pages)
         frames.push_back(qemu::acpi_hole_frame + page);
     if (Status populated = domain.populate(frames); !populated)
