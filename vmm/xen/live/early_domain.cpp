@@ -4,13 +4,18 @@
 #include "migration/ram/ram_block.h"
 #include "util/log.h"
 #include "vmm/qemu/state/acpi_hole.h"
+#include "vmm/xen/state/hvm_chips.h"
+#include "vmm/xen/state/hvm_vcpu_fields.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 namespace drover::xen {
 
 namespace {
+
+constexpr double most_clock_gap_s = 5; ///< more is a wall clock that was set meanwhile
 
 /// A domain may have little more memory than its RAM: the tables' pages alone.
 Status give_tables(XenDomain& domain, const state::Memory& tables)
@@ -67,10 +72,10 @@ Result<std::unique_ptr<EarlyDomain>> EarlyDomain::start(const std::string& name,
                        early->step_done();
                    },
                .loaded =
-                   [early = made.get()] {
+                   [early = made.get()](double clock_s) {
                        early->told_ = true;
                        if (early->loaded_)
-                           std::exchange(early->loaded_, nullptr)({});
+                           std::exchange(early->loaded_, nullptr)(early->set_clocks(clock_s));
                    },
                .failed = [early = made.get()](Error error) { early->failed(std::move(error)); }});
     if (!model)
@@ -146,10 +151,35 @@ void EarlyDomain::failed(Error error)
         tell(std::move(error));
 }
 
+/// The device model's clocks (the ACPI timer's among them) go on when it has its state, the
+/// hypervisor's (TSC) when it gets its own. A guest that sees them apart takes its TSC for
+/// unstable.
+Status EarlyDomain::set_clocks(double clock_s)
+{
+    const HvmRecord* record = hvm_.find(HvmType::Header);
+    const auto header = record ? decode_record<HvmHeader>(*record) : Result<HvmHeader>();
+    const double khz = header ? header->tsc_khz : 0;
+    const auto now =
+        std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch());
+    const double late_s =
+        clock_s > 0 ? std::clamp(now.count() - clock_s, 0.0, most_clock_gap_s) : 0;
+    for (HvmRecord& cpu : hvm_.records) {
+        if (cpu.type != HvmType::Cpu)
+            continue;
+        auto decoded = decode_record<HvmCpu>(cpu);
+        if (!decoded)
+            return pass(decoded);
+        decoded->tsc += static_cast<uint64_t>(late_s * khz * 1e3);
+        cpu.bytes = state::encode(*decoded);
+    }
+    return domain_->set_context(join_hvm_context(hvm_));
+}
+
 void EarlyDomain::load(WrittenMachine machine, std::optional<state::Memory> tables,
                        std::function<void(Status)> loaded)
 {
     loaded_ = std::move(loaded);
+    hvm_ = machine.hvm;
     writer_.join(); // it has ended with the stream
     writer_ = std::thread([this, alive = alive_, domain = domain_, machine = std::move(machine),
                            tables = std::move(tables)] {

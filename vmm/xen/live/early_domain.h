@@ -47,6 +47,7 @@ private:
     void feed_blank(size_t vcpus);
     void step_done();
     [[nodiscard]] Status open_domain();
+    [[nodiscard]] Status set_clocks(double clock_s);
     void failed(Error error);
 
     std::shared_ptr<XenFeed> feed_;
@@ -55,6 +56,7 @@ private:
     std::shared_ptr<XenDomain> domain_;
     std::shared_ptr<MappedRam> ram_;
     std::optional<uint32_t> id_;
+    HvmContext hvm_;             ///< the guest's
     std::promise<bool> may_end_; ///< the stream
     std::thread writer_;         ///< into the stream, and later to the device model
     bool received_ = false;

@@ -121,12 +121,16 @@ void EarlyModel::ended(const Error& how)
 
 void EarlyModel::told(const Json& event)
 {
-    if (json_string(event, "event") != "MIGRATION")
+    const std::string name = json_string(event, "event");
+    if (const auto time = event.find("timestamp"); name == "RESUME" && time != event.end())
+        clock_s_ = static_cast<double>(json_u64(*time, "seconds")) +
+                   static_cast<double>(json_u64(*time, "microseconds")) * 1e-6;
+    if (name != "MIGRATION")
         return;
     const auto data = event.find("data");
     const std::string status = data != event.end() ? json_string(*data, "status") : "";
     if (status == "completed")
-        callbacks_.loaded();
+        callbacks_.loaded(clock_s_);
     else if (status == "failed")
         fail_with({ErrorKind::Machine, "the device model could not load the guest's devices",
                    "its log is in /var/log/xen"});

@@ -20,7 +20,8 @@ public:
         /// The domain is there; the stream, which holds no state of the model's, may end.
         std::function<void(uint32_t domain)> expected;
         std::function<void()> waiting; ///< the model, for its state
-        std::function<void()> loaded;  ///< it has it
+        /// It has it. `clock_s`: since when its clocks run, seconds of the Epoch.
+        std::function<void(double clock_s)> loaded;
         std::function<void(Error)> failed;
     };
     /// `name`: that of the domain. Before xl makes it.
@@ -52,6 +53,7 @@ private:
     std::string model_; ///< the model's entry in xenstore
     std::unique_ptr<StatePipe> pipe_;
     std::unique_ptr<QmpClient> monitor_;
+    double clock_s_ = 0;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
