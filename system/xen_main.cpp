@@ -186,6 +186,7 @@ Result<xen::XenDestination::Config> read_config(const Options& options)
     guest.guest.memory = json_u64(build, "max_memkb") << 10;
     guest.vcpus = json_u64(build, "max_vcpus", 1);
     guest.paused = options.paused;
+    guest.early = xen::model_can_wait(*config);
     if (guest.guest.name.empty() || guest.guest.memory == 0)
         return fail(ErrorKind::Invalid, options.config + " names no guest, or no memory");
     guest.guest.config = std::move(*config);

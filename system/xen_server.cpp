@@ -2,31 +2,13 @@
 #include "system/xen_server.h"
 
 #include "util/log.h"
-
-#include <cerrno>
-#include <cstring>
-#include <sys/socket.h>
-#include <sys/un.h>
+#include "vmm/xen/live/model_monitor.h"
 
 namespace drover {
 
 namespace {
 
 constexpr std::chrono::milliseconds last_words_time{300};
-
-/// The device model's second monitor, which xl leaves to whoever wants to watch it.
-Result<UniqueFd> connect_to_model(uint32_t domain)
-{
-    const std::string path = "/var/run/xen/qmp-libxenstat-" + std::to_string(domain);
-    UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
-    if (!socket ||
-        connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
-        return fail_errno("connecting to the device model at " + path, errno);
-    return socket;
-}
 
 /// HMP commands that are ours, and not the device model's.
 bool is_own_word(const Json& arguments)
@@ -65,7 +47,7 @@ Status XenServer::start(const std::vector<MonitorEndpoint>& monitors)
             return pass(opened);
         monitors_.push_back(std::move(*opened));
     }
-    auto socket = connect_to_model(facts_.id);
+    auto socket = xen::connect_to_model(std::to_string(facts_.id));
     if (!socket)
         return pass(socket);
     model_ = std::make_unique<QmpClient>(

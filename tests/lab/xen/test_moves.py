@@ -3,7 +3,10 @@
 it."""
 
 import json
+import os
+import select
 import subprocess
+from pathlib import Path
 
 from drover_e2e import xen
 from drover_e2e.drover_xen import DroverXen
@@ -19,6 +22,47 @@ HOME = ("-object", "memory-backend-ram,id=acpihole,size=2M", "-device", "ivshmem
 def domains() -> list[str]:
     said = subprocess.run(["xl", "list", "-l"], capture_output=True, check=True).stdout
     return [domain["config"]["c_info"]["name"] for domain in json.loads(said) if domain["domid"] != 0]
+
+
+def processes(*words: str) -> dict[int, str]:
+    """Of which the command line has one of these words; the numbers, and the command lines."""
+    found = {}
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (directory / "cmdline").read_bytes()
+        except OSError:  # it has ended
+            continue
+        arguments = line.decode(errors="replace").split("\0")
+        if any(word in arguments for word in words):
+            found[int(directory.name)] = " ".join(arguments)
+    return found
+
+
+def state_files() -> list[str]:
+    """Where a device model's state is, or is awaited, before it has read it."""
+    places = ((Path("/var/lib/xen"), "qemu-resume.*"), (Path("/var/run/xen"), "drover-resume.*"))
+    return [str(file) for directory, pattern in places for file in directory.glob(pattern)]
+
+
+def nothing_is_left(name: str) -> None:
+    """Of a guest that came and does not stay; a domain whose memory somebody holds has no name in the list."""
+    said = subprocess.run(["xl", "list"], capture_output=True, check=True, text=True).stdout.splitlines()
+    left = [line for line in said if line.startswith((name, "(null)"))]
+    left += [*processes(name, "migrate-receive").values(), *state_files()]
+    assert not left, left
+
+
+def coming(guest: xen.XenGuest) -> list[int]:
+    """The processes of one that comes, for ended()."""
+    assert processes(f"{guest.name}--incoming"), "its device model was not started yet"
+    return [os.pidfd_open(process) for process in processes(f"{guest.name}--incoming", "migrate-receive")]
+
+
+def ended(ends: list[int]) -> None:
+    """Waits until these processes are no more."""
+    for end in ends:
+        assert select.select([end], [], [], 60)[0], "it has not ended"
+        os.close(end)
 
 
 def tell(info: dict) -> None:
@@ -126,6 +170,9 @@ def test_refused(case):
     guest.told(after=guest.told().number + 1)
 
 
+WAITS = "its device model waits for its state"
+
+
 def waits(case, guest: xen.XenGuest, *words: str) -> DroverXen:
     return DroverXen(case, "incoming", "incoming", f"tcp:0.0.0.0:{DOOR}", "-config", str(guest.file), *words)
 
@@ -143,8 +190,36 @@ def test_to_xen(case, smp):
     assert after.verified > before.verified and after.wrong == 0, (before, after)
     assert server.qmp.execute("query-migrate")["status"] == "completed"
     assert server.qmp.execute("query-status")["status"] == "running"
+    said = server.stderr()
+    assert 0 < said.find(WAITS) < said.find("→ receiving"), "the device model was started late"
+    assert not state_files(), state_files()
     here.healthy()
     assert server.quit() == 0
+
+
+@test(timeout=240, thorough=True)
+def test_to_xen_late(case):
+    """Where the device model cannot be started before its state is there, it is started afterwards."""
+    there = case.keep(Outer().drover_guest())
+    here = xen.XenGuest(case, "late")
+    places = [Path(f"/var/run/xen/drover-resume.{number}") for number in range(1, 200)]
+    for place in places:
+        place.mkdir()
+    try:
+        server = waits(case, here)
+        before = there.told(after=2)
+        there.migrate()
+        tell(there.migrated("completed"))
+    finally:
+        for place in places:
+            place.rmdir()
+    here.arrived()
+    assert here.told(after=before.number).wrong == 0
+    said = server.stderr()
+    assert "starts only in the guest's pause" in said and WAITS not in said
+    here.healthy()
+    assert server.quit() == 0
+    assert not state_files(), state_files()
 
 
 @test(timeout=240)
@@ -156,9 +231,29 @@ def test_the_source_dies(case):
     there.execute("migrate-set-parameters", **{"max-bandwidth": 2 << 20})
     there.migrate()
     there.migrated("active")
+    ends = coming(here)
     there.kill()
     assert server.process.wait(60) == 1
-    assert not [name for name in domains() if name.startswith(here.name)], domains()
+    ended(ends)
+    nothing_is_left(here.name)
+
+
+@test(timeout=240)
+def test_the_destination_dies(case):
+    """Before the commit: xl and the device model, which waits, end, too, and the guest goes on where it was."""
+    there = case.keep(Outer().drover_guest())
+    here = xen.XenGuest(case, "unborn")
+    server = waits(case, here)
+    there.execute("migrate-set-parameters", **{"max-bandwidth": 2 << 20})
+    there.migrate()
+    there.migrated("active")
+    ends = coming(here)
+    server.process.kill()
+    server.process.wait()
+    there.migrated("failed")
+    ended(ends)
+    nothing_is_left(here.name)
+    there.healthy()
 
 
 @test(timeout=240, thorough=True)
@@ -171,10 +266,12 @@ def test_taken_back(case):
                   capabilities=[{"capability": "pause-before-switchover", "state": True}])
     there.migrate()
     there.migrated("pre-switchover")
+    ends = coming(here)
     there.execute("migrate_cancel")
     there.migrated("cancelled")
     assert server.process.wait(60) == 1
-    assert not [name for name in domains() if name.startswith(here.name)], domains()
+    ended(ends)
+    nothing_is_left(here.name)
     last = there.healthy()
     there.execute("migrate-set-capabilities",
                   capabilities=[{"capability": "pause-before-switchover", "state": False}])
@@ -209,3 +306,10 @@ def test_there_and_back(case):
     tell(there.migrated("completed"))
     back.arrived().told(after=before.number)
     back.healthy()
+    # It is like any domain of xl's.
+    file = case.scratch / "save"
+    back.save(file)
+    again = xen.XenGuest(case, "restored")
+    again.restore(file)
+    again.healthy()
+    assert DroverXen(case, "again", "serve", again.name).qmp.execute("query-status")["running"]

@@ -48,6 +48,28 @@ std::string told(const std::vector<std::string>& lines)
     return all;
 }
 
+TEST(XenSaveTest, ABlankStreamIsNotTakenForAGuest)
+{
+    FILE* file = tmpfile();
+    ASSERT_NE(file, nullptr);
+    ByteSink sink(fileno(file), "a test's file");
+    const XenGuest guest{.name = "blank", .uuid = "u", .memory = 4 << 20};
+    SaveStream stream(guest, sink);
+    stream.begin(2, false);
+    stream.populate(0, 1024);
+    ASSERT_TRUE(stream.write_blank());
+    const uint64_t all_but_the_end = sink.at();
+    ASSERT_TRUE(stream.end_blank());
+    EXPECT_EQ(sink.at() - all_but_the_end, 2 * 8U) << "two headers of records";
+
+    auto source = FileBytes::of(UniqueFd(dup(fileno(file))), "a test's file");
+    fclose(file);
+    ASSERT_TRUE(source);
+    const auto state = read_xen_state(*source);
+    ASSERT_FALSE(state);
+    EXPECT_NE(state.error().text().find("no state"), std::string::npos) << state.error().text();
+}
+
 TEST(XenSaveTest, WhatIsWrittenCanBeRead)
 {
     const state::MachineState machine = machine_of(3);

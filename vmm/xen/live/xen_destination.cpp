@@ -3,9 +3,8 @@
 
 #include "util/log.h"
 #include "vmm/qemu/state/acpi_hole.h"
+#include "vmm/xen/live/incoming_domain.h"
 #include "vmm/xen/live/xen_cpu.h"
-#include "vmm/xen/live/xen_domain.h"
-#include "vmm/xen/live/xl_tool.h"
 
 #include <algorithm>
 
@@ -16,54 +15,10 @@ namespace {
 constexpr size_t most_state = 64U << 20;
 constexpr uint64_t most_tables = 2U << 20;
 
-/// As `xl migrate` names a domain until it is given to this host.
-std::string incoming_name(const XenGuest& guest)
+void tell_of_late(const Error& why)
 {
-    return guest.name + "--incoming";
-}
-
-Status pause_incoming(const XenGuest& guest)
-{
-    auto id = domain_id(incoming_name(guest));
-    auto domain = id ? XenDomain::open(*id) : pass(id);
-    return domain ? (*domain)->pause() : Status(pass(domain));
-}
-
-/// What xl, which was killed, has left of a guest that is not ours yet.
-void destroy_incoming(const XenGuest& guest)
-{
-    const auto id = look_for_domain(incoming_name(guest));
-    const auto left = id && *id ? run_xl({"destroy", std::to_string(**id)}) : std::string();
-    if (!id || !left)
-        log::warning("xl was killed, and what it has made cannot be destroyed: " +
-                     (id ? left.error() : id.error()).text());
-}
-
-/// xl has died when it was to run the guest: whether it does is seen by the domain itself. One that
-/// stands still is destroyed, so that the source's copy is the only one.
-Status judge_domain(const XenGuest& guest, const Error& how)
-{
-    for (const std::string& name : {guest.name, incoming_name(guest)}) {
-        const auto found = look_for_domain(name);
-        if (!found) { // nobody can tell: rather no copy that runs than two
-            log::error("whether the guest is here cannot be seen: " + found.error().text() +
-                       "; look for the domain " + name + " before anything is done at the source");
-            return {};
-        }
-        const auto id = *found;
-        if (!id)
-            continue;
-        const auto domain = XenDomain::open(*id);
-        const auto info = domain ? (*domain)->info() : std::unexpected(domain.error());
-        if (!info || (!info->paused && !info->dying))
-            return {}; // it runs, or may
-        if (auto destroyed = run_xl({"destroy", std::to_string(*id)}); !destroyed) {
-            log::error("the domain " + name +
-                       " is here, paused, and cannot be destroyed: " + destroyed.error().text());
-            return {}; // rather one copy that stands still than two that run
-        }
-    }
-    return std::unexpected(how);
+    log::warning("the device model starts only in the guest's pause, which is longer then: " +
+                 why.text());
 }
 
 } // namespace
@@ -85,6 +40,7 @@ XenDestination::~XenDestination()
 void XenDestination::give_up()
 {
     receiver_.reset(); // xl destroys what it has, and whoever writes to it stops
+    early_.reset();
     if (end_.joinable())
         end_.join();
 }
@@ -140,25 +96,23 @@ void XenDestination::abandon_save(std::function<void(Status)> done)
 
 std::unique_ptr<RamMapping> XenDestination::ram_mapping()
 {
+    return std::make_unique<IncomingRam>(ram_target_);
+}
+
+Status XenDestination::start_receiver()
+{
     auto receiver = XlReceiver::start({
-        .ready = [this] { std::exchange(ready_, nullptr)({}); },
-        .received = [this] { std::exchange(loaded_, nullptr)({}); },
+        .ready = [this] { receiver_ready(); },
+        .received = [this] { receiver_received(); },
         .ended = [this](bool runs) { receiver_ended(runs); },
-        .failed =
-            [this](const Error& error, bool killed) {
-                if (killed && !taken_over_)
-                    destroy_incoming(config_.guest);
-                receiver_failed(error);
-            },
+        .failed = [this](const Error& error, bool killed) { receiver_failed(error, killed); },
     });
     auto stream = receiver ? (*receiver)->stream() : pass(receiver);
-    if (!stream) {
-        broken_ = stream.error();
-        return nullptr;
-    }
+    if (!stream)
+        return pass(stream);
     receiver_ = std::move(*receiver);
     feed_ = std::make_shared<XenFeed>(config_.guest, ram_.front().pages(), std::move(*stream));
-    return std::make_unique<FedRam>(feed_);
+    return {};
 }
 
 void XenDestination::begin_load(std::function<void(Status)> ready,
@@ -166,21 +120,101 @@ void XenDestination::begin_load(std::function<void(Status)> ready,
 {
     failed_ = std::move(failed);
     ready_ = std::move(ready);
-    Status begun = feed_ ? feed_->begin(config_.vcpus) : std::unexpected(*broken_);
+    Status begun = start_receiver();
+    if (begun && !(config_.early && begin_early()))
+        begun = begin();
     if (begun)
         return; // xl says when it is
     loop::post([this, alive = alive_, begun = std::move(begun)] {
-        if (*alive && ready_)
-            std::exchange(ready_, nullptr)(begun);
+        if (*alive)
+            this->ready(begun);
     });
 }
 
-void XenDestination::receiver_failed(const Error& error)
+void XenDestination::ready(const Status& status)
+{
+    if (ready_)
+        std::exchange(ready_, nullptr)(status);
+}
+
+Status XenDestination::begin()
+{
+    ram_target_->ram = std::make_shared<FedRam>(feed_);
+    return feed_->begin(config_.vcpus);
+}
+
+/// False: not here.
+bool XenDestination::begin_early()
+{
+    auto early =
+        EarlyDomain::start(incoming_name(config_.guest), config_.vcpus, feed_,
+                           {.ready =
+                                [this] {
+                                    ram_target_->ram = early_->ram();
+                                    this->ready({});
+                                },
+                            .failed = [this](const Error& error) { early_failed(error); }});
+    if (!early) {
+        tell_of_late(early.error());
+        return false;
+    }
+    early_ = std::move(*early);
+    return true;
+}
+
+/// Before the guest's first page nothing is lost, and the other way is there.
+void XenDestination::early_failed(const Error& error)
+{
+    if (!ready_) {
+        if (failed_)
+            failed_(error);
+        return;
+    }
+    tell_of_late(error);
+    receiver_->break_off(); // receiver_failed() goes on
+}
+
+/// What was made the early way is destroyed: all is fed to xl, which begins anew.
+void XenDestination::begin_again()
+{
+    early_.reset();
+    receiver_.reset();
+    Status begun = start_receiver();
+    if (begun)
+        begun = begin();
+    if (!begun)
+        ready(begun);
+}
+
+void XenDestination::receiver_ready()
+{
+    if (!early_)
+        ready({});
+}
+
+void XenDestination::receiver_received()
+{
+    if (early_)
+        early_->received();
+    else if (loaded_)
+        std::exchange(loaded_, nullptr)({});
+}
+
+void XenDestination::receiver_failed(const Error& error, bool killed)
 {
     if (taken_over_)
-        return std::exchange(taken_over_, nullptr)(judge_domain(config_.guest, error));
+        return taken(judge_domain(config_.guest, error));
+    if (early_ && early_->domain())
+        destroy_incoming(config_.guest, *early_->domain()); // or xl has
+    else if (killed) // otherwise it destroys what it has made, and nothing else is of that name
+        destroy_incoming(config_.guest);
+    if (ready_ && early_)
+        return loop::post([this, alive = alive_] { // not from within the receiver
+            if (*alive)
+                begin_again();
+        });
     if (ready_)
-        return std::exchange(ready_, nullptr)(std::unexpected(error));
+        return ready(std::unexpected(error));
     if (loaded_)
         return std::exchange(loaded_, nullptr)(std::unexpected(error));
     if (failed_)
@@ -189,10 +223,18 @@ void XenDestination::receiver_failed(const Error& error)
 
 void XenDestination::receiver_ended(bool runs)
 {
-    if (!taken_over_)
-        return;
-    std::exchange(taken_over_, nullptr)(
-        runs ? Status() : fail(ErrorKind::Machine, "xl could not run the guest"));
+    if (taken_over_)
+        taken(runs ? Status() : fail(ErrorKind::Machine, "xl could not run the guest"));
+}
+
+/// Its memory is its own from now on, and its device model's monitor free for others.
+void XenDestination::taken(const Status& status)
+{
+    std::exchange(taken_over_, nullptr)(status);
+    loop::post([this, alive = alive_] { // not from within what calls this
+        if (*alive)
+            early_.reset();
+    });
 }
 
 void XenDestination::load(std::span<const std::byte> piece)
@@ -248,6 +290,11 @@ void XenDestination::finish_load(std::function<void(Status)> loaded)
         });
     for (const std::string& change : machine->changes)
         log::info("the guest's " + change);
+    if (early_)
+        return early_->load(std::move(*machine), std::move(*tables), [this](const Status& status) {
+            if (loaded_)
+                std::exchange(loaded_, nullptr)(status);
+        });
     end_ = std::thread([this, alive = alive_, feed = feed_, machine = std::move(*machine),
                         tables = std::move(*tables)] {
         Status status = feed->end(machine, tables);
@@ -281,7 +328,7 @@ void XenDestination::take_over(bool run, std::function<void(Status)> done)
     receiver_.reset();
     loop::post([this, alive = alive_, going = std::move(going)] {
         if (*alive && taken_over_)
-            std::exchange(taken_over_, nullptr)(going);
+            taken(going);
     });
 }
 

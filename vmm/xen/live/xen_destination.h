@@ -2,11 +2,12 @@
 #pragma once
 
 #include "migration/machine.h"
+#include "vmm/xen/live/early_domain.h"
+#include "vmm/xen/live/incoming_ram.h"
 #include "vmm/xen/live/xen_feed.h"
 #include "vmm/xen/live/xl_receiver.h"
 
 #include <memory>
-#include <optional>
 #include <thread>
 
 namespace drover::xen {
@@ -19,6 +20,8 @@ public:
         XenGuest guest;
         size_t vcpus = 1;
         bool paused = false; ///< the guest is to stay so
+        /// The domain is made, with its device model, before the guest's pause.
+        bool early = true;
     };
     explicit XenDestination(Config config);
     ~XenDestination() override;
@@ -54,22 +57,32 @@ public:
 private:
     [[nodiscard]] static std::unexpected<Error> nowhere();
     void add_cpu(Json& description) const;
-    void receiver_failed(const Error& error);
+    [[nodiscard]] Status start_receiver();
+    [[nodiscard]] Status begin();
+    [[nodiscard]] bool begin_early();
+    void ready(const Status& status);
+    void early_failed(const Error& error);
+    void begin_again();
+    void receiver_ready();
+    void receiver_received();
+    void receiver_failed(const Error& error, bool killed);
     void receiver_ended(bool runs);
+    void taken(const Status& status);
     void fed(const Status& status);
     [[nodiscard]] Result<state::MachineState> decode();
 
     Config config_;
     std::vector<RamBlock> ram_;
+    std::shared_ptr<IncomingRam::Target> ram_target_ = std::make_shared<IncomingRam::Target>();
     std::shared_ptr<XenFeed> feed_;
     std::unique_ptr<XlReceiver> receiver_;
-    std::thread end_; ///< writes the stream's end
+    std::unique_ptr<EarlyDomain> early_; ///< null: all of it is fed to xl
+    std::thread end_;                    ///< writes the stream's end
     std::vector<std::byte> state_;
     std::function<void(Status)> ready_;
     std::function<void(Status)> loaded_;
     std::function<void(Status)> taken_over_;
     std::function<void(Error)> failed_;
-    std::optional<Error> broken_;
     bool runs_ = false;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -205,6 +205,53 @@ Status XenDomain::read(uint64_t first_frame, std::span<std::byte> into, std::spa
     return {};
 }
 
+Status XenDomain::set_context(std::span<const std::byte> context)
+{
+    std::vector<uint8_t> bytes(context.size()); // Xen's library wants to be able to write it
+    memcpy(bytes.data(), context.data(), context.size());
+    if (xc_domain_hvm_setcontext(handles_->control, id_, bytes.data(),
+                                 static_cast<uint32_t>(bytes.size())) < 0)
+        return fail_errno("giving the domain its state", errno);
+    return {};
+}
+
+Status XenDomain::set_tsc(const TscInfo& tsc)
+{
+    if (xc_domain_set_tsc_info(handles_->control, id_, tsc.mode, tsc.elapsed, tsc.khz,
+                               tsc.incarnation) < 0)
+        return fail_errno("setting how the domain's TSC goes", errno);
+    return {};
+}
+
+Status XenDomain::populate(std::span<const uint64_t> frames)
+{
+    std::vector<xen_pfn_t> wanted(frames.begin(), frames.end());
+    if (!wanted.empty() && xc_domain_populate_physmap_exact(handles_->control, id_, wanted.size(),
+                                                            0, 0, wanted.data()) < 0)
+        return fail_errno("giving the domain more memory", errno);
+    return {};
+}
+
+Result<std::byte*> XenDomain::map(uint64_t first, std::span<bool> there) const
+{
+    std::vector<xen_pfn_t> frames(there.size());
+    std::vector<int> errors(there.size());
+    for (size_t i = 0; i < frames.size(); ++i)
+        frames[i] = first + i;
+    void* map = xenforeignmemory_map(handles_->memory, id_, PROT_READ | PROT_WRITE, frames.size(),
+                                     frames.data(), errors.data());
+    if (!map)
+        return fail_errno("mapping the guest's memory", errno);
+    for (size_t i = 0; i < errors.size(); ++i)
+        there[i] = errors[i] == 0;
+    return static_cast<std::byte*>(map);
+}
+
+void XenDomain::unmap(std::byte* map, size_t frames) const
+{
+    xenforeignmemory_unmap(handles_->memory, map, frames);
+}
+
 Status XenDomain::start_log()
 {
     xc_interface* control = handles_->control;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "util/result.h"
+#include "vmm/xen/state/xen_state.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -49,6 +50,16 @@ public:
     /// gets for each whether it has it.
     [[nodiscard]] Status read(uint64_t first_frame, std::span<std::byte> into,
                               std::span<bool> there = {}) const;
+
+    /// Of a domain that stands still: gives it that state, all of it.
+    [[nodiscard]] Status set_context(std::span<const std::byte> context);
+    [[nodiscard]] Status set_tsc(const TscInfo& tsc);
+    /// Gives it memory at these frames.
+    [[nodiscard]] Status populate(std::span<const uint64_t> frames);
+    /// Its frames from `first` on, to be written here until unmap(); `there` gets for each whether
+    /// it has it.
+    [[nodiscard]] Result<std::byte*> map(uint64_t first, std::span<bool> there) const;
+    void unmap(std::byte* map, size_t frames) const;
 
     [[nodiscard]] Status start_log();
     void stop_log();

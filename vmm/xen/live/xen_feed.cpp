@@ -14,6 +14,20 @@ Status XenFeed::begin(size_t vcpus)
     return sink_.flush();
 }
 
+Status XenFeed::write_blank(size_t vcpus)
+{
+    const std::lock_guard lock(mutex_);
+    save_.begin(vcpus, false);
+    save_.populate(0, sent_.size());
+    return save_.write_blank();
+}
+
+Status XenFeed::end_blank()
+{
+    const std::lock_guard lock(mutex_);
+    return save_.end_blank();
+}
+
 bool XenFeed::write(uint64_t page, std::span<const std::byte> contents)
 {
     const std::lock_guard lock(mutex_);

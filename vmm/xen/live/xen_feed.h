@@ -23,6 +23,13 @@ public:
     }
 
     [[nodiscard]] Status begin(size_t vcpus);
+    /// Of the guest's RAM.
+    [[nodiscard]] uint64_t pages() const { return sent_.size(); }
+
+    /// Instead of the others: a domain of zeros, of which the rest comes by other ways. All but the
+    /// last record, which is end_blank(). Both block.
+    [[nodiscard]] Status write_blank(size_t vcpus);
+    [[nodiscard]] Status end_blank();
     /// False: it cannot be written to any more.
     [[nodiscard]] bool write(uint64_t page, std::span<const std::byte> contents);
     [[nodiscard]] bool discard(uint64_t page, uint64_t count);

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cerrno>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,25 +22,33 @@ constexpr auto received_words = "domain received, ready to unpause\0"sv;
 constexpr auto permission_words = "domain is yours, you are cleared to unpause\0"sv;
 constexpr auto report_words = "my copy unpause results are as follows\0"sv;
 
-constexpr int unused_descriptor = 3; ///< of xl, as it starts
+/// For xl's words: the end to read from, and xl's own, which is one to read from, too. When we have
+/// died xl destroys a domain that it was not permitted to run only if it could say so before.
+Result<std::pair<UniqueFd, UniqueFd>> pipe_of_words()
+{
+    std::array<int, 2> ends{};
+    if (pipe2(ends.data(), O_CLOEXEC) < 0)
+        return fail_errno("making a pipe", errno);
+    UniqueFd reader(ends[0]);
+    const UniqueFd writer(ends[1]);
+    const std::string both = "/proc/self/fd/" + std::to_string(writer.get());
+    UniqueFd words(open(both.c_str(), O_RDWR | O_CLOEXEC));
+    if (!words)
+        return fail_errno("opening a pipe", errno);
+    return std::pair(std::move(reader), std::move(words));
+}
 
 } // namespace
 
 Result<std::unique_ptr<XlReceiver>> XlReceiver::start(Callbacks callbacks)
 {
-    // Sockets, and no pipes: who is writing can be made to stop.
-    auto input = socket_pair();
-    auto output = socket_pair();
+    auto input = socket_pair(); // no pipe: who is writing can be made to stop
+    auto output = pipe_of_words();
     if (!input || !output)
         return input ? pass(output) : pass(input);
-    auto own_output = output->first.duplicate();
-    if (!own_output)
-        return pass(own_output);
     const GRef<GSubprocessLauncher> launcher(g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_NONE));
     g_subprocess_launcher_take_stdin_fd(launcher.get(), input->second.release());
     g_subprocess_launcher_take_stdout_fd(launcher.get(), output->second.release());
-    // xl that cannot say how it ends ends at once, and leaves the domain. So it listens to itself.
-    g_subprocess_launcher_take_fd(launcher.get(), own_output->release(), unused_descriptor);
     const char* argv[] = {"xl", "migrate-receive", nullptr};
     GError* error = nullptr;
     const GRef<GSubprocess> xl(g_subprocess_launcher_spawnv(launcher.get(), argv, &error));
@@ -64,6 +73,11 @@ XlReceiver::XlReceiver(UniqueFd input, UniqueFd output, Callbacks callbacks)
 XlReceiver::~XlReceiver()
 {
     *alive_ = false;
+    break_off();
+}
+
+void XlReceiver::break_off()
+{
     shutdown(input_.get(), SHUT_RDWR); // others may have it, too
 }
 

@@ -34,6 +34,8 @@ public:
 
     /// To write the stream to, which blocks; from any thread. Fails once this is destroyed.
     [[nodiscard]] Result<UniqueFd> stream() const { return input_.duplicate(); }
+    /// xl destroys what it has, and ends: failed() tells when.
+    void break_off();
     /// The guest is ours: xl runs it. Fails where xl is no more.
     [[nodiscard]] Status permit();
 

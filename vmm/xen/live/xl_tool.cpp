@@ -102,4 +102,19 @@ Result<Json> read_xl_config(const std::string& file)
     return config;
 }
 
+bool model_can_wait(const Json& config)
+{
+    const auto build = config.find("b_info");
+    if (build == config.end())
+        return false;
+    for (const char* apart : {"device_model_stubdomain", "dm_restrict"})
+        if (json_string(*build, apart) == "True")
+            return false;
+    // Those are plugged in by the model's monitor when it runs.
+    for (const char* plugged : {"pcidevs", "usbctrls", "usbdevs"})
+        if (const auto list = config.find(plugged); list != config.end() && !list->empty())
+            return false;
+    return json_string(*build, "device_model_version") != "qemu_xen_traditional";
+}
+
 } // namespace drover::xen

@@ -32,4 +32,8 @@ struct XlDomain {
 /// What a configuration file of xl's says, as libxl understands it. No domain is made.
 [[nodiscard]] Result<Json> read_xl_config(const std::string& file);
 
+/// Whether the device model of a domain with that configuration can be started before there is its
+/// state: xl gives it nothing that it has to look at, and waits for it by xenstore.
+[[nodiscard]] bool model_can_wait(const Json& config);
+
 } // namespace drover::xen

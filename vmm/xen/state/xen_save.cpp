@@ -42,12 +42,6 @@ constexpr uint32_t tsc_default = 0;
 constexpr uint32_t tsc_native = 2;
 constexpr uint32_t first_incarnation = 1;
 
-bool is_own(uint64_t frame)
-{
-    return (frame >= OwnFrame::First && frame < OwnFrame::End) ||
-           (frame >= vga_window && frame < vga_window_end);
-}
-
 /// 4 MiB pages, each to itself: with it Intel's older CPUs run a guest that has paging off.
 std::vector<std::byte> identity_table()
 {
@@ -78,7 +72,7 @@ Status write_pages(const state::GuestPages& pages, SaveStream& stream, const Byt
     for (const state::FrameRange& range : pages.ranges())
         for (uint64_t frame = range.first; frame < range.first + range.count; ++frame) {
             std::array<std::byte, state::frame_size> page = {};
-            if (!is_own(frame) && !pages.is_zero(frame))
+            if (!is_xens_own(frame) && !pages.is_zero(frame))
                 if (Status read = pages.read(frame, page); !read)
                     return read;
             stream.page(frame, page);
@@ -89,6 +83,19 @@ Status write_pages(const state::GuestPages& pages, SaveStream& stream, const Byt
 }
 
 } // namespace
+
+bool is_xens_own(uint64_t frame)
+{
+    return (frame >= OwnFrame::First && frame < OwnFrame::End) ||
+           (frame >= vga_window && frame < vga_window_end);
+}
+
+TscInfo tsc_info_of(const WrittenMachine& machine)
+{
+    const uint32_t khz = tsc_khz_of(machine);
+    return {
+        .mode = khz == 0 ? tsc_native : tsc_default, .khz = khz, .incarnation = first_incarnation};
+}
 
 void SaveStream::begin(size_t vcpus, bool native_tsc)
 {
@@ -102,14 +109,14 @@ void SaveStream::begin(size_t vcpus, bool native_tsc)
 
 void SaveStream::page(uint64_t frame, std::span<const std::byte> contents)
 {
-    if (!is_own(frame))
+    if (!is_xens_own(frame))
         hold(frame, contents);
 }
 
 void SaveStream::populate(uint64_t first, uint64_t count)
 {
     for (uint64_t frame = first; frame < first + count; ++frame)
-        if (!is_own(frame))
+        if (!is_xens_own(frame))
             hold(frame | uint64_t{PageType::AllocateOnly} << page_type_shift, {});
 }
 
@@ -117,11 +124,29 @@ Status SaveStream::end(const WrittenMachine& machine)
 {
     write_own_pages();
     write_held_pages();
-    write_tsc_info(tsc_khz_of(machine));
+    write_tsc_info(tsc_info_of(machine));
     write_params();
     write_record(LibxcRecord::HvmContext, join_hvm_context(machine.hvm));
     write_record(LibxcRecord::End, {});
     write_model_record(machine.model);
+    write_record(LibxlRecord::End, {});
+    return sink_.flush();
+}
+
+Status SaveStream::write_blank()
+{
+    HvmContext blank;
+    blank.add(HvmType::Header, 0, HvmHeader{});
+    write_own_pages();
+    write_held_pages();
+    write_params();
+    write_record(LibxcRecord::HvmContext, join_hvm_context(blank));
+    return sink_.flush();
+}
+
+Status SaveStream::end_blank()
+{
+    write_record(LibxcRecord::End, {});
     write_record(LibxlRecord::End, {});
     return sink_.flush();
 }
@@ -195,14 +220,13 @@ void SaveStream::write_own_pages()
         hold(frame, frame == OwnFrame::IdentityTable ? identity_table() : empty);
 }
 
-/// If the guest's TSC has a speed that is known, Xen makes it so, be it by emulation.
-void SaveStream::write_tsc_info(uint32_t khz)
+void SaveStream::write_tsc_info(const TscInfo& tsc)
 {
     std::vector<std::byte> body;
-    stream::append_le(body, khz == 0 ? tsc_native : tsc_default);
-    stream::append_le(body, khz);
-    stream::append_le(body, uint64_t{0});
-    stream::append_le(body, first_incarnation);
+    stream::append_le(body, tsc.mode);
+    stream::append_le(body, tsc.khz);
+    stream::append_le(body, tsc.elapsed);
+    stream::append_le(body, tsc.incarnation);
     stream::append_le(body, uint32_t{0});
     write_record(LibxcRecord::TscInfo, body);
 }

@@ -23,6 +23,12 @@ struct XenGuest {
 /// xl's configuration of a guest without graphics, HPET or Xen's paravirtual devices.
 [[nodiscard]] Json xl_config(const XenGuest& guest, size_t vcpus, bool native_tsc);
 
+/// Frames of Xen's own (0xfeff0 …), and such where the guest has no memory.
+[[nodiscard]] bool is_xens_own(uint64_t frame);
+
+/// If the guest's TSC has a speed that is known, Xen makes it so, be it by emulation.
+[[nodiscard]] TscInfo tsc_info_of(const WrittenMachine& machine);
+
 /// A stream for `xl migrate-receive`, or a file for `xl restore`, piece by piece: begin(), pages in
 /// any order, also again, and end(). One thread at a time.
 class SaveStream {
@@ -37,6 +43,11 @@ public:
     void populate(uint64_t first, uint64_t count);
     [[nodiscard]] Status end(const WrittenMachine& machine);
 
+    /// Instead of that: a domain of which no vCPU is ready to run, and whose device model has no
+    /// state. To its last record, which is end_blank().
+    [[nodiscard]] Status write_blank();
+    [[nodiscard]] Status end_blank();
+
 private:
     void write_record(uint32_t type, std::span<const std::byte> body);
     void write_xl_header(size_t vcpus, bool native_tsc);
@@ -44,7 +55,7 @@ private:
     void hold(uint64_t entry, std::span<const std::byte> contents);
     void write_held_pages();
     void write_own_pages();
-    void write_tsc_info(uint32_t khz);
+    void write_tsc_info(const TscInfo& tsc);
     void write_params();
     void write_model_record(std::span<const ModelSection> model);
 

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "vmm/xen/state/xen_save.h"
+
+#include <optional>
+
+namespace drover::xen {
+
+/// As `xl migrate` names a domain until it is given to this host.
+[[nodiscard]] std::string incoming_name(const XenGuest& guest);
+[[nodiscard]] Status pause_incoming(const XenGuest& guest);
+
+/// xl has died before it was to run the guest: what it has left is destroyed, if it is that domain
+/// (where its number was known).
+void destroy_incoming(const XenGuest& guest, std::optional<uint32_t> id = std::nullopt);
+
+/// xl has died when it was to run the guest: whether it does is seen by the domain itself. One that
+/// stands still is destroyed, so that the source's copy is the only one; then, `how`.
+[[nodiscard]] Status judge_domain(const XenGuest& guest, const Error& how);
+
+} // namespace drover::xen
