@@ -16,7 +16,7 @@ constexpr unsigned gap = 2;         // between columns
 constexpr unsigned least_width = 4; // of a column that had to shrink
 
 /// What is shown as it is: one or two columns, and nothing else happens.
-bool harmless(gunichar c)
+bool is_harmless(gunichar c)
 {
     if (c < 0x20 || (c >= 0x7f && c < 0xa0) || g_unichar_iszerowidth(c))
         return false;
@@ -62,7 +62,7 @@ std::string clean(std::string_view text, bool lines)
         const gunichar c = g_utf8_get_char_validated(text.data(), static_cast<gssize>(text.size()));
         const bool valid = c != static_cast<gunichar>(-1) && c != static_cast<gunichar>(-2);
         const auto size = valid ? static_cast<size_t>(g_unichar_to_utf8(c, nullptr)) : 1;
-        if (valid && (harmless(c) || (lines && c == '\n')))
+        if (valid && (is_harmless(c) || (lines && c == '\n')))
             out += text.substr(0, size);
         else
             out += '?';
