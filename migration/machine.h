@@ -113,6 +113,14 @@ public:
 
     // --- at the destination ---
 
+    /// A source is there: the description of its machine, and all its RAM in bytes, for which
+    /// nobody vouches. Asked before describe() and ram(). A machine that is not made yet takes on
+    /// that form; an error refuses the guest, and another source may come.
+    [[nodiscard]] virtual Status expect_guest(const Json& /*source*/, uint64_t /*ram*/)
+    {
+        return {};
+    }
+
     /// Guest RAM as the hypervisor has it mapped, in the order of ram(); null where it cannot be
     /// written there. It may be used until the guest runs.
     [[nodiscard]] virtual std::unique_ptr<RamMapping> ram_mapping() { return nullptr; }

@@ -19,14 +19,20 @@ namespace {
 
 constexpr const char* usage =
     "usage: drover-xen serve DOMAIN -qmp unix:PATH[,server=on,wait=off] [-migrate-policy POLICY]\n"
-    "       drover-xen incoming ADDRESS -config FILE [-S] [-qmp …]\n"
+    "       drover-xen incoming ADDRESS [-S] [-qmp …] [-name NAME] [-disks DIRECTORY]… "
+    "[-netdev …]…\n"
+    "                           [-serial …]… [-config FILE]\n"
     "\n"
     "serve: QMP monitors for a guest that Xen runs on this host, a HVM guest without Xen's\n"
     "paravirtual drivers, so that it can be migrated to QEMU: migrate, query-migrate, … as of\n"
     "drover-system-x86_64. quit destroys the domain if its guest runs elsewhere.\n"
     "incoming: waits at ADDRESS (tcp:HOST:PORT, unix:PATH) for a guest of QEMU's machine `pc`, "
     "and\n"
-    "makes a domain of it with the configuration in FILE, which is xl's. -S: it stays paused.\n"
+    "makes a domain of it. Its configuration follows from what the source says: of its disks "
+    "those\n"
+    "are taken that lie in an allowed DIRECTORY, its network cards get the back end (-netdev, as\n"
+    "QEMU's) that has the id of the source's, its serial ports those of -serial, or a pty. With\n"
+    "-config FILE, xl's, it is that configuration. -S: it stays paused.\n"
     "Both: as root, in Dom0.\n";
 
 struct Options {
@@ -35,10 +41,36 @@ struct Options {
     std::vector<MonitorEndpoint> monitors;
     MigrationWish wish;
     std::string config;
+    xen::LocalParts local;
     bool paused = false;
 };
 
-Status parse_option(Options& options, const std::string& name, const std::string& value)
+/// Of a guest that comes: whether it is one of these.
+bool take_local_part(Options& options, std::string_view name, const std::string& value)
+{
+    xen::LocalParts& local = options.local;
+    if (name == "-config")
+        options.config = value;
+    else if (name == "-name")
+        local.name = value;
+    else if (name == "-disks")
+        local.disks.push_back(value);
+    else if (name == "-netdev")
+        local.networks.push_back(value);
+    else if (name == "-serial")
+        local.serial_ports.push_back(value);
+    else
+        return false;
+    return true;
+}
+
+/// Options begin with one dash, as QEMU's, or with two.
+std::string_view without_second_dash(std::string_view name)
+{
+    return name.starts_with("--") ? name.substr(1) : name;
+}
+
+Status parse_option(Options& options, std::string_view name, const std::string& value)
 {
     const bool serves = options.verb == "serve";
     if (name == "-qmp") {
@@ -52,10 +84,9 @@ Status parse_option(Options& options, const std::string& name, const std::string
         if (!wish)
             return pass(wish);
         options.wish = std::move(*wish);
-    } else if (name == "-config" && !serves) {
-        options.config = value;
-    } else {
-        return fail(ErrorKind::Invalid, "an option " + name + " is not known", "drover-xen --help");
+    } else if (serves || !take_local_part(options, name, value)) {
+        return fail(ErrorKind::Invalid, "an option " + std::string(name) + " is not known",
+                    "drover-xen --help");
     }
     return {};
 }
@@ -74,15 +105,13 @@ Result<Options> parse(std::span<const std::string> words)
         }
         if (i + 1 >= words.size())
             return fail(ErrorKind::Invalid, words[i] + " lacks its argument");
-        if (Status parsed = parse_option(options, words[i], words[i + 1]); !parsed)
+        if (Status parsed = parse_option(options, without_second_dash(words[i]), words[i + 1]);
+            !parsed)
             return pass(parsed);
         ++i;
     }
     if (options.verb == "serve" && options.monitors.empty())
         return fail(ErrorKind::Invalid, "no monitor is asked for", "-qmp unix:PATH,server=on");
-    if (options.verb == "incoming" && options.config.empty())
-        return fail(ErrorKind::Invalid, "the guest's configuration is not given",
-                    "-config FILE, as for xl create");
     return options;
 }
 
@@ -135,20 +164,16 @@ int serve(const Options& options)
 
 Result<xen::XenDestination::Config> read_config(const Options& options)
 {
+    xen::XenDestination::Config guest{
+        .guest = {}, .paused = options.paused, .local = options.local};
+    if (options.config.empty())
+        return guest;
     auto config = xen::read_xl_config(options.config);
-    if (!config)
-        return pass(config);
-    const Json& about = (*config)["c_info"];
-    const Json& build = (*config)["b_info"];
-    xen::XenDestination::Config guest;
-    guest.guest.name = json_string(about, "name");
-    guest.guest.uuid = json_string(about, "uuid");
-    guest.guest.memory = json_u64(build, "max_memkb") << 10;
-    guest.vcpus = json_u64(build, "max_vcpus", 1);
-    guest.paused = options.paused;
-    if (guest.guest.name.empty() || guest.guest.memory == 0)
-        return fail(ErrorKind::Invalid, options.config + " names no guest, or no memory");
-    guest.guest.config = std::move(*config);
+    auto read = config ? xen::guest_of_config(std::move(*config)) : pass(config);
+    if (!read)
+        return std::unexpected(std::move(read.error()).in(options.config));
+    guest.vcpus = json_u64(read->config["b_info"], "max_vcpus", 1);
+    guest.guest = std::move(*read);
     return guest;
 }
 
@@ -160,7 +185,8 @@ int receive(const Options& options)
     auto config = read_config(options);
     if (!config)
         return fail_with(config.error());
-    log::set_guest_name(config->guest.name);
+    if (!config->guest.name.empty())
+        log::set_guest_name(config->guest.name);
     return run<XenIncoming>(
         [&](auto end) {
             return std::make_unique<XenIncoming>(*config, XenIncoming::Callbacks{std::move(end)});

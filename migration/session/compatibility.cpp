@@ -264,6 +264,14 @@ Status check_ram(std::span<const stream::RamBlockInfo> source,
     return {};
 }
 
+uint64_t all_ram(std::span<const stream::RamBlockInfo> blocks)
+{
+    uint64_t bytes = 0;
+    for (const auto& block : blocks)
+        bytes += block.size;
+    return bytes;
+}
+
 std::vector<stream::RamBlockInfo> ram_info(std::span<const RamBlock> ram)
 {
     std::vector<stream::RamBlockInfo> info;

@@ -29,6 +29,9 @@ namespace drover {
 [[nodiscard]] Status check_ram(std::span<const stream::RamBlockInfo> source,
                                std::span<const RamBlock> destination);
 
+/// Bytes.
+[[nodiscard]] uint64_t all_ram(std::span<const stream::RamBlockInfo> blocks);
+
 [[nodiscard]] std::vector<stream::RamBlockInfo> ram_info(std::span<const RamBlock> ram);
 
 } // namespace drover

@@ -29,6 +29,8 @@ void DestinationSession::greeted(const stream::Frame& frame)
     hello_ = std::move(*hello);
     report_.source_software = hello_->software;
     control_->expect_anything();
+    if (Status expected = machine_.expect_guest(hello_->machine, all_ram(hello_->ram)); !expected)
+        return refuse(expected.error());
     machine_.describe([this, alive = alive_](Result<Json> description) {
         if (!*alive || state_ != DestinationState::Greeting)
             return;

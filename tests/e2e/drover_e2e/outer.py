@@ -12,9 +12,11 @@ from .tale import Told
 
 SHARE = Path("/outer")  # in Dom0
 SHARE_TAG = "outer"
+DISKS_TAG = "disks"  # of the folder that has the same path here and there, for guests' disks
+DISKS_WORD = "lab.disks"
 DOOR = 4444  # Dom0's port to which the outer machine can connect
 CALLS_WORD = "lab.calls"  # on Dom0's command line: the outer machine's port
-_ADDRESS = "10.0.2.2"  # as QEMU's user network shows it
+ADDRESS = "10.0.2.2"  # as QEMU's user network shows it
 
 
 def _calls_port() -> int:
@@ -79,7 +81,7 @@ class OuterGuest:
 
 class Outer:
     def __init__(self):
-        self._server = xmlrpc.client.ServerProxy(f"http://{_ADDRESS}:{_calls_port()}")
+        self._server = xmlrpc.client.ServerProxy(f"http://{ADDRESS}:{_calls_port()}")
 
     def guest(self, **changes) -> OuterGuest:
         """Boots; its workload runs."""
@@ -96,4 +98,29 @@ class Outer:
     def destination(self, **changes) -> tuple[OuterGuest, str]:
         """Drover's, where a guest can come to; and the address."""
         name, port = self._server.destination(changes)
-        return OuterGuest(name, self._server), f"tcp:{_ADDRESS}:{port}"
+        return OuterGuest(name, self._server), f"tcp:{ADDRESS}:{port}"
+
+    def disk(self) -> Path:
+        """A new one of 16 MiB, empty; the same path here and there."""
+        return Path(self._server.disk())
+
+    def written(self, disk: Path) -> int:
+        """How often guests have written its blocks, as the outer machine sees it."""
+        return int(self._server.written(str(disk)))
+
+    def network(self) -> "OuterNetwork":
+        """One that reaches both machines' guests."""
+        return OuterNetwork(self._server)
+
+
+class OuterNetwork:
+    """A Lan of the outer machine's. `here` and `there` are -netdev's words, `target` is what echoes."""
+
+    def __init__(self, server):
+        self._server = server
+        self._number, port, self.target = server.network()
+        self.here, self.there = (f"socket,connect={host}:{port}" for host in (ADDRESS, "127.0.0.1"))
+
+    def echoed(self, beyond: int = 0, timeout: float = 60) -> int:
+        """How many bytes the guest's one connection has brought, once they are more than that."""
+        return int(self._server.echoed(self._number, str(beyond), timeout))

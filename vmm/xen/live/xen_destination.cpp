@@ -3,7 +3,9 @@
 
 #include "util/log.h"
 #include "vmm/qemu/state/acpi_hole.h"
+#include "vmm/xen/guest/model_arguments.h"
 #include "vmm/xen/live/xen_domain.h"
+#include "vmm/xen/live/xen_ram.h"
 #include "vmm/xen/live/xl_tool.h"
 
 #include <algorithm>
@@ -19,6 +21,19 @@ constexpr uint64_t most_tables = 2U << 20;
 std::string incoming_name(const XenGuest& guest)
 {
     return guest.name + "--incoming";
+}
+
+Status check_name(const std::string& name)
+{
+    for (const std::string& each : {name, name + "--incoming"}) {
+        const auto found = look_for_domain(each);
+        if (!found)
+            return std::unexpected(found.error());
+        if (*found)
+            return fail(ErrorKind::Refused, "this host has a domain " + each + " already",
+                        "give the guest another name at the destination: -name NAME");
+    }
+    return {};
 }
 
 Status pause_incoming(const XenGuest& guest)
@@ -57,12 +72,10 @@ Status judge_domain(const XenGuest& guest, const Error& how)
 
 } // namespace
 
-XenDestination::XenDestination(Config config) : config_(std::move(config))
+XenDestination::XenDestination(Config config)
+    : config_(std::move(config)), derives_(config_.guest.memory == 0)
 {
-    ram_.push_back({.name = "pc.ram",
-                    .size = config_.guest.memory,
-                    .backing_page = ram_page_size,
-                    .file = {}});
+    set_memory(config_.guest.memory);
 }
 
 XenDestination::~XenDestination()
@@ -84,6 +97,45 @@ std::unexpected<Error> XenDestination::nowhere()
                                     "drover-xen serve");
 }
 
+void XenDestination::set_memory(uint64_t bytes)
+{
+    ram_.clear();
+    ram_.push_back({.name = "pc.ram", .size = bytes, .backing_page = ram_page_size, .file = {}});
+}
+
+Status XenDestination::expect_guest(const Json& source, uint64_t ram)
+{
+    if (json_string(source, "kind") == "xen")
+        return fail(ErrorKind::Refused, "guests go from Xen to Xen by xl migrate");
+    if (const auto reasons = not_for_xen(source); !reasons.empty())
+        return fail(ErrorKind::Incompatible, "the guest cannot run on Xen: " + reasons.front());
+    if (Status fits = check_memory(ram); !fits)
+        return fits;
+    return derives_ ? derive(source, ram) : Status();
+}
+
+/// The administrator may want to give a configuration as a file that was refused like this.
+Status XenDestination::derive(const Json& source, uint64_t ram)
+{
+    auto guest = announced_guest(source, ram);
+    if (!guest)
+        return pass(guest);
+    const GuestConfig derived = guest_config(*guest, config_.local);
+    log::info("the guest's configuration, by what its source says:\n" + derived.text);
+    if (!derived.open.empty())
+        return std::unexpected(derived.open.front());
+    auto config = read_xl_text(derived.text);
+    auto read = config ? guest_of_config(std::move(*config)) : pass(config);
+    if (!read)
+        return pass(read);
+    if (Status free = check_name(read->name); !free)
+        return free;
+    config_.guest = std::move(*read);
+    config_.vcpus = guest->vcpus;
+    set_memory(config_.guest.memory);
+    return {};
+}
+
 void XenDestination::describe(std::function<void(Result<Json>)> done)
 {
     Json description{
@@ -93,7 +145,7 @@ void XenDestination::describe(std::function<void(Result<Json>)> done)
         {"machine", "pc-i440fx"},
         {"accelerator", "xen"},
         {"cpus", config_.vcpus},
-        {"devices", Json::object()},
+        {"devices", devices_of_arguments(config_.guest.config.value("b_info", Json::object()))},
     };
     loop::post(
         [done = std::move(done), description = std::move(description)] { done(description); });
@@ -204,6 +256,16 @@ Result<std::optional<state::Memory>> take_tables(state::MachineState& machine)
     return std::move(*found);
 }
 
+/// Xen's device model has the firmware's way to QEMU only where it gives a kernel to the guest that
+/// boots; a guest that runs needs it no more.
+void drop_firmware_files(const Json& config, state::MachineState& machine)
+{
+    const Json build = config.value("b_info", Json::object());
+    if (json_string(build, "kernel").empty())
+        std::erase_if(machine.devices,
+                      [](const state::Device& device) { return device.name == "fw_cfg"; });
+}
+
 } // namespace
 
 void XenDestination::finish_load(std::function<void(Status)> loaded)
@@ -211,6 +273,8 @@ void XenDestination::finish_load(std::function<void(Status)> loaded)
     loaded_ = std::move(loaded);
     auto state = decode();
     auto tables = state ? take_tables(*state) : pass(state);
+    if (state)
+        drop_firmware_files(config_.guest.config, *state);
     auto machine = tables ? write_machine(*state) : pass(tables);
     if (!machine)
         return loop::post([this, alive = alive_, error = machine.error()] {

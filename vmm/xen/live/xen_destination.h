@@ -2,6 +2,7 @@
 #pragma once
 
 #include "migration/machine.h"
+#include "vmm/xen/guest/guest_config.h"
 #include "vmm/xen/live/xen_feed.h"
 #include "vmm/xen/live/xl_receiver.h"
 
@@ -16,9 +17,10 @@ namespace drover::xen {
 class XenDestination : public Machine {
 public:
     struct Config {
-        XenGuest guest;
+        XenGuest guest; ///< without memory: derived from what the source says, and from `local`
         size_t vcpus = 1;
         bool paused = false; ///< the guest is to stay so
+        LocalParts local;
     };
     explicit XenDestination(Config config);
     ~XenDestination() override;
@@ -29,6 +31,7 @@ public:
     [[nodiscard]] bool runs() const { return runs_; }
 
     [[nodiscard]] std::span<const RamBlock> ram() const override { return ram_; }
+    [[nodiscard]] Status expect_guest(const Json& source, uint64_t ram) override;
     void describe(std::function<void(Result<Json>)> done) override;
     [[nodiscard]] Result<DirtyTracker*> tracker() override { return nowhere(); }
     [[nodiscard]] bool gives_memory_back() const override { return false; }
@@ -53,12 +56,15 @@ public:
 
 private:
     [[nodiscard]] static std::unexpected<Error> nowhere();
+    [[nodiscard]] Status derive(const Json& source, uint64_t ram);
+    void set_memory(uint64_t bytes);
     void receiver_failed(const Error& error);
     void receiver_ended(bool runs);
     void fed(const Status& status);
     [[nodiscard]] Result<state::MachineState> decode();
 
     Config config_;
+    bool derives_;
     std::vector<RamBlock> ram_;
     std::shared_ptr<XenFeed> feed_;
     std::unique_ptr<XlReceiver> receiver_;

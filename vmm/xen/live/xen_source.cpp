@@ -2,6 +2,7 @@
 #include "vmm/xen/live/xen_source.h"
 
 #include "util/log.h"
+#include "vmm/qemu/layout.h"
 #include "vmm/qemu/qmp_sequence.h"
 #include "vmm/qemu/state/machine_fields.h"
 #include "vmm/xen/state/stream_format.h"
@@ -86,6 +87,7 @@ void XenSource::describe(std::function<void(Result<Json>)> done)
     steps.push_back({"qom-get", Json{{"path", "/machine"}, {"property", "type"}}});
     steps.push_back({"qom-list", Json{{"path", "/machine/peripheral"}}});
     steps.push_back({"qom-list", Json{{"path", "/machine/peripheral-anon"}}});
+    steps.push_back({"query-pci"});
     qemu::run_sequence(
         model_, std::move(steps), [alive = alive_] { return *alive; },
         [this, alive = alive_, cpus = info->vcpus,
@@ -104,7 +106,8 @@ void XenSource::describe(std::function<void(Result<Json>)> done)
                       {"accelerator", "xen"},
                       {"cpus", cpus},
                       {"firmware_tables", ram_.has_tables},
-                      {"devices", std::move(devices)}});
+                      {"devices", std::move(devices)},
+                      {"pci", qemu::pci_places((*answers)[3])}});
         });
 }
 
