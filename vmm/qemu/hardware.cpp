@@ -42,6 +42,31 @@ std::string qom_path(const std::string& name)
                : "/machine/peripheral/" + name;
 }
 
+/// The described device at that path, or whose back end it is; empty: none.
+std::string named_by(const Json& hardware, const std::string& owner)
+{
+    for (const auto& [name, device] : hardware.items())
+        if (owner == qom_path(name) || owner == qom_path(name) + "/virtio-backend")
+            return name;
+    return {};
+}
+
+std::string drive_name(const Json& block)
+{
+    const std::string name = json_string(block, "device");
+    return name.empty() ? json_string(block, "qdev") : name;
+}
+
+Json medium_of(const Json& block)
+{
+    const auto inserted = block.find("inserted");
+    if (inserted == block.end() || !inserted->is_object())
+        return Json::object();
+    return Json{{"file", json_string(*inserted, "file")},
+                {"format", json_string(*inserted, "drv")},
+                {"read_only", json_bool(*inserted, "ro")}};
+}
+
 class HardwareQuestions : public std::enable_shared_from_this<HardwareQuestions> {
 public:
     HardwareQuestions(QmpClient& qmp, Json description, std::function<void(Json)> done)
@@ -60,10 +85,13 @@ public:
                                   if (const auto name = json_string(answer, "name"); !name.empty())
                                       description_["name"] = name;
                               }});
+        questions_.push_back(
+            {"qom-get", Json{{"path", "/machine"}, {"property", "max-ram-below-4g"}},
+             [this](const Json& answer) { description_["max_ram_below_4g"] = answer; }});
         questions_.push_back({"qom-list", Json{{"path", "/machine/unattached"}},
                               [this](const Json& answer) { count_serial_ports(answer); }});
-        questions_.push_back(
-            {"query-block", Json::object(), [this](const Json& answer) { add_disks(answer); }});
+        questions_.push_back({"query-block", Json::object(),
+                              [this](const Json& answer) { add_disks(description_, answer); }});
         ask();
     }
 
@@ -99,13 +127,6 @@ private:
             });
     }
 
-    void add_disks(const Json& blocks)
-    {
-        for (auto& [name, device] : description_["hardware"].items())
-            if (Json disk = disk_of(blocks, qom_path(name)); !disk.empty())
-                device["disk"] = std::move(disk);
-    }
-
     /// What this QEMU does not know is passed over.
     void ask()
     {
@@ -129,20 +150,21 @@ private:
 
 } // namespace
 
-Json disk_of(const Json& blocks, const std::string& device_path)
+void add_disks(Json& description, const Json& blocks)
 {
-    if (blocks.is_array())
-        for (const Json& block : blocks) {
-            const std::string owner = json_string(block, "qdev");
-            const auto inserted = block.find("inserted");
-            if ((owner != device_path && owner != device_path + "/virtio-backend") ||
-                inserted == block.end() || !inserted->is_object())
-                continue;
-            return Json{{"file", json_string(*inserted, "file")},
-                        {"format", json_string(*inserted, "drv")},
-                        {"read_only", json_bool(*inserted, "ro")}};
-        }
-    return Json::object();
+    description["drives"] = Json::object();
+    if (!blocks.is_array())
+        return;
+    for (const Json& block : blocks) {
+        const std::string owner = json_string(block, "qdev");
+        if (owner.empty())
+            continue; // nobody's
+        const std::string name = named_by(description["hardware"], owner);
+        if (!name.empty())
+            description["hardware"][name]["disk"] = medium_of(block);
+        else if (description["drives"].size() < most_devices)
+            description["drives"][drive_name(block)] = medium_of(block);
+    }
 }
 
 void ask_hardware(QmpClient& qmp, Json description, std::function<void(Json)> done)

@@ -114,11 +114,11 @@ TEST_F(Disks, AGuestIsConfigured)
               "vnc = 0\nsdl = 0\nusb = 0\nhpet = 0\nxen_platform_pci = 0\n"
               "nographic = 1\n"
               "serial = [\"pty\"]\n"
-              "device_model_args_hvm = [\"-drive\", \"file=" +
+              "device_model_args_hvm = [\"-drive\", "
+              "\"if=none,id=drover-disk0,format=raw,cache=writeback,file=" +
                   fs::canonical(path("allowed/disk")).string() +
-                  ",if=none,id=drover-disk0,format=raw,cache=writeback\", \"-device\", "
-                  "\"virtio-blk-pci,id=blk0,addr=04.0,num-queues=2,disable-legacy=off,"
-                  "config-wce=on,drive=drover-disk0\", \"-netdev\", "
+                  "\", \"-device\", \"virtio-blk-pci,id=blk0,addr=04.0,num-queues=2,"
+                  "disable-legacy=off,config-wce=on,drive=drover-disk0\", \"-netdev\", "
                   "\"tap,id=lan0,ifname=tap7,script=no\", \"-device\", "
                   "\"virtio-net-pci,id=nic0,addr=05.0,mac=52:54:00:12:34:56,netdev=lan0,"
                   "romfile=\"]\n");
@@ -141,6 +141,7 @@ TEST(AnnouncedGuest, HostileDescriptionsAreRefused)
     const std::pair<const char*, Json> changes[] = {
         {"/name", "a\"\nb"},
         {"/name", "../x"},
+        {"/name", "7"},
         {"/cpus", 0},
         {"/cpus", 4096},
         {"/cpus", "2"},
@@ -192,6 +193,26 @@ TEST(AnnouncedGuest, NothingUnknownIsTakenOver)
     ASSERT_TRUE(guest);
     EXPECT_THAT(guest_config(*guest, {}).text, Not(HasSubstr("shadow")));
     EXPECT_THAT(guest_config(*guest, {}).text, Not(HasSubstr("iothread")));
+}
+
+TEST(AnnouncedGuest, DrivesOfTheMachinesOwn)
+{
+    Json machine = described();
+    machine["drives"] = {{"ide0-hd0", {{"file", "/srv/a.raw"}, {"format", "raw"}}},
+                         {"ide1-cd0", Json::object()},
+                         {"floppy0", Json::object()}};
+    const auto guest = announced_guest(machine, some_memory);
+    ASSERT_TRUE(guest) << guest.error().text();
+    const GuestConfig config = guest_config(*guest, {});
+    EXPECT_THAT(config.text, HasSubstr("if=ide,index=0,media=disk,format=raw,cache=writeback,"
+                                       "file=/srv/a.raw\""));
+    EXPECT_THAT(config.text, HasSubstr("if=ide,index=2,media=cdrom\""));
+    EXPECT_THAT(config.open, Not(IsEmpty())) << "the disk is not allowed";
+    for (const char* name : {"floppy0", "virtio0", "ide2-hd0", "ide0-xd0", "ide0-hd0x", "sd0"}) {
+        machine["drives"] = Json::object();
+        machine["drives"][name] = Json{{"file", "/srv/a.raw"}, {"format", "raw"}};
+        EXPECT_FALSE(announced_guest(machine, some_memory)) << name;
+    }
 }
 
 TEST(NotForXen, DevicesAreNamed)

@@ -98,10 +98,15 @@ bool is_word(std::string_view text, std::string_view besides)
            });
 }
 
+bool is_letter(char c)
+{
+    return std::isalpha(static_cast<unsigned char>(c)) != 0;
+}
+
 /// As QEMU's ids are.
 bool is_id(std::string_view text)
 {
-    return is_word(text, "-._") && std::isalpha(static_cast<unsigned char>(text[0])) != 0;
+    return is_word(text, "-._") && is_letter(text[0]);
 }
 
 bool is_unnamed(const std::string& name)
@@ -182,27 +187,61 @@ std::unexpected<Error> unclear(const std::string& device, const std::string& wha
                 "give the destination the guest's configuration: -config FILE");
 }
 
-Status read_disk(const Json& hardware, AnnouncedDevice& device)
+Result<std::string> image_of(const std::string& device, const Json& disk)
 {
-    const Json& disk = member(hardware, "disk");
     const std::string file = json_string(disk, "file");
     if (json_string(disk, "format") != "raw")
-        return unclear(device.name, "has a disk of the format " +
-                                        quoted(json_string(disk, "format")) +
-                                        ", which may name other files: only raw ones are taken");
+        return unclear(device, "has a disk of the format " + quoted(json_string(disk, "format")) +
+                                   ", which may name other files: only raw ones are taken");
     const bool plain = std::ranges::all_of(
         file, [](char c) { return c >= ' ' && c <= '~' && c != '"' && c != '\\' && c != '\''; });
     if (!file.starts_with('/') || file.size() > longest_path || !plain)
-        return unclear(device.name, "has a disk that is no plain path: " + quoted(file));
-    device.disk = file;
-    device.read_only = json_bool(disk, "read_only");
+        return unclear(device, "has a disk that is no plain path: " + quoted(file));
+    return file;
+}
+
+/// As QEMU names those of the machine's own controller: "ide0-hd0" … "ide1-cd1".
+Result<AnnouncedDrive> read_drive(const std::string& name, const Json& medium)
+{
+    unsigned bus = 0;
+    unsigned unit = 0;
+    char kind = 0;
+    if (name.size() != std::string_view("ide0-hd0").size() ||
+        sscanf(name.c_str(), "ide%1u-%cd%1u", &bus, &kind, &unit) != 3 || bus > 1 || unit > 1 ||
+        (kind != 'h' && kind != 'c'))
+        return unclear(name, "is a drive of no known place");
+    AnnouncedDrive drive{
+        .index = 2 * bus + unit, .is_cd = kind == 'c', .disk = {}, .read_only = false};
+    if (medium.empty())
+        return drive;
+    auto image = image_of(name, medium);
+    if (!image)
+        return pass(image);
+    drive.disk = std::move(*image);
+    drive.read_only = json_bool(medium, "read_only");
+    return drive;
+}
+
+/// An empty floppy drive is missed by nobody.
+Status read_drives(const Json& drives, AnnouncedGuest& guest)
+{
+    for (const auto& [name, medium] : drives.items()) {
+        if (name.starts_with("floppy") && medium.empty())
+            continue;
+        auto drive = read_drive(name, medium);
+        if (!drive)
+            return pass(drive);
+        guest.drives.push_back(std::move(*drive));
+    }
     return {};
 }
 
 Result<AnnouncedDevice> read_device(const std::string& name, const KnownKind& kind,
                                     const Json& hardware)
 {
-    AnnouncedDevice device{.name = name, .type = std::string(kind.type)};
+    AnnouncedDevice device;
+    device.name = name;
+    device.type = kind.type;
     if (!is_id(name) && !is_unnamed(name))
         return unclear(name, "has no possible name");
     const uint64_t devfn = json_u64(hardware, "addr", UINT64_MAX);
@@ -221,8 +260,11 @@ Result<AnnouncedDevice> read_device(const std::string& name, const KnownKind& ki
         device.properties.push_back(std::move(*word));
     }
     if (kind.is_disk) {
-        if (Status read = read_disk(hardware, device); !read)
-            return pass(read);
+        auto image = image_of(name, member(hardware, "disk"));
+        if (!image)
+            return pass(image);
+        device.disk = std::move(*image);
+        device.read_only = json_bool(member(hardware, "disk"), "read_only");
         return device;
     }
     device.network = json_string(properties, "netdev");
@@ -289,8 +331,10 @@ Result<AnnouncedGuest> announced_guest(const Json& machine, uint64_t memory)
                          .vcpus = json_u64(machine, "cpus"),
                          .memory = memory,
                          .serial_ports = json_u64(machine, "serial_ports"),
-                         .devices = {}};
-    if (!guest.name.empty() && !is_word(guest.name, "-._+"))
+                         .devices = {},
+                         .drives = {}};
+    // xl takes a number for a domain's own.
+    if (!guest.name.empty() && (!is_word(guest.name, "-._+") || !is_letter(guest.name[0])))
         return fail(ErrorKind::Incompatible,
                     "the guest's name " + quoted(guest.name) + " cannot be a domain's",
                     "give it another at the destination: -name NAME");
@@ -312,6 +356,8 @@ Result<AnnouncedGuest> announced_guest(const Json& machine, uint64_t memory)
             return pass(device);
         guest.devices.push_back(std::move(*device));
     }
+    if (Status read = read_drives(member(machine, "drives"), guest); !read)
+        return pass(read);
     return guest;
 }
 

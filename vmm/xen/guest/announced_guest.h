@@ -24,6 +24,14 @@ struct AnnouncedDevice {
     std::string network; ///< the id of its back end; empty: it has none
 };
 
+/// A drive of the machine's own IDE controller.
+struct AnnouncedDrive {
+    unsigned index = 0; ///< 0 … 3
+    bool is_cd = false;
+    std::optional<std::string> disk; ///< the path of its image, which is raw; nothing: it is empty
+    bool read_only = false;
+};
+
 struct AnnouncedGuest {
     std::string name;
     std::string uuid; ///< empty: none
@@ -31,6 +39,7 @@ struct AnnouncedGuest {
     uint64_t memory = 0; ///< bytes
     size_t serial_ports = 0;
     std::vector<AnnouncedDevice> devices; ///< in the order of their names
+    std::vector<AnnouncedDrive> drives;
 };
 
 /// What of a machine has no form on Xen, each in words that name the device and the remedy; empty:

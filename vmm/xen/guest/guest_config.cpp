@@ -43,6 +43,8 @@ public:
 
     GuestConfig write()
     {
+        for (const AnnouncedDrive& drive : guest_.drives)
+            add_drive(drive);
         for (const AnnouncedDevice& device : devices_)
             add_device(device);
         write_machine();
@@ -98,18 +100,31 @@ private:
         words_.insert(words_.end(), {"-device", words});
     }
 
-    std::string add_disk(const AnnouncedDevice& device)
+    /// Through the page cache: the guest's memory is mapped, and cannot be read by a disk.
+    std::string image_words(const std::string& disk, bool read_only)
     {
-        auto file = permitted_disk(*device.disk, local_.disks);
+        auto file = permitted_disk(disk, local_.disks);
         if (!file)
             config_.open.push_back(file.error());
+        return ",format=raw,cache=writeback,file=" + qemu::escape_commas(file ? *file : disk) +
+               (read_only ? ",readonly=on" : "");
+    }
+
+    std::string add_disk(const AnnouncedDevice& device)
+    {
         const std::string id = "drover-disk" + std::to_string(disks_++);
-        // Through the page cache: the guest's memory is mapped, and cannot be read by a disk.
         words_.insert(words_.end(),
-                      {"-drive", "file=" + qemu::escape_commas(file ? *file : *device.disk) +
-                                     ",if=none,id=" + id + ",format=raw,cache=writeback" +
-                                     (device.read_only ? ",readonly=on" : "")});
+                      {"-drive", "if=none,id=" + id + image_words(*device.disk, device.read_only)});
         return id;
+    }
+
+    void add_drive(const AnnouncedDrive& drive)
+    {
+        words_.insert(words_.end(),
+                      {"-drive", "if=ide,index=" + std::to_string(drive.index) +
+                                     ",media=" + (drive.is_cd ? "cdrom" : "disk") +
+                                     (drive.disk ? image_words(*drive.disk, drive.read_only)
+                                                 : std::string())});
     }
 
     std::string add_network(const AnnouncedDevice& device)

@@ -9,6 +9,7 @@
 #include "vmm/xen/live/xl_tool.h"
 
 #include <algorithm>
+#include <sstream>
 
 namespace drover::xen {
 
@@ -23,15 +24,27 @@ std::string incoming_name(const XenGuest& guest)
     return guest.name + "--incoming";
 }
 
-Status check_name(const std::string& name)
+/// Neither its name nor its UUID may be those of a domain that is here: Xen's tools find a domain's
+/// entries by them.
+Status check_identity_here(const XenGuest& guest)
 {
-    for (const std::string& each : {name, name + "--incoming"}) {
-        const auto found = look_for_domain(each);
-        if (!found)
-            return std::unexpected(found.error());
-        if (*found)
-            return fail(ErrorKind::Refused, "this host has a domain " + each + " already",
+    const auto domains = run_xl({"vm-list"}); // a line a domain: its UUID, number and name
+    if (!domains)
+        return std::unexpected(domains.error());
+    std::istringstream lines(*domains);
+    for (std::string line; std::getline(lines, line);) {
+        std::istringstream words(line);
+        std::string uuid;
+        std::string number;
+        std::string name;
+        words >> uuid >> number >> name;
+        if (name == guest.name || name == incoming_name(guest))
+            return fail(ErrorKind::Refused, "this host has a domain " + name + " already",
                         "give the guest another name at the destination: -name NAME");
+        if (!guest.uuid.empty() && uuid == guest.uuid)
+            return fail(ErrorKind::Refused,
+                        "the domain " + name + " of this host has the guest's UUID",
+                        "end it, or give the guest's configuration: -config FILE");
     }
     return {};
 }
@@ -114,7 +127,8 @@ Status XenDestination::expect_guest(const Json& source, uint64_t ram)
     return derives_ ? derive(source, ram) : Status();
 }
 
-/// The administrator may want to give a configuration as a file that was refused like this.
+/// Waits for xl, at a time when nothing is under way. The administrator may want to give a
+/// configuration as a file that was refused like this.
 Status XenDestination::derive(const Json& source, uint64_t ram)
 {
     auto guest = announced_guest(source, ram);
@@ -128,7 +142,7 @@ Status XenDestination::derive(const Json& source, uint64_t ram)
     auto read = config ? guest_of_config(std::move(*config)) : pass(config);
     if (!read)
         return pass(read);
-    if (Status free = check_name(read->name); !free)
+    if (Status free = check_identity_here(*read); !free)
         return free;
     config_.guest = std::move(*read);
     config_.vcpus = guest->vcpus;
@@ -145,6 +159,7 @@ void XenDestination::describe(std::function<void(Result<Json>)> done)
         {"machine", "pc-i440fx"},
         {"accelerator", "xen"},
         {"cpus", config_.vcpus},
+        {"memory", ram_.front().size},
         {"devices", devices_of_arguments(config_.guest.config.value("b_info", Json::object()))},
     };
     loop::post(
