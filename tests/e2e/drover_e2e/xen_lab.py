@@ -41,6 +41,8 @@ def start(words: str, outer: OuterMachine) -> EmulatedHost:
                "-device", f"virtio-9p-pci,fsdev=share,mount_tag={SHARE_TAG}",
                "-fsdev", f"local,id=disks,path={outer.disks},security_model=none",
                "-device", f"virtio-9p-pci,fsdev=disks,mount_tag={DISKS_TAG}",
-               "-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{outer.door}-:{DOOR}", "-device", "virtio-net-pci,netdev=net0,romfile=")
-    command = machine_arguments("qemu64,+svm,+npt", HOST_MIB, _boot(f"{words} {CALLS_WORD}={outer.port} {DISKS_WORD}={outer.disks}"), devices)
+               "-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{outer.door}-:{DOOR}",
+               "-device", "virtio-net-pci,netdev=net0,romfile=")
+    words = f"{words} {CALLS_WORD}={outer.port} {DISKS_WORD}={outer.disks}"
+    command = machine_arguments("qemu64,+svm,+npt", HOST_MIB, _boot(words), devices)
     return EmulatedHost(command, paths.BUILD / "lab" / "console-xen.log", wake=True)

@@ -1,36 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
-#include "monitor/json.h"
-
-#include <cstdint>
-#include <optional>
-#include <string>
-#include <vector>
+#include "vmm/xen/guest/announced_device.h"
 
 /// A guest of QEMU's that is to come to this Xen host, as its source describes it
 /// (Machine::describe()). Nobody vouches for that: everything here is checked, and bounded.
 namespace drover::xen {
-
-/// A device that the domain's device model can be told to make.
-struct AnnouncedDevice {
-    std::string name; ///< its id, or "unnamed device[0]" of one that has none
-    std::string type; ///< of a kind that is known here
-    unsigned slot = 0;
-    unsigned function = 0;
-    std::vector<std::string> properties; ///< "queue-size=256": known ones, of values in bounds
-    std::optional<std::string> disk;     ///< the path of its image, which is raw
-    bool read_only = false;
-    std::string network; ///< the id of its back end; empty: it has none
-};
-
-/// A drive of the machine's own IDE controller.
-struct AnnouncedDrive {
-    unsigned index = 0; ///< 0 … 3
-    bool is_cd = false;
-    std::optional<std::string> disk; ///< the path of its image, which is raw; nothing: it is empty
-    bool read_only = false;
-};
 
 struct AnnouncedGuest {
     std::string name;
