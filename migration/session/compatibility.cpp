@@ -109,6 +109,21 @@ std::string without_version(const std::string& machine)
     return versioned ? machine.substr(0, dash) : machine;
 }
 
+/// Xen has a guest's RAM in one piece from 0 on, QEMU only up to this limit.
+Status check_memory_layout(const Json& source, const Json& destination)
+{
+    const Json& xen = json_string(source, "kind") == "xen" ? source : destination;
+    const Json& qemu = json_string(source, "kind") == "xen" ? destination : source;
+    const uint64_t memory = json_u64(xen, "memory");
+    const uint64_t limit = json_u64(qemu, "max_ram_below_4g", memory);
+    if (memory == 0 || limit >= memory)
+        return {};
+    return fail(ErrorKind::Incompatible,
+                "QEMU has only " + mebibytes(limit) + " of the guest's " + mebibytes(memory) +
+                    " below 4 GiB, and Xen has all",
+                "start QEMU without max-ram-below-4g");
+}
+
 /// Between two kinds of hypervisor the machine is the same, but not its version; and a CPU has
 /// another name, if it has any: which features it lacks is found out when its state is translated.
 Status check_across_kinds(const Json& source, const Json& destination)
@@ -116,7 +131,7 @@ Status check_across_kinds(const Json& source, const Json& destination)
     const std::string ours = json_string(source, "machine");
     const std::string theirs = json_string(destination, "machine");
     if (without_version(ours) == without_version(theirs))
-        return {};
+        return check_memory_layout(source, destination);
     return fail(ErrorKind::Incompatible,
                 "the machine differs: '" + ours + "' at the source, '" + theirs +
                     "' at the destination",

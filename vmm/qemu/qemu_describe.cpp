@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include "vmm/qemu/hardware.h"
 #include "vmm/qemu/layout.h"
 #include "vmm/qemu/qemu_machine.h"
 #include "vmm/qemu/qmp_sequence.h"
@@ -143,13 +144,26 @@ void QemuMachine::describe_layout(const std::string& cpu, Json description,
                                   std::function<void(Result<Json>)> done)
 {
     ask_layout(qmp_, cpu,
-               [alive = alive_, description = std::move(description),
+               [this, alive = alive_, description = std::move(description),
                 done = std::move(done)](const Json& layout) mutable {
                    if (!*alive)
                        return;
                    description.update(layout);
-                   done(std::move(description));
+                   describe_hardware(std::move(description), std::move(done));
                });
+}
+
+/// For a hypervisor of another kind that makes its machine by it: of the one machine that both
+/// have.
+void QemuMachine::describe_hardware(Json description, std::function<void(Result<Json>)> done)
+{
+    if (!json_string(description, "machine").starts_with("pc-i440fx"))
+        return done(std::move(description));
+    ask_hardware(qmp_, std::move(description),
+                 [alive = alive_, done = std::move(done)](Json described) {
+                     if (*alive)
+                         done(std::move(described));
+                 });
 }
 
 } // namespace drover::qemu

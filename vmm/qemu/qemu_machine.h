@@ -150,6 +150,7 @@ private:
     void describe_layout(const std::string& cpu, Json description,
                          std::function<void(Result<Json>)> done);
     void describe_features(Json description, std::function<void(Result<Json>)> done);
+    void describe_hardware(Json description, std::function<void(Result<Json>)> done);
 
     QmpClient& qmp_;
     QemuMachineConfig config_;

@@ -13,6 +13,12 @@ from .qmp import Qmp
 PROGRAM = str(paths.BUILD / "bin" / "drover-xen")
 
 
+def model_words() -> str:
+    """What the device model that was started last has said, which xl keeps from everybody."""
+    logs = sorted(Path("/var/log/xen").glob("qemu-dm-*.log"), key=lambda log: log.stat().st_mtime)
+    return logs[-1].read_text(errors="replace")[-1500:] if logs else ""
+
+
 class DroverXen:
     """`words` behind the verb; ended at the test's end, which leaves the guest where it is."""
 
@@ -60,6 +66,7 @@ class DroverXen:
                 self.process.kill()
         if not self._ended_well:
             print(self.stderr()[-6000:])
+            print(model_words())
 
     def _connect(self, socket: Path) -> Qmp:
         """It needs a moment until it listens."""

@@ -123,7 +123,7 @@ class Lab:
 
     def run_xen(self) -> tuple[int, int, int]:
         with OuterMachine(paths.BUILD / "lab" / "outer", start_kvm=start_kvm) as outer:
-            return self._watch(xen_lab.start(self.words(), outer.share, outer.port, outer.door))
+            return self._watch(xen_lab.start(self.words(), outer))
 
     def _host(self, command: list[str]) -> EmulatedHost:
         return EmulatedHost(command, paths.BUILD / "lab" / self._kernel.console)

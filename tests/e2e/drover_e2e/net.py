@@ -4,13 +4,17 @@
 A namespace lives as long as its descriptor here; nothing is left behind when the process ends."""
 
 import ctypes
+import fcntl
 import json
 import os
 import socket
+import struct
 import subprocess
 import threading
 
 CLONE_NEWNET = 0x40000000
+_TUNSETIFF = 0x400454CA
+_TAP_WITHOUT_HEADER = 0x1002  # IFF_TAP | IFF_NO_PI
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -77,6 +81,18 @@ class Namespace:
         def make():
             _check(_libc.setns(self._fd, CLONE_NEWNET), "setns")
             return socket.socket(family, kind)
+
+        return _in_thread(make)
+
+    def tap(self, name: str) -> int:
+        """A new tap device, which exists as long as this descriptor of its frames."""
+
+        def make():
+            if self._fd is not None:
+                _check(_libc.setns(self._fd, CLONE_NEWNET), "setns")
+            tap = os.open("/dev/net/tun", os.O_RDWR)
+            fcntl.ioctl(tap, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _TAP_WITHOUT_HEADER))
+            return tap
 
         return _in_thread(make)
 

@@ -12,6 +12,8 @@ from .tale import Told
 
 SHARE = Path("/outer")  # in Dom0
 SHARE_TAG = "outer"
+DISKS_TAG = "disks"  # of the folder that has the same path here and there, for guests' disks
+DISKS_WORD = "lab.disks"
 DOOR = 4444  # Dom0's port to which the outer machine can connect
 MOVES_WORD = "lab.moves"  # how many moves a row has
 CALLS_WORD = "lab.calls"  # on Dom0's command line: the outer machine's port
@@ -175,3 +177,28 @@ class Outer:
         """One at a time."""
         self._server.host_start(ADDRESS)
         return OuterHost(self._server)
+
+    def disk(self) -> Path:
+        """A new one of 16 MiB, empty; the same path here and there."""
+        return Path(self._server.disk())
+
+    def written(self, disk: Path) -> int:
+        """How often guests have written its blocks, as the outer machine sees it."""
+        return int(self._server.written(str(disk)))
+
+    def network(self) -> "OuterNetwork":
+        """One that reaches both machines' guests."""
+        return OuterNetwork(self._server)
+
+
+class OuterNetwork:
+    """A Lan of the outer machine's. `here` and `there` are -netdev's words, `target` is what echoes."""
+
+    def __init__(self, server):
+        self._server = server
+        self._number, port, self.target = server.network()
+        self.here, self.there = (f"socket,connect={host}:{port}" for host in (ADDRESS, "127.0.0.1"))
+
+    def echoed(self, beyond: int = 0, timeout: float = 60) -> int:
+        """How many bytes the guest's one connection has brought, once they are more than that."""
+        return int(self._server.echoed(self._number, str(beyond), timeout))

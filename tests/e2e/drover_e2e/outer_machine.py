@@ -13,6 +13,7 @@ from xmlrpc.server import SimpleXMLRPCServer
 
 from . import paths, tale, watch
 from .case import Case, pages_of
+from .lan import Lan
 from .outer_host import Host, HostGuest
 from .sync import SyncPoints
 from .vm import NEUTRAL, GuestOptions, Vm, guest_arguments
@@ -20,7 +21,8 @@ from .vm import NEUTRAL, GuestOptions, Vm, guest_arguments
 _METHODS = ("guest", "drover_guest", "resume", "destination", "waiting", "told", "healthy", "looked_at", "clock",
             "door_here", "kvm_host", "save", "query", "execute", "migrate", "migrated", "held_guest", "held_destination",
             "came", "let_go", "kill", "end", "host_start", "host_command", "host_execute", "host_migrate", "host_gone",
-            "host_end")
+            "host_end", "disk", "written", "network", "echoed")
+DISK_BYTES, BLOCK = 16 << 20, 4096
 
 
 def free_port() -> int:
@@ -38,7 +40,9 @@ class OuterMachine:
 
     def __init__(self, share: Path, listen: tuple[str, int] = ("127.0.0.1", 0), start_kvm=None):
         self.share = share
-        share.mkdir(parents=True, exist_ok=True)
+        self.disks = share.parent / "disks"
+        for folder in (self.share, self.disks):
+            folder.mkdir(parents=True, exist_ok=True)
         self._clear()
         logs = share.parent / "outer-logs"
         logs.mkdir(exist_ok=True)
@@ -52,6 +56,7 @@ class OuterMachine:
         self._points: dict[str, SyncPoints] = {}
         self._start_kvm = start_kvm
         self._kvm = None  # the host, once somebody wants it, and the port for calls
+        self._lans: list[Lan] = []
         for method in _METHODS:
             self._server.register_function(getattr(self, method))
 
@@ -187,6 +192,26 @@ class OuterMachine:
         self.end(vm)
         return astuple(told)
 
+    def disk(self) -> str:
+        path = self.disks / f"disk{len(list(self.disks.iterdir()))}.raw"
+        with open(path, "xb") as image:
+            image.truncate(DISK_BYTES)
+        return str(path)
+
+    def written(self, disk: str) -> str:
+        """By the numbers in its blocks (tests/guest/workload/disk.c); text, as echoed()."""
+        contents = Path(disk).read_bytes()
+        return str(sum(int.from_bytes(contents[at + 8:at + 16], "little") for at in range(0, len(contents), BLOCK)))
+
+    def network(self) -> list:
+        """Lasts as long as we do. Its number, the port for NICs, and what echoes there."""
+        self._lans.append(self._case.keep(Lan()))
+        return [len(self._lans) - 1, self._lans[-1].port, self._lans[-1].peer.target]
+
+    def echoed(self, network: int, beyond: str, timeout: float) -> str:
+        """Text: there may be more of them than calls' numbers can tell."""
+        return str(self._lans[network].peer.wait(int(beyond), timeout))
+
     def end(self, vm: str) -> bool:
         """If it has not ended yet. (Calls must return something.)"""
         if vm in self._vms:
@@ -237,3 +262,5 @@ class OuterMachine:
         for file in self.share.iterdir():
             if not file.match("booted-*.save") or file.stat().st_mtime < guest:
                 file.unlink()
+        for file in self.disks.iterdir():
+            file.unlink()

@@ -19,6 +19,7 @@ class TcpPeer:
         self.connections = 0
         self.received = 0
         self.problem: str | None = None
+        self._changed = threading.Condition()
         self._listener = namespace.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._listener.bind((address, 0))
         self._listener.listen(4)
@@ -41,10 +42,22 @@ class TcpPeer:
                 if data != expected_bytes(offset, len(data)):
                     self.problem = f"wrong bytes at offset {offset}"
                 offset += len(data)
-                self.received = offset
+                with self._changed:
+                    self.received = offset
+                    self._changed.notify_all()
                 connection.sendall(data)
         except OSError as error:
-            self.problem = f"the guest's connection broke: {error}"
+            with self._changed:
+                self.problem = f"the guest's connection broke: {error}"
+                self._changed.notify_all()
+
+    def wait(self, beyond: int, timeout: float) -> int:
+        """Until more bytes than that have come, all right, by one connection; how many."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.received > beyond or self.problem, timeout)
+        assert self.received > beyond and not self.problem and self.connections == 1, \
+            (self.received, beyond, self.problem, self.connections)
+        return self.received
 
     def close(self) -> None:
         self._listener.close()

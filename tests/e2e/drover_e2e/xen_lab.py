@@ -3,12 +3,11 @@
 ways to the machine that emulates it: a folder and calls (outer.py)."""
 
 import subprocess
-from pathlib import Path
-
 from . import paths
 from .emulated_host import EmulatedHost, machine_arguments
 from .fetched import fetched
-from .outer import CALLS_WORD, DOOR, SHARE_TAG
+from .outer import CALLS_WORD, DISKS_TAG, DISKS_WORD, DOOR, SHARE_TAG
+from .outer_machine import OuterMachine
 
 HOST_MIB, DOM0_MIB = 4096, 2560  # Dom0's files, and guests that were saved, are in its memory
 
@@ -33,14 +32,17 @@ def _boot(words: str) -> list[str]:
             "-initrd", ",".join(module.replace(",", ",,") for module in modules)]
 
 
-def start(words: str, share: Path, calls: int, door: int) -> EmulatedHost:
-    """`words` for the lab's init; `calls` is this machine's port for outer.py's calls, `door` that which leads to
-    outer.DOOR of the host.
+def start(words: str, outer: OuterMachine) -> EmulatedHost:
+    """`words` for the lab's init. The folder of disks has the same path there as here.
 
     The CPU is the simplest that has SVM: PV Dom0 dies at once of the SMAP of others, as QEMU emulates it. Xen's timer
     is set anew at each tick, so that one interrupt that the emulation loses is the host's last: it is kept awake."""
-    devices = ("-fsdev", f"local,id=share,path={share},security_model=none",
+    devices = ("-fsdev", f"local,id=share,path={outer.share},security_model=none",
                "-device", f"virtio-9p-pci,fsdev=share,mount_tag={SHARE_TAG}",
-               "-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{door}-:{DOOR}", "-device", "virtio-net-pci,netdev=net0,romfile=")
-    command = machine_arguments("qemu64,+svm,+npt", HOST_MIB, _boot(f"{words} {CALLS_WORD}={calls}"), devices)
+               "-fsdev", f"local,id=disks,path={outer.disks},security_model=none",
+               "-device", f"virtio-9p-pci,fsdev=disks,mount_tag={DISKS_TAG}",
+               "-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{outer.door}-:{DOOR}",
+               "-device", "virtio-net-pci,netdev=net0,romfile=")
+    words = f"{words} {CALLS_WORD}={outer.port} {DISKS_WORD}={outer.disks}"
+    command = machine_arguments("qemu64,+svm,+npt", HOST_MIB, _boot(words), devices)
     return EmulatedHost(command, paths.BUILD / "lab" / "console-xen.log", wake=True)

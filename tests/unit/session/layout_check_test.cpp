@@ -109,6 +109,30 @@ TEST(MachineCheck, BetweenKindsOfHypervisors)
               "");
 }
 
+TEST(MachineCheck, WhereMemoryLiesUnderXenAndQemu)
+{
+    const Json xen{{"kind", "xen"}, {"machine", "pc-i440fx-7.2"}, {"memory", 2ULL << 30}};
+    Json qemu{{"kind", "qemu"}, {"machine", "pc-i440fx-7.2"}, {"max_ram_below_4g", 1ULL << 30}};
+    EXPECT_FALSE(check_machines(xen, qemu, StateForm::Neutral));
+    EXPECT_FALSE(check_machines(qemu, xen, StateForm::Neutral));
+    qemu["max_ram_below_4g"] = 0xe0000000ULL;
+    EXPECT_TRUE(check_machines(xen, qemu, StateForm::Neutral));
+    EXPECT_TRUE(check_machines(qemu, xen, StateForm::Neutral));
+}
+
+TEST(MachineCheck, SlotsUnderXenAndQemu)
+{
+    const Json xen{{"kind", "xen"},
+                   {"machine", "pc-i440fx-7.2"},
+                   {"pci", {{"04.0", "1af4:1001 (blk0)"}}}};
+    Json qemu{{"kind", "qemu"},
+              {"machine", "pc-i440fx-7.2"},
+              {"pci", {{"04.0", "1af4:1001 (blk0)"}, {"02.0", "1af4:1110"}}}};
+    EXPECT_TRUE(check_machines(xen, qemu, StateForm::Neutral)) << "the place of Xen's tables";
+    qemu["pci"] = {{"05.0", "1af4:1001 (blk0)"}};
+    EXPECT_FALSE(check_machines(xen, qemu, StateForm::Neutral)) << "another slot";
+}
+
 TEST(MachineCheck, OfOneKindMachineAndCpuAreTheSame)
 {
     const char* here = R"({"kind":"qemu","machine":"pc-i440fx-7.2","cpu_model":"qemu64","cpus":1})";

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/qemu/layout.h"
 
+#include "vmm/qemu/hardware.h"
+
 #include <gtest/gtest.h>
 
 namespace drover::qemu {
@@ -41,6 +43,29 @@ TEST(Layout, ReadsMemoryDevices)
         R"([{"type":"dimm","data":{"id":"d1","addr":4294967296}},
             {"type":"virtio-mem","data":{"id":"v","memaddr":4096}},{"type":"x"}])");
     EXPECT_EQ(dimm_places(devices), (Json{{"d1", "0x100000000"}, {"v", "0x1000"}}));
+}
+
+TEST(Hardware, DisksAreTheirDevices)
+{
+    Json description{{"hardware",
+                      {{"blk0", {{"type", "virtio-blk-pci"}}},
+                       {"unnamed device[1]", {{"type", "virtio-blk-pci"}}}}}};
+    add_disks(description, *parse_json(R"([
+        {"device": "disk0", "qdev": "/machine/peripheral/blk0/virtio-backend",
+         "inserted": {"file": "/a", "drv": "raw", "ro": true}},
+        {"device": "", "qdev": "/machine/peripheral-anon/device[1]/virtio-backend",
+         "inserted": {"file": "/b", "drv": "qcow2", "ro": false}},
+        {"device": "ide1-cd0", "qdev": "/machine/unattached/device[23]"},
+        {"device": "ide0-hd0", "qdev": "/machine/unattached/device[22]",
+         "inserted": {"file": "/c", "drv": "raw"}},
+        {"device": "nobodys"}, 7])"));
+    const Json& hardware = description["hardware"];
+    EXPECT_EQ(hardware["blk0"]["disk"],
+              (Json{{"file", "/a"}, {"format", "raw"}, {"read_only", true}}));
+    EXPECT_EQ(hardware["unnamed device[1]"]["disk"]["format"], "qcow2");
+    EXPECT_EQ(description["drives"].size(), 2U);
+    EXPECT_EQ(description["drives"]["ide1-cd0"], Json::object());
+    EXPECT_EQ(description["drives"]["ide0-hd0"]["file"], "/c");
 }
 
 } // namespace

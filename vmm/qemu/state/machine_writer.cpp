@@ -22,8 +22,8 @@ constexpr uint32_t first_kvm_msr = 0x4b564d00;
 constexpr uint32_t last_kvm_msr = 0x4b564dff;
 
 /// Devices of QEMU's that a guest does not miss: not all hypervisors have them.
-constexpr std::string_view dispensable[] = {"acpi_build", "vmmouse", "globalstate", "kvm-tpr-opt",
-                                            "pcspk"};
+constexpr std::string_view dispensable[] = {"acpi_build",  "vmmouse", "globalstate",
+                                            "kvm-tpr-opt", "pcspk",   "fw_cfg"};
 
 bool is_dispensable(std::string_view name)
 {

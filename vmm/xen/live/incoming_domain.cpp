@@ -5,11 +5,36 @@
 #include "vmm/xen/live/xen_domain.h"
 #include "vmm/xen/live/xl_tool.h"
 
+#include <sstream>
+
 namespace drover::xen {
 
 std::string incoming_name(const XenGuest& guest)
 {
     return guest.name + "--incoming";
+}
+
+Status check_identity_here(const XenGuest& guest)
+{
+    const auto domains = run_xl({"vm-list"}); // a line a domain: its UUID, number and name
+    if (!domains)
+        return std::unexpected(domains.error());
+    std::istringstream lines(*domains);
+    for (std::string line; std::getline(lines, line);) {
+        std::istringstream words(line);
+        std::string uuid;
+        std::string number;
+        std::string name;
+        words >> uuid >> number >> name;
+        if (name == guest.name || name == incoming_name(guest))
+            return fail(ErrorKind::Refused, "this host has a domain " + name + " already",
+                        "give the guest another name at the destination: -name NAME");
+        if (!guest.uuid.empty() && uuid == guest.uuid)
+            return fail(ErrorKind::Refused,
+                        "the domain " + name + " of this host has the guest's UUID",
+                        "end it, or give the guest's configuration: -config FILE");
+    }
+    return {};
 }
 
 Status pause_incoming(const XenGuest& guest)

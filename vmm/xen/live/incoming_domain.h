@@ -9,6 +9,9 @@ namespace drover::xen {
 
 /// As `xl migrate` names a domain until it is given to this host.
 [[nodiscard]] std::string incoming_name(const XenGuest& guest);
+/// Neither its name nor its UUID may be those of a domain that is here: Xen's tools find a domain's
+/// entries by them. Waits for xl.
+[[nodiscard]] Status check_identity_here(const XenGuest& guest);
 [[nodiscard]] Status pause_incoming(const XenGuest& guest);
 
 /// xl has died before it was to run the guest: what it has left is destroyed, if it is that domain

@@ -3,10 +3,14 @@
 
 #include "util/log.h"
 #include "vmm/qemu/state/acpi_hole.h"
+#include "vmm/xen/guest/model_arguments.h"
 #include "vmm/xen/live/incoming_domain.h"
 #include "vmm/xen/live/xen_cpu.h"
+#include "vmm/xen/live/xen_ram.h"
+#include "vmm/xen/live/xl_tool.h"
 
 #include <algorithm>
+#include <sstream>
 
 namespace drover::xen {
 
@@ -23,12 +27,10 @@ void tell_of_late(const Error& why)
 
 } // namespace
 
-XenDestination::XenDestination(Config config) : config_(std::move(config))
+XenDestination::XenDestination(Config config)
+    : config_(std::move(config)), derives_(config_.guest.memory == 0)
 {
-    ram_.push_back({.name = "pc.ram",
-                    .size = config_.guest.memory,
-                    .backing_page = ram_page_size,
-                    .file = {}});
+    set_memory(config_.guest.memory);
 }
 
 XenDestination::~XenDestination()
@@ -63,6 +65,47 @@ void XenDestination::add_cpu(Json& description) const
         log::warning(features.error().text() + "; CPU features are not compared");
 }
 
+void XenDestination::set_memory(uint64_t bytes)
+{
+    ram_.clear();
+    ram_.push_back({.name = "pc.ram", .size = bytes, .backing_page = ram_page_size, .file = {}});
+}
+
+Status XenDestination::expect_guest(const Json& source, uint64_t ram)
+{
+    if (json_string(source, "kind") == "xen")
+        return fail(ErrorKind::Refused, "guests go from Xen to Xen by xl migrate");
+    if (const auto reasons = not_for_xen(source); !reasons.empty())
+        return fail(ErrorKind::Incompatible, "the guest cannot run on Xen: " + reasons.front());
+    if (Status fits = check_memory(ram); !fits)
+        return fits;
+    return derives_ ? derive(source, ram) : Status();
+}
+
+/// Waits for xl, at a time when nothing is under way. The administrator may want to give a
+/// configuration as a file that was refused like this.
+Status XenDestination::derive(const Json& source, uint64_t ram)
+{
+    auto guest = announced_guest(source, ram);
+    if (!guest)
+        return pass(guest);
+    const GuestConfig derived = guest_config(*guest, config_.local);
+    log::info("the guest's configuration, by what its source says:\n" + derived.text);
+    if (!derived.open.empty())
+        return std::unexpected(derived.open.front());
+    auto config = read_xl_text(derived.text);
+    auto read = config ? guest_of_config(std::move(*config)) : pass(config);
+    if (!read)
+        return pass(read);
+    if (Status free = check_identity_here(*read); !free)
+        return free;
+    config_.guest = std::move(*read);
+    config_.vcpus = guest->vcpus;
+    config_.early = model_can_wait(config_.guest.config);
+    set_memory(config_.guest.memory);
+    return {};
+}
+
 void XenDestination::describe(std::function<void(Result<Json>)> done)
 {
     Json description{
@@ -72,7 +115,8 @@ void XenDestination::describe(std::function<void(Result<Json>)> done)
         {"machine", "pc-i440fx"},
         {"accelerator", "xen"},
         {"cpus", config_.vcpus},
-        {"devices", Json::object()},
+        {"memory", ram_.front().size},
+        {"devices", devices_of_arguments(config_.guest.config.value("b_info", Json::object()))},
     };
     add_cpu(description);
     loop::post(
@@ -275,6 +319,16 @@ Result<std::optional<state::Memory>> take_tables(state::MachineState& machine)
     return std::move(*found);
 }
 
+/// Xen's device model has the firmware's way to QEMU only where it gives a kernel to the guest that
+/// boots; a guest that runs needs it no more.
+void drop_firmware_files(const Json& config, state::MachineState& machine)
+{
+    const Json build = config.value("b_info", Json::object());
+    if (json_string(build, "kernel").empty())
+        std::erase_if(machine.devices,
+                      [](const state::Device& device) { return device.name == "fw_cfg"; });
+}
+
 } // namespace
 
 void XenDestination::finish_load(std::function<void(Status)> loaded)
@@ -282,6 +336,8 @@ void XenDestination::finish_load(std::function<void(Status)> loaded)
     loaded_ = std::move(loaded);
     auto state = decode();
     auto tables = state ? take_tables(*state) : pass(state);
+    if (state)
+        drop_firmware_files(config_.guest.config, *state);
     auto machine = tables ? write_machine(*state) : pass(tables);
     if (!machine)
         return loop::post([this, alive = alive_, error = machine.error()] {

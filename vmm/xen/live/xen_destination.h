@@ -2,6 +2,7 @@
 #pragma once
 
 #include "migration/machine.h"
+#include "vmm/xen/guest/guest_config.h"
 #include "vmm/xen/live/early_domain.h"
 #include "vmm/xen/live/incoming_ram.h"
 #include "vmm/xen/live/xen_feed.h"
@@ -17,11 +18,12 @@ namespace drover::xen {
 class XenDestination : public Machine {
 public:
     struct Config {
-        XenGuest guest;
+        XenGuest guest; ///< without memory: derived from what the source says, and from `local`
         size_t vcpus = 1;
         bool paused = false; ///< the guest is to stay so
         /// The domain is made, with its device model, before the guest's pause.
         bool early = true;
+        LocalParts local;
     };
     explicit XenDestination(Config config);
     ~XenDestination() override;
@@ -32,6 +34,7 @@ public:
     [[nodiscard]] bool runs() const { return runs_; }
 
     [[nodiscard]] std::span<const RamBlock> ram() const override { return ram_; }
+    [[nodiscard]] Status expect_guest(const Json& source, uint64_t ram) override;
     void describe(std::function<void(Result<Json>)> done) override;
     [[nodiscard]] Result<DirtyTracker*> tracker() override { return nowhere(); }
     [[nodiscard]] bool gives_memory_back() const override { return false; }
@@ -57,6 +60,8 @@ public:
 private:
     [[nodiscard]] static std::unexpected<Error> nowhere();
     void add_cpu(Json& description) const;
+    [[nodiscard]] Status derive(const Json& source, uint64_t ram);
+    void set_memory(uint64_t bytes);
     [[nodiscard]] Status start_receiver();
     [[nodiscard]] Status begin();
     [[nodiscard]] bool begin_early();
@@ -72,6 +77,7 @@ private:
     [[nodiscard]] Result<state::MachineState> decode();
 
     Config config_;
+    bool derives_;
     std::vector<RamBlock> ram_;
     std::shared_ptr<IncomingRam::Target> ram_target_ = std::make_shared<IncomingRam::Target>();
     std::shared_ptr<XenFeed> feed_;

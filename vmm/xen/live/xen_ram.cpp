@@ -46,12 +46,20 @@ Result<uint64_t> count(const XenDomain& domain, uint64_t first, uint64_t frames)
 
 } // namespace
 
+Status check_memory(uint64_t bytes)
+{
+    if (bytes != 0 && bytes % ram_page_size == 0 && bytes < most_memory)
+        return {};
+    return fail(ErrorKind::Refused,
+                "guests of 3.5 GiB or more, which Xen and QEMU lay out differently, are not "
+                "moved between them",
+                "give the guest less memory, and boot it anew");
+}
+
 Result<DomainRam> ram_of(const std::shared_ptr<const XenDomain>& domain, uint64_t memory)
 {
-    if (memory == 0 || memory % ram_page_size != 0 || memory >= most_memory)
-        return fail(ErrorKind::Refused,
-                    "guests of 3.5 GiB or more, which Xen and QEMU lay out differently, are not "
-                    "moved between them");
+    if (Status fits = check_memory(memory); !fits)
+        return pass(fits);
     const auto info = domain->info();
     const auto ram = count(*domain, 0, memory / ram_page_size);
     const auto hole = count(*domain, qemu::acpi_hole_frame, hole_frames);
@@ -65,7 +73,8 @@ Result<DomainRam> ram_of(const std::shared_ptr<const XenDomain>& domain, uint64_
         return fail(ErrorKind::Refused,
                     "the domain has " + std::to_string(info->pages - known) +
                         " pages of memory at places where QEMU has none",
-                    "graphics cards are not moved: vga=\"none\"");
+                    "graphics cards and network cards' boot ROMs are not moved: vga=\"none\", "
+                    "-device …,romfile=");
     DomainRam found;
     found.has_tables = *hole > 0;
     found.blocks.push_back({.name = "pc.ram",

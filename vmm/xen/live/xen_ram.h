@@ -17,6 +17,8 @@ struct DomainRam {
     /// It has the tables of Xen's firmware beyond that RAM: it was born on Xen.
     bool has_tables = false;
 };
+/// Whether RAM of so many bytes lies at the same places under both hypervisors.
+[[nodiscard]] Status check_memory(uint64_t bytes);
 /// Fails where the two hypervisors lay RAM out differently, or if the guest has memory at another
 /// place.
 [[nodiscard]] Result<DomainRam> ram_of(const std::shared_ptr<const XenDomain>& domain,

@@ -2,6 +2,7 @@
 #include "vmm/xen/live/xen_source.h"
 
 #include "util/log.h"
+#include "vmm/qemu/layout.h"
 #include "vmm/qemu/qmp_sequence.h"
 #include "vmm/qemu/state/machine_fields.h"
 #include "vmm/xen/live/xen_cpu.h"
@@ -130,6 +131,7 @@ void XenSource::describe(std::function<void(Result<Json>)> done)
     steps.push_back({"qom-get", Json{{"path", "/machine"}, {"property", "type"}}});
     steps.push_back({"qom-list", Json{{"path", "/machine/peripheral"}}});
     steps.push_back({"qom-list", Json{{"path", "/machine/peripheral-anon"}}});
+    steps.push_back({"query-pci"});
     qemu::run_sequence(
         model_, std::move(steps), [alive = alive_] { return *alive; },
         [this, alive = alive_, cpus = info->vcpus, known = std::move(*known),
@@ -147,8 +149,10 @@ void XenSource::describe(std::function<void(Result<Json>)> done)
                              {"machine", machine_type((*answers)[0])},
                              {"accelerator", "xen"},
                              {"cpus", cpus},
+                             {"memory", ram_.blocks.front().size},
                              {"firmware_tables", ram_.has_tables},
-                             {"devices", std::move(devices)}};
+                             {"devices", std::move(devices)},
+                             {"pci", qemu::pci_places((*answers)[3])}};
             description.update(known);
             done(std::move(description));
         });

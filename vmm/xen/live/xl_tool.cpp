@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/xen/live/xl_tool.h"
 
+#include "util/fd.h"
+
+#include <cerrno>
+#include <cstdlib>
 #include <glib.h>
 #include <sstream>
+#include <unistd.h>
 
 namespace drover::xen {
 
@@ -115,6 +120,30 @@ bool model_can_wait(const Json& config)
         if (const auto list = config.find(plugged); list != config.end() && !list->empty())
             return false;
     return json_string(*build, "device_model_version") != "qemu_xen_traditional";
+}
+
+Result<Json> read_xl_text(const std::string& text)
+{
+    char path[] = "/var/run/xen/drover-guest.XXXXXX";
+    const UniqueFd file(mkstemp(path));
+    if (!file)
+        return fail_errno(std::string("making ") + path, errno);
+    Result<Json> config = fail_errno(std::string("writing ") + path, ENOSPC);
+    if (write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()))
+        config = read_xl_config(path);
+    unlink(path);
+    return config;
+}
+
+Result<XenGuest> guest_of_config(Json config)
+{
+    XenGuest guest{.name = json_string(config["c_info"], "name"),
+                   .uuid = json_string(config["c_info"], "uuid"),
+                   .memory = json_u64(config["b_info"], "max_memkb") << 10};
+    if (guest.name.empty() || guest.memory == 0)
+        return fail(ErrorKind::Invalid, "the configuration names no guest, or no memory");
+    guest.config = std::move(config);
+    return guest;
 }
 
 } // namespace drover::xen

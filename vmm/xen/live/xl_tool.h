@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
-#include "monitor/json.h"
+#include "vmm/xen/state/xen_save.h"
 
 #include <optional>
 #include <string>
@@ -31,6 +31,11 @@ struct XlDomain {
 
 /// What a configuration file of xl's says, as libxl understands it. No domain is made.
 [[nodiscard]] Result<Json> read_xl_config(const std::string& file);
+/// The same of a text, by way of a file that is gone afterwards.
+[[nodiscard]] Result<Json> read_xl_text(const std::string& text);
+
+/// The guest of a configuration that read_xl_config() has read.
+[[nodiscard]] Result<XenGuest> guest_of_config(Json config);
 
 /// Whether the device model of a domain with that configuration can be started before there is its
 /// state: xl gives it nothing that it has to look at, and waits for it by xenstore.

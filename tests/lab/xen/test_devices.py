@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests with a disk and a network card, which move live between an emulated Xen host and the machine that emulates
+it: what they write is what they read, and one connection lasts."""
+
+from pathlib import Path
+
+from drover_e2e import xen
+from drover_e2e.drover_xen import DroverXen
+from drover_e2e.net import TapNetwork
+from drover_e2e.outer import DOOR, Outer, OuterGuest, OuterNetwork
+from drover_e2e.runner import test
+from drover_e2e.vm import NEUTRAL, GuestOptions
+
+# A place for the tables of Xen's firmware, which QEMU's machine has not.
+HOME = ("-object", "memory-backend-ram,id=acpihole,size=2M", "-device", "ivshmem-plain,memdev=acpihole,master=on")
+
+
+def with_devices(disk: Path, net: str, target: str) -> GuestOptions:
+    """At places that both hypervisors' machines have free."""
+    words = ("-drive", f"file={disk},if=none,id=disk0,format=raw,cache=writeback",
+             "-device", "virtio-blk-pci,id=blk0,drive=disk0,addr=4",
+             "-netdev", f"{net},id=lan0",
+             "-device", "virtio-net-pci,id=nic0,netdev=lan0,mac=52:54:00:77:00:02,addr=5,romfile=")
+    return NEUTRAL.but(boot=(*NEUTRAL.boot, "drover.disk=1", f"drover.ip={TapNetwork.GUEST}", f"drover.tcp={target}"),
+                       extra=words)
+
+
+def changes(options: GuestOptions) -> dict:
+    return {"boot": list(options.boot), "extra": list(options.extra)}
+
+
+def tell(info: dict) -> None:
+    print(f"TOLD moved in {info['total-time'] / 1000:.1f} s, downtime {info['downtime']} ms")
+
+
+class Devices:
+    """One guest's, seen from outside."""
+
+    def __init__(self, outer: Outer):
+        self._outer = outer
+        self.disk = outer.disk()
+        self.net: OuterNetwork = outer.network()
+        self.here = with_devices(self.disk, self.net.here, self.net.target)
+        self.there = with_devices(self.disk, self.net.there, self.net.target)
+
+    def work(self) -> None:
+        """Both go on from now; the guest compares what it reads."""
+        echoed, written = self.net.echoed(), self._outer.written(self.disk)
+        self.net.echoed(beyond=echoed + 16 * 1024)
+        assert self._outer.written(self.disk) > written
+
+    def derived(self, guest: xen.XenGuest) -> list[str]:
+        """What this host says of the guest; the rest follows from what its source says."""
+        return ["-name", guest.name, "-disks", str(self.disk.parent), "-netdev", f"{self.net.here},id=lan0",
+                "-serial", f"unix:{guest.console.path}"]
+
+
+def waits(case, *words: str) -> DroverXen:
+    return DroverXen(case, "incoming", "incoming", f"tcp:0.0.0.0:{DOOR}", *words)
+
+
+@test(timeout=240)
+def test_to_xen(case):
+    """Its configuration is derived."""
+    outer = Outer()
+    devices = Devices(outer)
+    there = case.keep(outer.drover_guest(**changes(devices.there)))
+    here = xen.XenGuest(case, "comes", devices.here)
+    server = waits(case, *devices.derived(here))
+    before = there.told(after=2)
+    devices.work()
+    there.migrate()
+    tell(there.migrated("completed"))
+    here.arrived().told(after=before.number)
+    devices.work()
+    here.healthy()
+    assert server.quit() == 0
+
+
+@test(timeout=400, thorough=True)
+def test_there_and_back(case):
+    """Born on QEMU, to Xen by a configuration's file, and home again."""
+    outer = Outer()
+    devices = Devices(outer)
+    born = case.keep(outer.drover_guest(**changes(devices.there)))
+    abroad = xen.XenGuest(case, "abroad", devices.here)
+    server = waits(case, "--config", str(abroad.file))
+    before = born.told(after=2)
+    born.migrate()
+    tell(born.migrated("completed"))
+    abroad.arrived().told(after=before.number)
+    devices.work()
+    assert server.quit() == 0
+    home, uri = outer.destination(**changes(devices.there))
+    case.keep(home)
+    away = DroverXen(case, "server", "serve", abroad.name)
+    before = abroad.told()
+    tell(away.ended(away.migrate(uri), "completed"))
+    home.told(after=before.number)
+    devices.work()
+    home.healthy()
+    assert away.quit() == 0
+    abroad.gone()
+
+
+@test(timeout=600, thorough=True)
+def test_born_on_xen(case):
+    """To QEMU and back."""
+    outer = Outer()
+    devices = Devices(outer)
+    born = xen.XenGuest(case, "born", devices.here).create().ready()
+    there, uri = outer.destination(**changes(devices.there.but(extra=(*devices.there.extra, *HOME))))
+    case.keep(there)
+    server = DroverXen(case, "server", "serve", born.name)
+    before = born.told(after=1)
+    devices.work()
+    tell(server.ended(server.migrate(uri), "completed"))
+    there.told(after=before.number)
+    devices.work()
+    there.healthy()
+    assert server.quit() == 0
+    born.gone()
+    back = xen.XenGuest(case, "back", devices.here)
+    waits(case, *devices.derived(back))
+    before = there.told()
+    there.migrate()
+    tell(there.migrated("completed"))
+    back.arrived().told(after=before.number)
+    devices.work()
+    back.healthy()
+
+
+@test(timeout=240, thorough=True)
+def test_refused(case):
+    """Before a page is sent, by name: a device that Xen's side does not know, a disk and a network that this host has
+    not allowed. Then it goes."""
+    outer = Outer()
+    devices = Devices(outer)
+    here = xen.XenGuest(case, "refused", devices.here)
+    allowed = devices.derived(here)
+
+    def refused(guest: OuterGuest, words: list[str]) -> str:
+        server = waits(case, *words)
+        guest.migrate()
+        info = guest.migrated("failed")
+        assert info["drover"]["rounds"] == [], info
+        server.close()
+        (case.scratch / "incoming.qmp.sock").unlink(missing_ok=True)
+        return info["error-desc"]
+
+    def without(option: str) -> list[str]:
+        at = allowed.index(option)
+        return allowed[:at] + allowed[at + 2:]
+
+    dicing = outer.drover_guest(extra=["-device", "virtio-rng-pci,id=dice0,addr=6"])
+    assert "virtio-rng-pci" in (said := refused(dicing, allowed)) and "dice0" in said, said
+    dicing.close()
+    there = case.keep(outer.drover_guest(**changes(devices.there)))
+    assert "-disks" in (said := refused(there, without("-disks"))) and devices.disk.name in said, said
+    assert "-netdev" in (said := refused(there, without("-netdev"))) and "nic0" in said, said
+    last = there.told()
+    waits(case, *allowed)
+    there.migrate()
+    there.migrated("completed")
+    here.arrived().told(after=last.number)
+    devices.work()

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "vmm/xen/guest/guest_config.h"
+
+#include "vmm/xen/guest/disk_permission.h"
+#include "vmm/xen/guest/model_arguments.h"
+
+#include <filesystem>
+#include <fstream>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace drover::xen {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+namespace fs = std::filesystem;
+
+constexpr uint64_t some_memory = 512U << 20;
+
+/// As a source of QEMU's describes a guest with a disk and a network card.
+Json described()
+{
+    return parse_json(R"json({
+        "kind": "qemu", "machine": "pc-i440fx-7.2", "cpus": 2, "name": "shop",
+        "uuid": "0b0e3b7e-1f2d-4a0b-8a57-1c5d5f1e2a3b", "serial_ports": 1,
+        "devices": {"blk0": "virtio-blk-pci", "nic0": "virtio-net-pci"},
+        "pci": {"00.0": "8086:1237", "01.0": "8086:7000", "01.1": "8086:7010", "01.3": "8086:7113",
+                "04.0": "1af4:1001 (blk0)", "05.0": "1af4:1000 (nic0)"},
+        "hardware":
+{
+    "blk0" : {
+        "type" : "virtio-blk-pci",
+        "addr" : 32,
+        "properties" : {"num-queues" : 2, "disable-legacy" : "off", "config-wce" : true},
+        "disk" : {"file" : "/srv/shop.raw", "format" : "raw", "read_only" : false}
+    },
+             "nic0":
+    {
+        "type" : "virtio-net-pci", "addr" : 40, "properties":
+        {
+            "netdev" : "lan0", "mac" : "52:54:00:12:34:56"
+        }
+    }
+}
+})json")
+        .value();
+}
+
+class Disks : public ::testing::Test {
+protected:
+    void SetUp() override
+    {
+        std::string pattern = fs::temp_directory_path() / "drover-disks-XXXXXX";
+        root_ = fs::path(mkdtemp(pattern.data()));
+        fs::create_directory(root_ / "allowed");
+        fs::create_directory(root_ / "allowed-not");
+        for (const char* name : {"allowed/disk", "allowed-not/disk", "secret"})
+            std::ofstream(root_ / name) << "x";
+        fs::create_symlink(root_ / "secret", root_ / "allowed/link");
+    }
+    void TearDown() override { fs::remove_all(root_); }
+
+    [[nodiscard]] bool permits(const std::string& path) const
+    {
+        const std::string allowed[] = {(root_ / "allowed").string()};
+        return permitted_disk(path, allowed).has_value();
+    }
+    [[nodiscard]] std::string path(const char* name) const { return (root_ / name).string(); }
+    [[nodiscard]] LocalParts local() const
+    {
+        return {.disks = {path("allowed")}, .networks = {"tap,id=lan0,ifname=tap7,script=no"}};
+    }
+    [[nodiscard]] Json with_disk(const char* name) const
+    {
+        Json machine = described();
+        machine["hardware"]["blk0"]["disk"]["file"] = path(name);
+        return machine;
+    }
+
+    fs::path root_;
+};
+
+TEST_F(Disks, OnlyWhatIsAllowedIsADisk)
+{
+    EXPECT_TRUE(permits(path("allowed/disk")));
+    EXPECT_FALSE(permits(path("secret")));
+    EXPECT_FALSE(permits(path("allowed/link"))) << "a link out of the directory";
+    EXPECT_FALSE(permits(path("allowed/../secret")));
+    EXPECT_FALSE(permits(path("allowed-not/disk"))) << "a directory whose name only begins so";
+    EXPECT_FALSE(permits(path("allowed"))) << "a directory";
+    EXPECT_FALSE(permits(path("allowed/none")));
+    EXPECT_FALSE(permits("/dev/null"));
+    EXPECT_FALSE(permitted_disk(path("secret"), {}));
+    const std::string one[] = {path("secret")};
+    EXPECT_TRUE(permitted_disk(path("secret"), one)) << "a file that is named";
+}
+
+TEST_F(Disks, AGuestIsConfigured)
+{
+    const auto guest = announced_guest(with_disk("allowed/disk"), some_memory);
+    ASSERT_TRUE(guest) << guest.error().text();
+    const GuestConfig config = guest_config(*guest, local());
+    EXPECT_THAT(config.open, IsEmpty());
+    EXPECT_EQ(config.text,
+              "name = \"shop\"\n"
+              "uuid = \"0b0e3b7e-1f2d-4a0b-8a57-1c5d5f1e2a3b\"\n"
+              "type = \"hvm\"\n"
+              "memory = 512\n"
+              "vcpus = 2\n"
+              "vga = \"none\"\n"
+              "vnc = 0\nsdl = 0\nusb = 0\nhpet = 0\nxen_platform_pci = 0\n"
+              "nographic = 1\n"
+              "serial = [\"pty\"]\n"
+              "device_model_args_hvm = [\"-drive\", "
+              "\"if=none,id=drover-disk0,format=raw,cache=writeback,file=" +
+                  fs::canonical(path("allowed/disk")).string() +
+                  "\", \"-device\", \"virtio-blk-pci,id=blk0,addr=04.0,num-queues=2,"
+                  "disable-legacy=off,config-wce=on,drive=drover-disk0\", \"-netdev\", "
+                  "\"tap,id=lan0,ifname=tap7,script=no\", \"-device\", "
+                  "\"virtio-net-pci,id=nic0,addr=05.0,mac=52:54:00:12:34:56,netdev=lan0,"
+                  "romfile=\"]\n");
+}
+
+TEST_F(Disks, WhatIsMissingIsTold)
+{
+    const auto guest = announced_guest(with_disk("secret"), some_memory);
+    ASSERT_TRUE(guest);
+    const GuestConfig config = guest_config(*guest, {.disks = {path("allowed")}});
+    ASSERT_EQ(config.open.size(), 2U);
+    EXPECT_THAT(config.open[0].text(), HasSubstr("-disks"));
+    EXPECT_THAT(config.open[1].text(), HasSubstr("-netdev tap,id=lan0"));
+    EXPECT_THAT(config.text, HasSubstr(path("secret"))) << "for an administrator to complete";
+}
+
+/// Each is a description that must not become a configuration.
+TEST(AnnouncedGuest, HostileDescriptionsAreRefused)
+{
+    const std::pair<const char*, Json> changes[] = {
+        {"/name", "a\"\nb"},
+        {"/name", "../x"},
+        {"/name", "7"},
+        {"/cpus", 0},
+        {"/cpus", 4096},
+        {"/cpus", "2"},
+        {"/serial_ports", 1000000},
+        {"/hardware/blk0/addr", 3},
+        {"/hardware/blk0/addr", 4096},
+        {"/hardware/blk0/addr", "04.0,bus=x"},
+        {"/hardware/blk0/properties/num-queues", "2,drive=x"},
+        {"/hardware/blk0/properties/num-queues", 1U << 30},
+        {"/hardware/blk0/properties/serial", "x,file=/etc/shadow"},
+        {"/hardware/blk0/properties/disable-legacy", "off,x=y"},
+        {"/hardware/blk0/properties/config-wce", Json::array({1})},
+        {"/hardware/blk0/disk/format", "qcow2"},
+        {"/hardware/blk0/disk/file", "nbd://host/x"},
+        {"/hardware/blk0/disk/file", "json:{\"driver\":\"host_device\"}"},
+        {"/hardware/blk0/disk/file", "/a\"b"},
+        {"/hardware/blk0/disk/file", "/a\nb"},
+        {"/hardware/blk0/disk/file", std::string(5000, '/')},
+        {"/hardware/blk0/disk", nullptr},
+        {"/hardware/blk0", nullptr},
+        {"/hardware", 7},
+        {"/hardware/nic0/properties/mac", "52:54:00:12:34:56,script=/x"},
+        {"/hardware/nic0/properties/netdev", "lan0,script=/x"},
+        {"/hardware/nic0/properties/netdev", "x\"y"},
+    };
+    for (const auto& [place, value] : changes) {
+        Json machine = described();
+        machine[Json::json_pointer(place)] = value;
+        EXPECT_FALSE(announced_guest(machine, some_memory)) << place << " " << value;
+    }
+    Json machine = described();
+    machine["devices"]["x,romfile=/etc/shadow"] = "virtio-blk-pci";
+    machine["hardware"]["x,romfile=/etc/shadow"] = machine["hardware"]["blk0"];
+    EXPECT_FALSE(announced_guest(machine, some_memory)) << "the name of a device";
+    for (int i = 0; i < 20; ++i) {
+        const std::string name = "blk" + std::to_string(i);
+        machine["devices"][name] = "virtio-blk-pci";
+        machine["hardware"][name] = described()["hardware"]["blk0"];
+    }
+    EXPECT_FALSE(announced_guest(machine, some_memory)) << "too many";
+}
+
+TEST(AnnouncedGuest, NothingUnknownIsTakenOver)
+{
+    Json machine = described();
+    machine["hardware"]["blk0"]["properties"]["romfile"] = "/etc/shadow";
+    machine["hardware"]["blk0"]["properties"]["iothread"] = "x";
+    const auto guest = announced_guest(machine, some_memory);
+    ASSERT_TRUE(guest);
+    EXPECT_THAT(guest_config(*guest, {}).text, Not(HasSubstr("shadow")));
+    EXPECT_THAT(guest_config(*guest, {}).text, Not(HasSubstr("iothread")));
+}
+
+TEST(AnnouncedGuest, DrivesOfTheMachinesOwn)
+{
+    Json machine = described();
+    machine["drives"] = {{"ide0-hd0", {{"file", "/srv/a.raw"}, {"format", "raw"}}},
+                         {"ide1-cd0", Json::object()},
+                         {"floppy0", Json::object()}};
+    const auto guest = announced_guest(machine, some_memory);
+    ASSERT_TRUE(guest) << guest.error().text();
+    const GuestConfig config = guest_config(*guest, {});
+    EXPECT_THAT(config.text, HasSubstr("if=ide,index=0,media=disk,format=raw,cache=writeback,"
+                                       "file=/srv/a.raw\""));
+    EXPECT_THAT(config.text, HasSubstr("if=ide,index=2,media=cdrom\""));
+    EXPECT_THAT(config.open, Not(IsEmpty())) << "the disk is not allowed";
+    for (const char* name : {"floppy0", "virtio0", "ide2-hd0", "ide0-xd0", "ide0-hd0x", "sd0"}) {
+        machine["drives"] = Json::object();
+        machine["drives"][name] = Json{{"file", "/srv/a.raw"}, {"format", "raw"}};
+        EXPECT_FALSE(announced_guest(machine, some_memory)) << name;
+    }
+}
+
+TEST(NotForXen, DevicesAreNamed)
+{
+    EXPECT_THAT(not_for_xen(described()), IsEmpty());
+    Json machine = described();
+    machine["devices"]["gpu0"] = "virtio-gpu-pci";
+    machine["pci"]["03.0"] = "1af4:1050 (gpu0)";
+    EXPECT_THAT(not_for_xen(machine),
+                ElementsAre("'virtio-gpu-pci' 'gpu0' at slot '03.0': no neutral form; detach it "
+                            "(device_del)"));
+    machine = described();
+    machine["pci"]["02.0"] = "1234:1111";
+    EXPECT_THAT(not_for_xen(machine), ElementsAre(HasSubstr("1234:1111")));
+    machine = described();
+    machine["machine"] = "pc-q35-7.2";
+    EXPECT_THAT(not_for_xen(machine), ElementsAre(HasSubstr("-M pc")));
+    EXPECT_THAT(not_for_xen(Json(7)), Not(IsEmpty()));
+}
+
+TEST(ModelArguments, DevicesOfAConfiguration)
+{
+    const Json build{{"extra", Json::array({"-device", "virtio-net-pci,id=nic0"})},
+                     {"extra_hvm", Json::array({"-drive", "if=none", "-device",
+                                                "driver=virtio-blk-pci,drive=x", "-device"})}};
+    EXPECT_EQ(devices_of_arguments(build),
+              (Json{{"nic0", "virtio-net-pci"}, {"unnamed device[0]", "virtio-blk-pci"}}));
+    EXPECT_EQ(devices_of_arguments(Json::object()), Json::object());
+}
+
+} // namespace
+} // namespace drover::xen

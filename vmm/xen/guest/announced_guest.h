@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+#include "vmm/xen/guest/announced_device.h"
+
+/// A guest of QEMU's that is to come to this Xen host, as its source describes it
+/// (Machine::describe()). Nobody vouches for that: everything here is checked, and bounded.
+namespace drover::xen {
+
+struct AnnouncedGuest {
+    std::string name;
+    std::string uuid; ///< empty: none
+    size_t vcpus = 1;
+    uint64_t memory = 0; ///< bytes
+    size_t serial_ports = 0;
+    std::vector<AnnouncedDevice> devices; ///< in the order of their names
+    std::vector<AnnouncedDrive> drives;
+};
+
+/// What of a machine has no form on Xen, each in words that name the device and the remedy; empty:
+/// it can go there, as far as its devices are concerned. `machine` is Machine::describe()'s.
+[[nodiscard]] std::vector<std::string> not_for_xen(const Json& machine);
+
+/// All that a configuration for it takes; `memory` in bytes. Fails, naming what it is about, where
+/// the source does not tell enough or tells what cannot be.
+[[nodiscard]] Result<AnnouncedGuest> announced_guest(const Json& machine, uint64_t memory);
+
+} // namespace drover::xen
