@@ -276,6 +276,7 @@ def test_taken_back(case):
     there.execute("migrate-set-capabilities",
                   capabilities=[{"capability": "pause-before-switchover", "state": False}])
     (case.scratch / "incoming.qmp.sock").unlink(missing_ok=True)
+    here = xen.XenGuest(case, "accepted")  # the device model of the other had its console already
     server = waits(case, here, "-S")
     there.migrate()
     there.migrated("completed")
