@@ -15,7 +15,7 @@ constexpr std::array known = {
     feature::raw_pages,           feature::zero_pages,           feature::hole_pages,
     feature::device_state_opaque, feature::commit_ask,           feature::postcopy,
     feature::give_back,           feature::device_state_neutral, feature::arrived_outcome};
-constexpr size_t optional_count = 3; // the last ones
+constexpr size_t optional_count = 4; // the last ones
 constexpr size_t max_reason = 2000;  // bytes
 
 bool is_feature_name(const Json& item)

@@ -122,9 +122,8 @@ TEST(MachineCheck, WhereMemoryLiesUnderXenAndQemu)
 
 TEST(MachineCheck, SlotsUnderXenAndQemu)
 {
-    const Json xen{{"kind", "xen"},
-                   {"machine", "pc-i440fx-7.2"},
-                   {"pci", {{"04.0", "1af4:1001 (blk0)"}}}};
+    const Json xen{
+        {"kind", "xen"}, {"machine", "pc-i440fx-7.2"}, {"pci", {{"04.0", "1af4:1001 (blk0)"}}}};
     Json qemu{{"kind", "qemu"},
               {"machine", "pc-i440fx-7.2"},
               {"pci", {{"04.0", "1af4:1001 (blk0)"}, {"02.0", "1af4:1110"}}}};

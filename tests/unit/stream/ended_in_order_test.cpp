@@ -33,9 +33,9 @@ std::pair<UniqueFd, UniqueFd> tcp_pair()
 bool ends_in_order(UniqueFd ours, UniqueFd peers, const std::function<void(int)>& last_act)
 {
     bool closed = false;
-    FrameConnection connection(std::move(ours), ConnectionRole::Control, false, false,
-                               {.frame = [](const Frame&) {},
-                                .closed = [&](const Error&) { closed = true; }});
+    FrameConnection connection(
+        std::move(ours), ConnectionRole::Control, false, false,
+        {.frame = [](const Frame&) {}, .closed = [&](const Error&) { closed = true; }});
     last_act(peers.get());
     peers.reset();
     EXPECT_TRUE(run_until([&] { return closed; }));

@@ -196,8 +196,9 @@ TEST(Features, NamesAreFrozen)
     EXPECT_EQ(std::vector<std::string_view>(known.begin(), known.end()),
               (std::vector<std::string_view>{"raw-pages", "zero-pages", "hole-pages",
                                              "device-state-opaque", "commit-ask", "postcopy",
-                                             "give-back", "device-state-neutral"}));
-    EXPECT_EQ(needed_features().size(), 5U) << "without the last three a migration works";
+                                             "give-back", "device-state-neutral",
+                                             "arrived-outcome"}));
+    EXPECT_EQ(needed_features().size(), 5U) << "without the last four a migration works";
 }
 
 TEST(Features, AWelcomeMustAnswerTheHello)

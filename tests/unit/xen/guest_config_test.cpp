@@ -14,7 +14,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::Not;
 namespace fs = std::filesystem;
 
@@ -103,7 +102,7 @@ TEST_F(Disks, AGuestIsConfigured)
     const auto guest = announced_guest(with_disk("allowed/disk"), some_memory);
     ASSERT_TRUE(guest) << guest.error().text();
     const GuestConfig config = guest_config(*guest, local());
-    EXPECT_THAT(config.open, IsEmpty());
+    EXPECT_THAT(config.open, ElementsAre());
     EXPECT_EQ(config.text,
               "name = \"shop\"\n"
               "uuid = \"0b0e3b7e-1f2d-4a0b-8a57-1c5d5f1e2a3b\"\n"
@@ -207,7 +206,7 @@ TEST(AnnouncedGuest, DrivesOfTheMachinesOwn)
     EXPECT_THAT(config.text, HasSubstr("if=ide,index=0,media=disk,format=raw,cache=writeback,"
                                        "file=/srv/a.raw\""));
     EXPECT_THAT(config.text, HasSubstr("if=ide,index=2,media=cdrom\""));
-    EXPECT_THAT(config.open, Not(IsEmpty())) << "the disk is not allowed";
+    EXPECT_FALSE(config.open.empty()) << "the disk is not allowed";
     for (const char* name : {"floppy0", "virtio0", "ide2-hd0", "ide0-xd0", "ide0-hd0x", "sd0"}) {
         machine["drives"] = Json::object();
         machine["drives"][name] = Json{{"file", "/srv/a.raw"}, {"format", "raw"}};
@@ -217,7 +216,7 @@ TEST(AnnouncedGuest, DrivesOfTheMachinesOwn)
 
 TEST(NotForXen, DevicesAreNamed)
 {
-    EXPECT_THAT(not_for_xen(described()), IsEmpty());
+    EXPECT_THAT(not_for_xen(described()), ElementsAre());
     Json machine = described();
     machine["devices"]["gpu0"] = "virtio-gpu-pci";
     machine["pci"]["03.0"] = "1af4:1050 (gpu0)";
@@ -230,7 +229,7 @@ TEST(NotForXen, DevicesAreNamed)
     machine = described();
     machine["machine"] = "pc-q35-7.2";
     EXPECT_THAT(not_for_xen(machine), ElementsAre(HasSubstr("-M pc")));
-    EXPECT_THAT(not_for_xen(Json(7)), Not(IsEmpty()));
+    EXPECT_FALSE(not_for_xen(Json(7)).empty());
 }
 
 TEST(ModelArguments, DevicesOfAConfiguration)
