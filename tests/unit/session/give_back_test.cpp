@@ -142,7 +142,7 @@ TEST_F(GiveBack, NotByTheEndOfADestinationThatHadToBeAsked)
     ASSERT_TRUE(rig->run_to_end());
     rig->there.kill();
     rig->door.reset();
-    rig->relay->refuses = true;
+    rig->relay.reset();
     run_ready();
     take_back();
     ASSERT_TRUE(answered());
