@@ -10,6 +10,7 @@ from .console import Console
 LATE_US = 10_000  # a sleep may take so much longer than asked for
 # Where the kernel trusts no TSC each look at its clock is a look at a device, on an emulated Xen host by way of Dom0: how
 # late a sleep ends is then that way's length.
+EARLY_SOURCES = ("tsc-early", "jiffies", "refined-jiffies")  # of a kernel that boots
 FAR_SOURCES = ("acpi_pm",)
 _WATCH = re.compile(r"WATCH (\d+): (\d+) us by (\S+), (\d+) back, (\d+) sleeps, (\d+) early, late (\d+) to (\d+) us, "
                     r"(\d+) held, (\d+) wrong")
@@ -41,10 +42,11 @@ def told(console: Console, after: int = 0) -> list[Watched]:
 
 
 def problems(console: Console) -> list[str]:
-    """The kernel has another clock only if it does not trust the one that it had."""
+    """The kernel has another clock only if it does not trust the one that it had, but for its first seconds."""
     all_told = told(console)
+    clocks = [seen.source for seen in all_told if seen.source not in EARLY_SOURCES]
     return [f"{seen}" for seen in all_told
-            if seen.back or seen.early or seen.wrong or seen.source != all_told[0].source]
+            if seen.back or seen.early or seen.wrong or seen.source not in (*EARLY_SOURCES, clocks[0])]
 
 
 def steady(console: Console, after: int, timeout: float = 60) -> list[Watched]:

@@ -39,6 +39,11 @@ ShutdownWatch::~ShutdownWatch()
     xs_close(store_);
 }
 
+void ShutdownWatch::resumed(uint32_t domain)
+{
+    xs_resume_domain(store_, domain);
+}
+
 void ShutdownWatch::read_events()
 {
     while (char** event = xs_check_watch(store_))

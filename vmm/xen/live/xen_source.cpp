@@ -170,12 +170,14 @@ void XenSource::prepare_save(std::function<void(Status)> done)
 /// Before the pause, which is not to wait for xenstore's connection.
 Status XenSource::watch_suspensions()
 {
-    if (shutdowns_)
-        return {};
-    auto watch = ShutdownWatch::open([this] { look_at_suspension(); });
-    if (!watch)
-        return pass(watch);
-    shutdowns_ = std::move(*watch);
+    if (!shutdowns_) {
+        auto watch = ShutdownWatch::open([this] { look_at_suspension(); });
+        if (!watch)
+            return pass(watch);
+        shutdowns_ = std::move(*watch);
+    }
+    if (const auto info = domain_->info(); info && !info->suspended)
+        shutdowns_->resumed(domain_->id()); // where it was suspended before, by whomever
     return {};
 }
 
