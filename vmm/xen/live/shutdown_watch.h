@@ -19,7 +19,8 @@ public:
     /// `changed` is also called once soon after this, and must not destroy the watch.
     [[nodiscard]] static Result<std::unique_ptr<ShutdownWatch>> open(std::function<void()> changed);
     ~ShutdownWatch();
-    /// xenstore tells of each shutdown once: the domain has been resumed, and may be suspended anew.
+    /// xenstore tells of each shutdown once: the domain has been resumed, and may be suspended
+    /// anew.
     void resumed(uint32_t domain);
     ShutdownWatch(const ShutdownWatch&) = delete;
     ShutdownWatch& operator=(const ShutdownWatch&) = delete;
