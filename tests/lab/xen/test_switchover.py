@@ -24,14 +24,15 @@ TO_XEN = {
     "destination ready": ("xen asks", "source", "source", "source"),
     # xl was told nothing yet.
     "destination taking-over": ("xen", "source asks", "source", "xen"),
-    "destination completed": ("xen", "source asks", None, "xen"),
+    # A domain outlives its drover-xen.
+    "destination completed": ("xen", "xen, source asks", None, "xen"),
     # Held is the source: the destination is ready.
     "source committing": ("xen asks", "source asks", "source", "xen"),
 }
 FROM_XEN_ACTIONS = ("drover-xen dies", "destination dies", "link breaks")
 # "nobody" runs a domain that is suspended, until another drover-xen serve lets it go on.
 FROM_XEN = {
-    "source switching": ("nobody", "xen", "xen"),
+    "source switching": ("runs on", "xen", "xen"),
     "source loading": ("nobody", "xen", "xen"),
     "source committing": ("there asks", "xen asks", "there"),
 }
@@ -72,7 +73,7 @@ class HeldArrival:
         self.case, self.point = case, point
         self.points = case.keep(SyncPoints(f"{case.scratch}/sync"))
         self.at_source = point.startswith("source ")
-        asking = {"source asks": "source asking", "xen asks": "destination asking",
+        asking = {"source asks": "source asking", "xen, source asks": "source asking", "xen asks": "destination asking",
                   "gone, or xen asks": "destination asking"}
         wanted = [point, asking.get(outcome, point)]
         self.source = case.keep(Outer().held_guest(*(each for each in wanted if each.startswith("source "))))
@@ -125,7 +126,7 @@ class HeldArrival:
             except subprocess.TimeoutExpired:
                 outcome = "xen asks"
         {"xen": self.runs_here, "xen asks": self.asks_here, "source": self.runs_there,
-         "source asks": self.asks_there}[outcome]()
+         "source asks": self.asks_there, "xen, source asks": self.asks_there_in_vain}[outcome]()
 
     def runs_here(self) -> None:
         self.here.arrived()
@@ -154,6 +155,13 @@ class HeldArrival:
         self.source.let_go("source asking")
         self.source.execute("migrate-resolve", **{"guest-is-here": True})
         self.runs_there()
+
+    def asks_there_in_vain(self) -> None:
+        self.source.came("source asking")
+        self.source.let_go("source asking")
+        self.runs_here()
+        self.source.execute("migrate-resolve", **{"guest-is-here": False})
+        self.source.migrated("completed")
 
 
 @test(timeout=240, row=rows(TO_XEN, ACTIONS), thorough=True)
@@ -200,7 +208,7 @@ class HeldDeparture:
 
     def check(self, outcome: str) -> None:
         {"xen": self.goes_on_here, "xen asks": self.asks_here, "there": self.runs_there,
-         "there asks": self.asks_there, "nobody": self.stands_still}[outcome]()
+         "there asks": self.asks_there, "nobody": self.stands_still, "runs on": self.runs_on}[outcome]()
 
     def goes_on_here(self) -> None:
         self.server.ended(self.mark, "failed")
@@ -230,6 +238,9 @@ class HeldDeparture:
         self.there.execute("migrate-resolve", **{"guest-is-here": True})
         assert self.there.told(after=self.last.number).wrong == 0
         assert is_suspended(self.here.name)
+
+    def runs_on(self) -> None:
+        self.runs_here(DroverXen(self.case, "again", "serve", self.here.name))
 
     def stands_still(self) -> None:
         """Nobody else can run it once its destination is no more."""
