@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Post-copy where one side is Xen: a domain that is left behind, suspended, serves its pages; a domain that comes cannot
+"""Post-copy where one side is Xen: a domain that is left behind, suspended, serves its pages; one that comes cannot
 run without some of its own, and says so."""
 
 from drover_e2e import xen
