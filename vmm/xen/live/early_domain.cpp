@@ -153,26 +153,30 @@ void EarlyDomain::failed(Error error)
 
 /// The device model's clocks (the ACPI timer's among them) go on when it has its state, the
 /// hypervisor's (TSC) when it gets its own. A guest that sees them apart takes its TSC for
-/// unstable.
+/// unstable. Only the vCPUs' own records are given again: devices, which go on by now, may have set
+/// interrupts pending in the others (a disk's request that was under way is completed at once).
 Status EarlyDomain::set_clocks(double clock_s)
 {
-    const HvmRecord* record = hvm_.find(HvmType::Header);
-    const auto header = record ? decode_record<HvmHeader>(*record) : Result<HvmHeader>();
+    const HvmRecord* first = hvm_.find(HvmType::Header);
+    const auto header = first ? decode_record<HvmHeader>(*first) : Result<HvmHeader>();
     const double khz = header ? header->tsc_khz : 0;
     const auto now =
         std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch());
     const double late_s =
         clock_s > 0 ? std::clamp(now.count() - clock_s, 0.0, most_clock_gap_s) : 0;
-    for (HvmRecord& cpu : hvm_.records) {
-        if (cpu.type != HvmType::Cpu)
+    HvmContext again;
+    for (const HvmRecord& record : hvm_.records) {
+        if (record.type == HvmType::Header)
+            again.records.push_back(record);
+        if (record.type != HvmType::Cpu)
             continue;
-        auto decoded = decode_record<HvmCpu>(cpu);
-        if (!decoded)
-            return pass(decoded);
-        decoded->tsc += static_cast<uint64_t>(late_s * khz * 1e3);
-        cpu.bytes = state::encode(*decoded);
+        auto cpu = decode_record<HvmCpu>(record);
+        if (!cpu)
+            return pass(cpu);
+        cpu->tsc += static_cast<uint64_t>(late_s * khz * 1e3);
+        again.add(HvmType::Cpu, record.instance, *cpu);
     }
-    return domain_->set_context(join_hvm_context(hvm_));
+    return domain_->set_context(join_hvm_context(again));
 }
 
 void EarlyDomain::load(WrittenMachine machine, std::optional<state::Memory> tables,

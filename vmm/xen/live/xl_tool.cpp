@@ -119,10 +119,6 @@ bool model_can_wait(const Json& config)
     for (const char* plugged : {"pcidevs", "usbctrls", "usbdevs"})
         if (const auto list = config.find(plugged); list != config.end() && !list->empty())
             return false;
-    // Guests with devices of the model's own were seen to stand still after an early start.
-    for (const char* devices : {"extra", "extra_hvm"})
-        if (const auto words = build->find(devices); words != build->end() && !words->empty())
-            return false;
     return json_string(*build, "device_model_version") != "qemu_xen_traditional";
 }
 
