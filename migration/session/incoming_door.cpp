@@ -230,8 +230,8 @@ void IncomingDoor::ask_frame(std::list<Guest>::iterator guest, const stream::Fra
                 guest->timer.reset();
             guest->may_commit = outcome == stream::Outcome::Ready;
             guest->may_resume = outcome == stream::Outcome::Postcopy;
-            guest->may_take_back = outcome == stream::Outcome::Committed ||
-                                   outcome == stream::Outcome::Arrived;
+            guest->may_take_back =
+                outcome == stream::Outcome::Committed || outcome == stream::Outcome::Arrived;
             guest->asking->send(FrameType::Outcome,
                                 stream::encode_u32(static_cast<uint32_t>(outcome)));
         };

@@ -2,6 +2,7 @@
 #include "contrib/balancer/host/xen_watch.h"
 
 #include "contrib/balancer/host/vm_start.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 #include <array>

@@ -194,10 +194,9 @@ TEST(Features, NamesAreFrozen)
 {
     const auto known = known_features();
     EXPECT_EQ(std::vector<std::string_view>(known.begin(), known.end()),
-              (std::vector<std::string_view>{"raw-pages", "zero-pages", "hole-pages",
-                                             "device-state-opaque", "commit-ask", "postcopy",
-                                             "give-back", "device-state-neutral",
-                                             "arrived-outcome"}));
+              (std::vector<std::string_view>{
+                  "raw-pages", "zero-pages", "hole-pages", "device-state-opaque", "commit-ask",
+                  "postcopy", "give-back", "device-state-neutral", "arrived-outcome"}));
     EXPECT_EQ(needed_features().size(), 5U) << "without the last four a migration works";
 }
 

@@ -183,7 +183,8 @@ Result<AnnouncedDevice> read_device(const std::string& name, const std::string& 
     const Json& properties = object_in(hardware, "properties");
     for (const KnownProperty& known : kind->properties) {
         const auto value = properties.find(known.name);
-        if (value == properties.end() || (value->is_string() && *value == ""))
+        if (value == properties.end() ||
+            (value->is_string() && value->get_ref<const std::string&>().empty()))
             continue;
         auto word = property_word(known, *value);
         if (!word)

@@ -112,7 +112,7 @@ private:
 
     std::string add_disk(const AnnouncedDevice& device)
     {
-        const std::string id = "drover-disk" + std::to_string(disks_++);
+        std::string id = "drover-disk" + std::to_string(disks_++);
         words_.insert(words_.end(),
                       {"-drive", "if=none,id=" + id + image_words(*device.disk, device.read_only)});
         return id;
