@@ -33,6 +33,7 @@ void run_xl_later(std::vector<std::string> words)
 {
     words.insert(words.begin(), "xl");
     std::vector<const gchar*> argv;
+    argv.reserve(words.size() + 1);
     for (const std::string& word : words)
         argv.push_back(word.c_str());
     argv.push_back(nullptr);
