@@ -171,13 +171,14 @@ void XenSource::prepare_save(std::function<void(Status)> done)
 Status XenSource::watch_suspensions()
 {
     if (!shutdowns_) {
-        auto watch = ShutdownWatch::open([this] { look_at_suspension(); });
-        if (!watch)
-            return pass(watch);
-        shutdowns_ = std::move(*watch);
+        auto store = XenStore::open([this](const std::string&) { look_at_suspension(); });
+        Status watches = store ? (*store)->watch(XenStore::any_shutdown) : pass(store);
+        if (!watches)
+            return watches;
+        shutdowns_ = std::move(*store);
     }
     if (const auto info = domain_->info(); info && !info->suspended)
-        shutdowns_->resumed(domain_->id()); // where it was suspended before, by whomever
+        shutdowns_->has_resumed(domain_->id()); // where it was suspended before, by whomever
     return {};
 }
 

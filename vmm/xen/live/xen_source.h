@@ -4,8 +4,8 @@
 #include "migration/machine.h"
 #include "monitor/qmp_client.h"
 #include "util/loop.h"
-#include "vmm/xen/live/shutdown_watch.h"
 #include "vmm/xen/live/xen_ram.h"
+#include "vmm/xen/live/xen_store.h"
 
 #include <memory>
 #include <optional>
@@ -74,9 +74,9 @@ private:
     SaveCallbacks save_;
     unsigned saving_ = 0; ///< counts saves, so that an answer to an earlier one is known
     bool ran_ = false;
-    bool tells_writes_ = false; ///< the device model, into the log
-    std::unique_ptr<ShutdownWatch> shutdowns_;
-    loop::Source suspend_limit_; ///< while the suspension is waited for
+    bool tells_writes_ = false;           ///< the device model, into the log
+    std::unique_ptr<XenStore> shutdowns_; ///< tells of them
+    loop::Source suspend_limit_;          ///< while the suspension is waited for
 };
 
 } // namespace drover::xen

@@ -69,6 +69,11 @@ std::optional<std::string> XenStore::read(const std::string& path) const
     return text;
 }
 
+void XenStore::has_resumed(uint32_t domain)
+{
+    xs_resume_domain(handle_, domain);
+}
+
 Status XenStore::write(const std::string& path, const std::string& value)
 {
     if (!xs_write(handle_, XBT_NULL, path.c_str(), value.data(),

@@ -17,6 +17,9 @@ namespace drover::xen {
 /// what they do. Loop thread only. Calls wait for the daemon's answer.
 class XenStore {
 public:
+    /// To watch: some domain was suspended, or has ended (Xen, docs/misc/xenstore.txt).
+    static constexpr const char* any_shutdown = "@releaseDomain";
+
     /// `changed` gets the path of what has changed below one that is watched; also once for each
     /// watch that begins.
     [[nodiscard]] static Result<std::unique_ptr<XenStore>>
@@ -31,6 +34,8 @@ public:
     /// Nothing where there is no such entry.
     [[nodiscard]] std::optional<std::string> read(const std::string& path) const;
     [[nodiscard]] Status write(const std::string& path, const std::string& value);
+    /// A domain runs that was suspended: only so does any_shutdown tell of its next suspension.
+    void has_resumed(uint32_t domain);
 
 private:
     XenStore(xs_handle* handle, std::function<void(const std::string& path)> changed);
