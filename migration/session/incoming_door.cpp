@@ -115,6 +115,7 @@ void IncomingDoor::open_session(UniqueFd socket, const std::string& peer)
         callbacks_.turned_away(busy, peer);
         return;
     }
+    probe_.reset(); // it asks the machine things that are the session's from now on
     session_ = std::make_unique<DestinationSession>(
         machine_, std::move(socket), peer, software_,
         DestinationObserver{

@@ -61,7 +61,7 @@ private:
     loop::Source tunnel_timer_;              ///< until a Hello comes over it
     std::unique_ptr<stream::Tunnel> tunnel_; ///< fd: carries the session's connections
     std::unique_ptr<DestinationSession> session_;
-    std::unique_ptr<ProbeAnswer> probe_; ///< one at a time
+    std::unique_ptr<ProbeAnswer> probe_; ///< one at a time, and none beside a session
     std::list<Guest> guests_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

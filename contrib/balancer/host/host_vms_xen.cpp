@@ -164,20 +164,21 @@ void HostVms::judge_domain(Entry& entry)
     const std::string name = entry.vm.name();
     const XenDomainFacts* domain = xen_->facts()->find(name);
     const bool never_came = entry.retired && entry.vm.state() != VmState::Moved;
-    if (domain == nullptr && xen_->facts()->find(incoming_domain(name)) != nullptr) {
+    const XenDomainFacts* incoming = xen_->facts()->find(incoming_domain(name));
+    if (domain == nullptr && incoming != nullptr) {
         // xl gives it its name, or destroys it; but one that loses us while it makes the domain
         // leaves that behind, paused. Our process had said that the guest stayed at its source.
-        if (never_came && !std::exchange(entry.destroying, true))
-            run_xl_later({"destroy", incoming_domain(name)});
+        if (never_came && !incoming->runs() && !std::exchange(entry.destroying, true))
+            run_xl_later({"destroy", std::to_string(incoming->id)}); // another may get its name
         return;
     }
     if (domain == nullptr || never_came)
         return gone(entry.vm);
-    if (entry.vm.state() != VmState::Moved)
+    if (entry.vm.state() != VmState::Moved || domain->runs()) // or somebody has taken it back
         return serve_again(entry, *domain);
     // Its guest runs elsewhere, and who would have destroyed this was ended before.
     if (!std::exchange(entry.destroying, true))
-        run_xl_later({"destroy", name});
+        run_xl_later({"destroy", std::to_string(domain->id)});
 }
 
 void HostVms::serve_again(Entry& entry, const XenDomainFacts& domain)

@@ -76,6 +76,18 @@ struct DoorTest : ::testing::Test {
     MigrationRig rig;
 };
 
+/// It could have the destination take on another guest's form in the midst of a migration.
+TEST_F(DoorTest, AProbeEndsWhenAMigrationBegins)
+{
+    const Caller prober(rig.address(), ConnectionRole::Probe);
+    ASSERT_TRUE(run_until([&] { return !prober.heard.empty(); }));
+    copy();
+    const TimePoint begun = Clock::now();
+    EXPECT_TRUE(run_until([&] { return prober.closed; }));
+    EXPECT_LT(seconds_since(begun), 5) << "a probe's own limit is 10 s";
+    finish();
+}
+
 TEST_F(DoorTest, ASecondSourceIsToldThatItIsBusy)
 {
     copy();
