@@ -5,6 +5,7 @@ They are neutral (vm.NEUTRAL): nothing of Xen's in them that another hypervisor 
 The device model that xl starts for one is then QEMU's ordinary `pc` machine."""
 
 import hashlib
+import json
 import shutil
 import subprocess
 import time
@@ -52,6 +53,12 @@ def xl(*words: str, log: Path, timeout: float = 120) -> float:
     if code != 0:
         raise RuntimeError(f"xl {' '.join(words)}: exit code {code}: {log.read_text(errors='replace')[-1500:]}")
     return time.monotonic() - started
+
+
+def domains() -> list[str]:
+    """The names of all but Dom0."""
+    said = subprocess.run(["xl", "list", "-l"], capture_output=True, check=True).stdout
+    return [domain["config"]["c_info"]["name"] for domain in json.loads(said) if domain["domid"] != 0]
 
 
 class XenGuest:

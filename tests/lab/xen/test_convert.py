@@ -11,9 +11,6 @@ from drover_e2e.runner import test
 from drover_e2e.tale import Told
 from drover_e2e.vm import NEUTRAL, GuestOptions, guest_arguments
 
-# Where a guest that was born on Xen has its tables (docs/heterogeneity.md).
-HOLE = ("-object", "memory-backend-ram,id=acpihole,size=2M", "-device", "ivshmem-plain,memdev=acpihole,master=on")
-
 
 def convert(*words: str) -> float:
     """Seconds."""
@@ -67,11 +64,11 @@ def test_born_on_xen(case, smp):
     told = guest.told()
     file, new = case.scratch / "save", case.scratch / "new"
     guest.save(file)
-    options = options.but(extra=HOLE)
+    options = options.but(extra=xen.PLACE_FOR_TABLES)
     took = convert(str(file), str(new), *for_qemu(options))
     print(f"TOLD converted in {took:.2f} s")
     there = Outer()
-    moved = case.keep(there.resume(outer.give(new, "born.xen"), smp=smp, extra=list(HOLE)))
+    moved = case.keep(there.resume(outer.give(new, "born.xen"), smp=smp, extra=list(xen.PLACE_FOR_TABLES)))
     told = goes_on(moved, told)
     moved.save("back.xen")
     convert(str(outer.take("back.xen", case.scratch)), str(new), "--xen", f"back{smp}")

@@ -11,9 +11,6 @@ from drover_e2e.outer import DOOR, Outer, OuterGuest, OuterNetwork
 from drover_e2e.runner import test
 from drover_e2e.vm import NEUTRAL, GuestOptions
 
-# A place for the tables of Xen's firmware, which QEMU's machine has not.
-HOME = ("-object", "memory-backend-ram,id=acpihole,size=2M", "-device", "ivshmem-plain,memdev=acpihole,master=on")
-
 
 def with_devices(disk: Path, net: str, target: str) -> GuestOptions:
     """At places that both hypervisors' machines have free."""
@@ -109,7 +106,7 @@ def test_born_on_xen(case):
     outer = Outer()
     devices = Devices(outer)
     born = xen.XenGuest(case, "born", devices.here).create().ready()
-    there, uri = outer.destination(**changes(devices.there.but(extra=(*devices.there.extra, *HOME))))
+    there, uri = outer.destination(**changes(devices.there.but(extra=(*devices.there.extra, *xen.PLACE_FOR_TABLES))))
     case.keep(there)
     server = DroverXen(case, "server", "serve", born.name)
     before = born.told(after=1)

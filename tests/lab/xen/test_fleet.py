@@ -16,9 +16,6 @@ from drover_e2e.runner import test
 from drover_e2e.vm import NEUTRAL
 from drover_e2e.xen_fleet import XenDroverd, device_model, host_memory, processes_time, xen_time
 
-# A place for the tables of Xen's firmware, which QEMU's machine has not.
-HOME = ("-object", "memory-backend-ram,id=acpihole,size=2M", "-device", "ivshmem-plain,memdev=acpihole,master=on")
-
 
 def mean(values) -> float:
     values = list(values)
@@ -79,7 +76,7 @@ def test_moves_and_comes_home(case):
     home = Console(str(case.scratch / "home.sock"), str(case.directory / "home.console.log"))
     file = case.directory / "home.cfg"
     file.write_text(xen.configuration(guest.name, NEUTRAL, f"unix:{home.path}"))
-    command = there.command(guest.name, extra=list(HOME))
+    command = there.command(guest.name, extra=list(xen.PLACE_FOR_TABLES))
     here.qmp.execute("vm-adopt", domain=guest.name, definition={"xen-config": str(file), "command": command})
 
     vm = here.vm(guest.name)
@@ -177,7 +174,7 @@ def test_those_who_move_it_die(case):
     """At the source: the guest runs on here, or stands still here, and the migration has failed."""
     guest = xen.booted(case, "stays")
     here, there = XenDroverd(case), case.keep(Outer().host())
-    command = there.command(guest.name, extra=list(HOME))
+    command = there.command(guest.name, extra=list(xen.PLACE_FOR_TABLES))
     here.qmp.execute("vm-adopt", domain=guest.name, definition={"xen-config": str(guest.file), "command": command})
     definition = here.vm(guest.name)["definition"]
 
@@ -200,7 +197,7 @@ def test_those_who_move_it_die(case):
 
     def begin_and_pause(move: str) -> int:
         """It stands still, and all of it has been sent, when droverd dies; the process that moves it."""
-        there.command(guest.name, extra=list(HOME))
+        there.command(guest.name, extra=list(xen.PLACE_FOR_TABLES))
         here.qmp.execute("vm-execute", name=guest.name, command="migrate-set-capabilities",
                          arguments={"capabilities": [{"capability": "pause-before-switchover", "state": True}]})
         begin(move, **{"max-bandwidth": 0})

@@ -2,7 +2,6 @@
 """Guests that move, while they run, between an emulated Xen host and QEMU under Drover on the machine that emulates
 it."""
 
-import json
 import os
 import select
 import subprocess
@@ -14,14 +13,6 @@ from drover_e2e.outer import DOOR, Outer
 from drover_e2e.qmp import QmpError
 from drover_e2e.runner import test
 from drover_e2e.vm import NEUTRAL
-
-# A place for the tables of Xen's firmware, which QEMU's machine has not.
-HOME = ("-object", "memory-backend-ram,id=acpihole,size=2M", "-device", "ivshmem-plain,memdev=acpihole,master=on")
-
-
-def domains() -> list[str]:
-    said = subprocess.run(["xl", "list", "-l"], capture_output=True, check=True).stdout
-    return [domain["config"]["c_info"]["name"] for domain in json.loads(said) if domain["domid"] != 0]
 
 
 def processes(*words: str) -> dict[int, str]:
@@ -73,20 +64,20 @@ def tell(info: dict) -> None:
 def test_from_xen(case, smp):
     options = NEUTRAL.but(smp=smp)
     guest = xen.booted(case, f"leaves{smp}", options)
-    there, uri = Outer().destination(smp=smp, extra=list(HOME))
+    there, uri = Outer().destination(smp=smp, extra=list(xen.PLACE_FOR_TABLES))
     case.keep(there)
     server = DroverXen(case, "server", "serve", guest.name)
     assert server.qmp.execute("query-status")["status"] == "running"
     before = guest.told()
     tell(server.ended(server.migrate(uri), "completed"))
     assert server.qmp.execute("query-status")["status"] == "postmigrate"
-    assert guest.name in domains()
+    assert guest.name in xen.domains()
     after = there.told(after=before.number)
     assert after.verified > before.verified and after.wrong == 0, (before, after)
     there.healthy()
     assert server.quit() == 0
     guest.gone()
-    assert guest.name not in domains()
+    assert guest.name not in xen.domains()
 
 
 @test(timeout=240)
@@ -94,7 +85,7 @@ def test_given_up(case):
     """While it is copied, and when it stands still already: it goes on here, and can be moved afterwards."""
     guest = xen.booted(case, "stays")
     server = DroverXen(case, "server", "serve", guest.name)
-    there, uri = Outer().destination(extra=list(HOME))
+    there, uri = Outer().destination(extra=list(xen.PLACE_FOR_TABLES))
     server.qmp.execute("migrate-set-parameters", **{"max-bandwidth": 1 << 20})
     mark = server.migrate(uri)
     server.qmp.wait_migration("active", after=mark)
@@ -103,7 +94,7 @@ def test_given_up(case):
     server.ended(mark, "cancelled")
     there.close()
     guest.told(after=guest.told().number + 1)
-    there, uri = Outer().destination(extra=list(HOME))
+    there, uri = Outer().destination(extra=list(xen.PLACE_FOR_TABLES))
     server.qmp.execute("migrate-set-parameters", **{"max-bandwidth": 0})
     server.qmp.execute("migrate-set-capabilities",
                        capabilities=[{"capability": "pause-before-switchover", "state": True}])
@@ -115,7 +106,7 @@ def test_given_up(case):
     there.close()
     assert server.qmp.execute("query-status")["status"] == "running"
     last = guest.healthy()
-    there, uri = Outer().destination(extra=list(HOME))
+    there, uri = Outer().destination(extra=list(xen.PLACE_FOR_TABLES))
     case.keep(there)
     mark = server.migrate(uri)
     server.qmp.wait_migration("pre-switchover", after=mark, timeout=60)
@@ -130,7 +121,7 @@ def test_killed(case):
     """Ours, in the pause: the guest stands still, and nobody else runs it; another of us lets it go on."""
     guest = xen.booted(case, "survives")
     server = DroverXen(case, "server", "serve", guest.name)
-    there, uri = Outer().destination(extra=list(HOME))
+    there, uri = Outer().destination(extra=list(xen.PLACE_FOR_TABLES))
     case.keep(there)
     server.qmp.execute("migrate-set-capabilities",
                        capabilities=[{"capability": "pause-before-switchover", "state": True}])
@@ -143,7 +134,7 @@ def test_killed(case):
     again.qmp.execute("cont")
     assert again.qmp.execute("query-status")["running"]
     last = guest.healthy()
-    there, uri = Outer().destination(extra=list(HOME))
+    there, uri = Outer().destination(extra=list(xen.PLACE_FOR_TABLES))
     case.keep(there)
     tell(again.ended(again.migrate(uri), "completed"))
     assert there.told(after=last.number).wrong == 0
@@ -282,7 +273,7 @@ def test_taken_back(case):
     there.migrated("completed")
     here.arrived()
     assert server.qmp.execute("query-status")["status"] == "paused"
-    assert here.name in domains()
+    assert here.name in xen.domains()
     subprocess.run(["xl", "unpause", here.name], check=True)
     assert here.told(after=last.number).wrong == 0
     here.healthy()
@@ -292,7 +283,7 @@ def test_taken_back(case):
 def test_there_and_back(case):
     """Its firmware's tables go along."""
     born = xen.booted(case, "leaves")
-    there, uri = Outer().destination(extra=list(HOME))
+    there, uri = Outer().destination(extra=list(xen.PLACE_FOR_TABLES))
     case.keep(there)
     away = DroverXen(case, "server", "serve", born.name)
     before = born.told()

@@ -3,7 +3,6 @@
 it has entered a state and told nobody; then somebody dies, or the link breaks. One side has the guest in the end, or an
 operator's word is waited for; never two, and no half-made domain stays."""
 
-import json
 import os
 import signal
 import subprocess
@@ -41,11 +40,6 @@ FROM_XEN = {
 def rows(table: dict, actions: tuple) -> list[str]:
     return [f"{point}: {action}" for point, outcomes in table.items()
             for action, outcome in zip(actions, outcomes) if outcome]
-
-
-def domains() -> dict[str, dict]:
-    said = subprocess.run(["xl", "list", "-l"], capture_output=True, check=True).stdout
-    return {domain["config"]["c_info"]["name"]: domain for domain in json.loads(said) if domain["domid"] != 0}
 
 
 def flags(name: str) -> str:
@@ -92,7 +86,7 @@ class HeldArrival:
             self.points.wait(point, 90)
 
     def close(self) -> None:
-        for name in domains():
+        for name in xen.domains():
             subprocess.run(["xl", "destroy", name], check=False)
         self.here.gone()
 
@@ -121,7 +115,7 @@ class HeldArrival:
         if outcome == "gone, or xen asks":
             try:
                 assert self.server.process.wait(15) == 1
-                assert not domains()
+                assert not xen.domains()
                 return
             except subprocess.TimeoutExpired:
                 outcome = "xen asks"
@@ -133,7 +127,7 @@ class HeldArrival:
         after = self.here.told(after=self.last.number)
         assert after.wrong == 0, after
         self.here.healthy()
-        assert list(domains()) == [self.here.name], domains()
+        assert xen.domains() == [self.here.name], xen.domains()
 
     def asks_here(self) -> None:
         """Nobody runs it; then the operator says that it is here."""
@@ -148,7 +142,7 @@ class HeldArrival:
         self.source.migrated("failed")
         last = self.source.told(after=self.last.number)
         assert self.source.told(after=last.number).wrong == 0
-        assert not domains(), "a copy of a guest that runs at its source"
+        assert not xen.domains(), "a copy of a guest that runs at its source"
 
     def asks_there(self) -> None:
         self.source.came("source asking")
