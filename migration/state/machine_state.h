@@ -12,6 +12,7 @@
 #include "migration/state/pit.h"
 #include "migration/state/rtc.h"
 #include "migration/state/vcpu.h"
+#include "migration/state/virtio.h"
 
 #include <optional>
 
@@ -30,6 +31,7 @@ struct MachineState {
     std::optional<AcpiPm> acpi_pm;
     std::optional<PciRouting> pci_routing;
     std::vector<Memory> memory;
+    std::vector<Virtio> virtio;
     std::vector<Device> devices; ///< in the order in which they are to be loaded
 };
 

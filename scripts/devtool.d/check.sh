@@ -148,21 +148,41 @@ unit_program() {
 timed_tests=Governor.Keeps*:Governor.StandsStill*:Governor.LetsOther*:Governor.Ends*:Governor.GivesUp*
 timed_tests+=:Governor.DoesNotKeep*:StandstillLimit.*:TrackerScan.*:VcpuThrottle.*:TlsDoorTest.FiftyClientsAtOnce
 
-# check_sanitized NAME SANITIZERS FILTER OPTION…: the unit tests, in a build of their own.
+tsan_tests=${DROVER_TSAN_FILTER:-*Thread*:*Channel*:*RateLimit*:*Sender*:*Receiver*:*Governor*:*Brake*}
+
+# build_sanitized NAME SANITIZERS OPTION…: the unit tests, in a build of their own.
+build_sanitized() {
+    local name=$1 sanitizers=$2 status=0
+    shift 2
+    (targets=$unit_targets build_programs "build-$name" "$@" -Db_sanitize="$sanitizers" -Db_lundef=false \
+        -Dbuildtype=debugoptimized -Doptimization=1 -Dwerror=false) \
+        >"$build_dir/check/$name-build.log" 2>&1 </dev/null || status=$?
+    echo "$status" >"$build_dir/check/$name-build.status"
+}
+
+# begin_sanitized_builds: they take what the labs leave: an emulated host is one processor's work, and hardly ever two.
+begin_sanitized_builds() {
+    {
+        renice -n 19 "$BASHPID" >/dev/null || true
+        build_sanitized asan address,undefined
+        # GLib itself is not built for TSan: only the suites in which our own threads meet.
+        build_sanitized tsan thread -Dengine-only=true
+    } &
+    sanitized_builds=$!
+}
+
+# check_sanitized NAME FILTER
 check_sanitized() {
-    local directory=build-$1
-    local targets=$unit_targets
-    if ! (build_programs "$directory" "${@:4}" -Db_sanitize="$2" -Db_lundef=false \
-        -Dbuildtype=debugoptimized -Doptimization=1 -Dwerror=false) >"$build_dir/check/$1-build.log" 2>&1; then
-        tail -n 40 "$build_dir/check/$1-build.log"
-        failure "$1: the build"
+    local name=$1
+    if [ "$(cat "$build_dir/check/$name-build.status")" -ne 0 ]; then
+        tail -n 40 "$build_dir/check/$name-build.log"
+        failure "$name: the build"
         tally 0 1 0
         return
     fi
-    echo "   built in $((SECONDS - section_start)) s"
     ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
         TSAN_OPTIONS=halt_on_error=1:suppressions=$root/tests/tsan.supp \
-        with_huge_pages check_gtest "$1" "$(unit_program "$directory")" "$3" "$timed_tests"
+        with_huge_pages check_gtest "$name" "$(unit_program "build-$name")" "$2" "$timed_tests"
 }
 
 # sum_meson LOG WORD…: what Meson's summary counts under these words, such as Ok and Fail.
@@ -209,12 +229,13 @@ check_all() {
     section "bench, smoke run" && one_case bench harness bench --json --runs 1 --case 5k-125MB \
         --engine drover --engine qemu
     section "KVM lab, kernels 6.1 and 6.12" && check_labs
+    begin_sanitized_builds
     section "KVM lab, a cluster" && check_harness cluster lab cluster
     section "Xen lab" && check_harness xen lab xen --short
+    section "the rest of the sanitized builds" && wait "$sanitized_builds" && echo "   $((SECONDS - section_start)) s"
     # The only run of the unit tests: a second program of them, without sanitizers, would cost seven minutes and find no more.
-    section "unit tests under ASan and UBSan" && check_sanitized asan address,undefined '*'
-    # GLib itself is not built for TSan: only the suites in which our own threads meet.
-    section "unit tests under TSan" && check_sanitized tsan thread "${DROVER_TSAN_FILTER:-*Thread*:*Channel*:*RateLimit*:*Sender*:*Receiver*:*Governor*:*Brake*}" -Dengine-only=true
+    section "unit tests under ASan and UBSan" && check_sanitized asan '*'
+    section "unit tests under TSan" && check_sanitized tsan "$tsan_tests"
 }
 
 verb_check() { # everything: unit, qtest, fuzz, e2e, libvirt, lab, sanitizers, format, lint

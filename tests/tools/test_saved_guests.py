@@ -83,7 +83,7 @@ class SavedGuests(unittest.TestCase):
         return before, after
 
     def test_to_xen(self):
-        for name in ("qemu-7.2-pc.save", "qemu-10.0-pc.save"):
+        for name in ("qemu-7.2-pc.save", "qemu-10.0-pc.save", "qemu-7.2-virtio.save"):
             with self.subTest(name):
                 self.check_converted(name, CHANGES_TO_XEN, "--xen", "golden")
 

@@ -7,6 +7,7 @@
 #include "vmm/qemu/state/machine_fields.h"
 #include "vmm/qemu/state/pci_fields.h"
 #include "vmm/qemu/state/vcpu_fields.h"
+#include "vmm/qemu/state/virtio_fields.h"
 
 #include <algorithm>
 
@@ -157,7 +158,10 @@ private:
             told_.emplace_back("kvm-tpr-opt: it does nothing in this guest");
             return {};
         }
-        machine.devices.push_back(section);
+        if (auto virtio = read_virtio(section))
+            machine.virtio.push_back(std::move(*virtio));
+        else
+            machine.devices.push_back(section);
         return {};
     }
 

@@ -7,6 +7,7 @@
 #include "vmm/qemu/state/machine_fields.h"
 #include "vmm/qemu/state/pci_fields.h"
 #include "vmm/qemu/state/vcpu_fields.h"
+#include "vmm/qemu/state/virtio_fields.h"
 
 #include <algorithm>
 
@@ -224,6 +225,9 @@ private:
 
     Status write_device(state::Device& section)
     {
+        const auto virtio = std::ranges::find(machine_.virtio, section.name, virtio_section);
+        if (virtio != machine_.virtio.end())
+            return write_virtio(*virtio, section);
         const auto source =
             std::ranges::find_if(machine_.devices, [&section](const state::Device& device) {
                 return device.name == section.name && device.instance == section.instance;
@@ -244,17 +248,26 @@ private:
 
     Status look_for_devices_without_a_place()
     {
-        for (const state::Device& device : machine_.devices) {
-            const bool there =
-                std::ranges::any_of(result_.sections, [&device](const state::Device& section) {
-                    return section.name == device.name && section.instance == device.instance;
-                });
-            if (!there && !is_dispensable(device.name))
-                return fail(ErrorKind::Incompatible,
-                            "the guest's " + device.name + " has no place there",
-                            "start the destination with the devices that the guest has");
-        }
+        for (const state::Device& device : machine_.devices)
+            if (const Status found = look_for_place(device.name, device.instance); !found)
+                return found;
+        for (const state::Virtio& device : machine_.virtio)
+            if (const Status found = look_for_place(virtio_section(device), 0); !found)
+                return found;
         return {};
+    }
+
+    [[nodiscard]] Status look_for_place(std::string_view name, uint32_t instance) const
+    {
+        const bool there =
+            std::ranges::any_of(result_.sections, [name, instance](const state::Device& section) {
+                return section.name == name && section.instance == instance;
+            });
+        if (there || is_dispensable(name))
+            return {};
+        return fail(ErrorKind::Incompatible,
+                    "the guest's " + std::string(name) + " has no place there",
+                    "start the destination with the devices that the guest has");
     }
 
     const state::MachineState& machine_;

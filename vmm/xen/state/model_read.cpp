@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/qemu/state/device_bytes.h"
 #include "vmm/qemu/state/pci_fields.h"
+#include "vmm/qemu/state/virtio_fields.h"
 #include "vmm/xen/state/hvm_chips.h"
 #include "vmm/xen/state/model_devices.h"
 #include "vmm/xen/state/model_layout.h"
@@ -78,6 +79,20 @@ private:
             return add_named(section, fw_cfg_layout());
         if (section.name == qemu::piix4_pm_name)
             return read_power_management(section);
+        return section.instance == 0 ? read_virtio(section) : add_opaque(section);
+    }
+
+    Status read_virtio(const ModelSection& section)
+    {
+        auto virtio = qemu::read_virtio(section.name, section.version, section.bytes);
+        if (!virtio)
+            return add_opaque(section);
+        machine_.virtio.push_back(std::move(*virtio));
+        return {};
+    }
+
+    Status add_opaque(const ModelSection& section)
+    {
         machine_.devices.push_back(
             qemu::opaque_device(section.name, section.instance, section.version, section.bytes));
         return {};

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/xen/state/model_sections.h"
 
+#include "vmm/qemu/state/virtio_fields.h"
+
 #include <algorithm>
 #include <cstring>
 #include <optional>
@@ -118,6 +120,10 @@ private:
     /// Of a section's contents that begin at `begin`.
     [[nodiscard]] Result<size_t> find_end(size_t begin, const ModelSection& section) const
     {
+        if (const auto size =
+                qemu::virtio_size(section.name, section.version, bytes_.subspan(begin));
+            size && begin + *size < bytes_.size())
+            return end_behind(begin + *size, section);
         size_t from = begin;
         const std::string_view name =
             std::string_view(section.name).substr(section.name.rfind('/') + 1);
@@ -127,12 +133,19 @@ private:
             from = begin + fixed.size;
             if (from >= bytes_.size())
                 return fail(ErrorKind::Protocol, section.name + " is cut off");
-            if (ends_at(from) || ends_at(from + footer_size))
-                return ends_at(from) ? from : from + footer_size;
-            if (bytes_[from] != std::byte{ModelMark::Subsection})
-                return fail(ErrorKind::Incompatible,
-                            section.name + " of the device model has not its form in QEMU 7.2");
+            return end_behind(from, section);
         }
+        return search_end(from, section);
+    }
+
+    /// Of a section of which all that has a known length ends at `from`.
+    [[nodiscard]] Result<size_t> end_behind(size_t from, const ModelSection& section) const
+    {
+        if (ends_at(from) || ends_at(from + footer_size))
+            return ends_at(from) ? from : from + footer_size;
+        if (bytes_[from] != std::byte{ModelMark::Subsection})
+            return fail(ErrorKind::Incompatible,
+                        section.name + " of the device model has not its form in QEMU 7.2");
         return search_end(from, section);
     }
 

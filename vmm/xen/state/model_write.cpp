@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/qemu/state/device_bytes.h"
 #include "vmm/qemu/state/pci_fields.h"
+#include "vmm/qemu/state/virtio_fields.h"
 #include "vmm/xen/state/hvm_chips.h"
 #include "vmm/xen/state/hvm_wires.h"
 #include "vmm/xen/state/model_devices.h"
@@ -74,6 +75,9 @@ public:
         for (const state::Device& device : machine_.devices)
             if (const Status done = write_device(device); !done)
                 return std::unexpected(done.error());
+        for (const state::Virtio& device : machine_.virtio)
+            if (const Status done = write_virtio(device); !done)
+                return std::unexpected(done.error());
         return std::move(sections_);
     }
 
@@ -142,6 +146,16 @@ private:
         if (device.name == qemu::piix4_pm_name)
             return lay_out_device(with_power_management(device), piix4_pm_layout());
         add(device.name, device.model_version, qemu::device_bytes(device), device.instance);
+        return {};
+    }
+
+    Status write_virtio(const state::Virtio& device)
+    {
+        auto bytes = qemu::virtio_bytes(device);
+        if (!bytes)
+            return std::unexpected(std::move(bytes.error()));
+        add(qemu::virtio_section(device), qemu::virtio_section_version(device.device),
+            std::move(*bytes));
         return {};
     }
 
