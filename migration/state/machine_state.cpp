@@ -30,6 +30,8 @@ template <class Machine, class Visit> void for_each_member(Machine& machine, Vis
     visit(machine.acpi_pm);
     visit(machine.pci_routing);
     visit(machine.memory);
+    visit(machine.serials);
+    visit(machine.fw_cfg);
     visit(machine.virtio);
     visit(machine.devices);
 }

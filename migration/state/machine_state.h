@@ -4,6 +4,7 @@
 #include "migration/state/acpi_pm.h"
 #include "migration/state/clocks.h"
 #include "migration/state/device.h"
+#include "migration/state/fw_cfg.h"
 #include "migration/state/ioapic.h"
 #include "migration/state/lapic.h"
 #include "migration/state/memory.h"
@@ -11,6 +12,7 @@
 #include "migration/state/pic.h"
 #include "migration/state/pit.h"
 #include "migration/state/rtc.h"
+#include "migration/state/serial.h"
 #include "migration/state/vcpu.h"
 #include "migration/state/virtio.h"
 
@@ -31,6 +33,8 @@ struct MachineState {
     std::optional<AcpiPm> acpi_pm;
     std::optional<PciRouting> pci_routing;
     std::vector<Memory> memory;
+    std::vector<Serial> serials;
+    std::optional<FwCfg> fw_cfg;
     std::vector<Virtio> virtio;
     std::vector<Device> devices; ///< in the order in which they are to be loaded
 };

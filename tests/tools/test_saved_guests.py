@@ -20,14 +20,14 @@ PC = ("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"
       "-device", "ivshmem-plain,memdev=acpihole,master=on")
 # What is not as it was when a guest has gone to the other kind of hypervisor; docs/machine-state.md has the reasons.
 CHANGES_TO_XEN = {
-    "ioapic/redirection", "not-carried", "pic/chips[0]/expects-icw4", "pic/chips[0]/level-triggered",
+    "fw-cfg/linker-size-bytes", "fw-cfg/rsdp-size-bytes", "fw-cfg/tables-size-bytes", "ioapic/redirection", "not-carried", "pic/chips[0]/expects-icw4", "pic/chips[0]/level-triggered",
     "pic/chips[1]/expects-icw4", "pit/channels[0]/since-load-ns", "pit/channels[1]/since-load-ns",
     "pit/channels[2]/since-load-ns", "rtc/ahead-ns", "vcpu[0]/msrs", "vcpu[0]/segments[7]/attributes",
     "vcpu[0]/smbase", "vcpu[0]/xstate-in-use",
 }
 CHANGES_TO_QEMU = {
-    "clocks/acpi-timer-ticks", "clocks/run-time-ns", "clocks/tsc-khz", "ioapic/redirection", "lapic[0]/timer-left-ns",
-    "not-carried", "pit/channels[0]/since-load-ns", "pit/channels[1]/since-load-ns", "pit/channels[2]/since-load-ns",
+    "clocks/acpi-timer-ticks", "clocks/run-time-ns", "clocks/tsc-khz", "fw-cfg/linker-size-bytes",
+    "fw-cfg/rsdp-size-bytes", "fw-cfg/tables-size-bytes", "ioapic/redirection", "lapic[0]/timer-left-ns", "not-carried", "pit/channels[0]/since-load-ns", "pit/channels[1]/since-load-ns", "pit/channels[2]/since-load-ns",
     "vcpu[0]/msrs",
 }
 

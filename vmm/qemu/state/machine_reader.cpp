@@ -6,6 +6,7 @@
 #include "vmm/qemu/state/interrupt_fields.h"
 #include "vmm/qemu/state/machine_fields.h"
 #include "vmm/qemu/state/pci_fields.h"
+#include "vmm/qemu/state/port_fields.h"
 #include "vmm/qemu/state/vcpu_fields.h"
 #include "vmm/qemu/state/virtio_fields.h"
 
@@ -158,11 +159,25 @@ private:
             told_.emplace_back("kvm-tpr-opt: it does nothing in this guest");
             return {};
         }
-        if (auto virtio = read_virtio(section))
-            machine.virtio.push_back(std::move(*virtio));
-        else
-            machine.devices.push_back(section);
+        read_device(section);
         return {};
+    }
+
+    /// As a part of its own where all of it is understood.
+    void read_device(const state::Device& section)
+    {
+        state::MachineState& machine = result_.machine;
+        if (section.name == serial_name) {
+            if (const auto serial =
+                    read_serial(section.instance, section.model_version, device_bytes(section)))
+                return machine.serials.push_back(*serial);
+        } else if (section.name == fw_cfg_name) {
+            if (machine.fw_cfg = read_fw_cfg(section); machine.fw_cfg)
+                return;
+        } else if (auto virtio = read_virtio(section)) {
+            return machine.virtio.push_back(std::move(*virtio));
+        }
+        machine.devices.push_back(section);
     }
 
     Status read_pic(const state::Device& section)

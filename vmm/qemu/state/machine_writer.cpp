@@ -6,6 +6,7 @@
 #include "vmm/qemu/state/interrupt_fields.h"
 #include "vmm/qemu/state/machine_fields.h"
 #include "vmm/qemu/state/pci_fields.h"
+#include "vmm/qemu/state/port_fields.h"
 #include "vmm/qemu/state/vcpu_fields.h"
 #include "vmm/qemu/state/virtio_fields.h"
 
@@ -228,6 +229,12 @@ private:
         const auto virtio = std::ranges::find(machine_.virtio, section.name, virtio_section);
         if (virtio != machine_.virtio.end())
             return write_virtio(*virtio, section);
+        const auto serial =
+            std::ranges::find(machine_.serials, section.instance, &state::Serial::number);
+        if (section.name == serial_name && serial != machine_.serials.end())
+            return write_serial(*serial, section);
+        if (section.name == fw_cfg_name && machine_.fw_cfg)
+            return write_fw_cfg(*machine_.fw_cfg, section);
         const auto source =
             std::ranges::find_if(machine_.devices, [&section](const state::Device& device) {
                 return device.name == section.name && device.instance == section.instance;
@@ -250,6 +257,9 @@ private:
     {
         for (const state::Device& device : machine_.devices)
             if (const Status found = look_for_place(device.name, device.instance); !found)
+                return found;
+        for (const state::Serial& serial : machine_.serials)
+            if (const Status found = look_for_place(serial_name, serial.number); !found)
                 return found;
         for (const state::Virtio& device : machine_.virtio)
             if (const Status found = look_for_place(virtio_section(device), 0); !found)

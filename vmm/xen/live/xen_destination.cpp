@@ -325,8 +325,7 @@ void drop_firmware_files(const Json& config, state::MachineState& machine)
 {
     const Json build = config.value("b_info", Json::object());
     if (json_string(build, "kernel").empty())
-        std::erase_if(machine.devices,
-                      [](const state::Device& device) { return device.name == "fw_cfg"; });
+        machine.fw_cfg.reset();
 }
 
 } // namespace

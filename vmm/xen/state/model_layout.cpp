@@ -81,8 +81,8 @@ bool is_known(std::span<const ModelField> layout, const std::string& name)
 }
 
 /// Which no guest misses: its firmware, or a hot-plug of CPUs, selected something long ago.
-constexpr std::string_view dispensable_fields[] = {
-    "[fw_cfg/", "[piix4_pm/cpuhp]/cpuhp_state/selector", "acpi_pci_hotplug.hotplug_select"};
+constexpr std::string_view dispensable_fields[] = {"[piix4_pm/cpuhp]/cpuhp_state/selector",
+                                                   "acpi_pci_hotplug.hotplug_select"};
 
 bool is_dispensable_field(const std::string& name)
 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/qemu/state/device_bytes.h"
 #include "vmm/qemu/state/pci_fields.h"
+#include "vmm/qemu/state/port_fields.h"
 #include "vmm/qemu/state/virtio_fields.h"
 #include "vmm/xen/state/hvm_chips.h"
 #include "vmm/xen/state/model_devices.h"
@@ -75,11 +76,31 @@ private:
         }
         if (section.name == "mc146818rtc")
             return read_cmos(section);
-        if (section.name == "fw_cfg")
-            return add_named(section, fw_cfg_layout());
+        if (section.name == qemu::fw_cfg_name)
+            return read_firmware_files(section);
+        if (section.name == qemu::serial_name)
+            return read_serial(section);
         if (section.name == qemu::piix4_pm_name)
             return read_power_management(section);
         return section.instance == 0 ? read_virtio(section) : add_opaque(section);
+    }
+
+    Status read_firmware_files(const ModelSection& section)
+    {
+        const auto device = name_fields(section, fw_cfg_layout());
+        if (!device)
+            return std::unexpected(device.error());
+        machine_.fw_cfg = qemu::read_fw_cfg(*device);
+        return {};
+    }
+
+    Status read_serial(const ModelSection& section)
+    {
+        const auto serial = qemu::read_serial(section.instance, section.version, section.bytes);
+        if (!serial)
+            return add_opaque(section);
+        machine_.serials.push_back(*serial);
+        return {};
     }
 
     Status read_virtio(const ModelSection& section)

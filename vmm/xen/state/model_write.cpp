@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/qemu/state/device_bytes.h"
 #include "vmm/qemu/state/pci_fields.h"
+#include "vmm/qemu/state/port_fields.h"
 #include "vmm/qemu/state/virtio_fields.h"
 #include "vmm/xen/state/hvm_chips.h"
 #include "vmm/xen/state/hvm_wires.h"
@@ -75,6 +76,11 @@ public:
         for (const state::Device& device : machine_.devices)
             if (const Status done = write_device(device); !done)
                 return std::unexpected(done.error());
+        for (const state::Serial& serial : machine_.serials)
+            add(std::string(qemu::serial_name), qemu::serial_section_version,
+                qemu::serial_bytes(serial), serial.number);
+        if (machine_.fw_cfg)
+            add(std::string(qemu::fw_cfg_name), qemu::fw_cfg_section_version, fw_cfg_bytes());
         for (const state::Virtio& device : machine_.virtio)
             if (const Status done = write_virtio(device); !done)
                 return std::unexpected(done.error());
@@ -137,12 +143,19 @@ private:
         return bytes.zeros(sizeof(uint64_t)).take();
     }
 
+    /// The sizes of its tables' files are of no matter: they are in the guest's memory.
+    [[nodiscard]] std::vector<std::byte> fw_cfg_bytes() const
+    {
+        return ModelBytes()
+            .number(sizeof machine_.fw_cfg->selected, machine_.fw_cfg->selected)
+            .number(sizeof machine_.fw_cfg->offset, machine_.fw_cfg->offset)
+            .take();
+    }
+
     Status write_device(const state::Device& device)
     {
         if (find_unwanted(device.name) != nullptr)
             return {};
-        if (device.name == "fw_cfg")
-            return lay_out_device(device, fw_cfg_layout());
         if (device.name == qemu::piix4_pm_name)
             return lay_out_device(with_power_management(device), piix4_pm_layout());
         add(device.name, device.model_version, qemu::device_bytes(device), device.instance);
