@@ -96,14 +96,14 @@ void QemuMachine::learn_layout(std::function<void(Status)> ready)
 void QemuMachine::translate_what_was_loaded()
 {
     std::vector<std::string> changes;
-    auto stream = stream_of_neutral(collected_, *form_to_load_, changes);
+    auto stream = stream_of_neutral(collected_, std::move(*form_to_load_), changes);
+    form_to_load_.reset();
     std::vector<std::byte>().swap(collected_);
     if (!stream)
         return loop::post([this, alive = alive_, error = stream.error()] {
             if (*alive)
                 load_failed(error);
         });
-    form_to_load_.reset();
     for (const std::string& change : changes)
         log::info("the guest's " + change);
     load_queue_ = std::move(*stream);
