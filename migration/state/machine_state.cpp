@@ -85,7 +85,7 @@ template <> Json shown(const Memory& memory)
         {"name", memory.name}, {"size-bytes", memory.size}, {"used-bytes", memory.bytes.size()}};
 }
 
-constexpr size_t memory_page = 4096;      // bytes
+constexpr size_t memory_page = 4096;         // bytes
 constexpr size_t usual_devices = 256U << 10; // bytes, of all but memory
 
 /// How much room the parts may take: so that they are not moved while they grow.

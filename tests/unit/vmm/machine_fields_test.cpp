@@ -305,7 +305,8 @@ TEST(MachineFieldsTest, PartsOfAWholeMachineComeBack)
     ASSERT_TRUE(again) << again.error().text();
     EXPECT_EQ(state::to_json(*again), state::to_json(machine));
     EXPECT_EQ(state::encode_machine(*again), bytes);
-    constexpr size_t first_version = 4 + 1 + 4; // behind the parts' number, and "vcpu" and its length
+    constexpr size_t first_version =
+        4 + 1 + 4; // behind the parts' number, and "vcpu" and its length
     bytes[first_version] = std::byte{99};
     EXPECT_NE(state::decode_machine(bytes).error().text().find("vcpu, version 99"),
               std::string::npos);

@@ -64,7 +64,9 @@ private:
     void add_value(const StateField& field, uint64_t at, uint64_t size, uint64_t count)
     {
         const auto value = bytes_.subspan(at - at_, size);
-        out_.push_back({path_, std::string(field.type), {value.begin(), value.end()},
+        out_.push_back({path_,
+                        std::string(field.type),
+                        {value.begin(), value.end()},
                         static_cast<uint32_t>(count)});
     }
 
@@ -91,8 +93,7 @@ Result<state::Device> device_of(const SavedSection& section, const ByteSource& s
     if (section.state.size > largest_device)
         return fail(ErrorKind::Refused, section.name + " has more than 64 MiB of state");
     std::vector<uint8_t> bytes(section.state.size);
-    if (const Status read =
-            source.read(section.state.at, std::as_writable_bytes(std::span(bytes)));
+    if (const Status read = source.read(section.state.at, std::as_writable_bytes(std::span(bytes)));
         !read)
         return std::unexpected(read.error());
     device.fields.reserve(count_plain(section.state.members));

@@ -44,9 +44,8 @@ std::string form_of(const state::DeviceField& field)
 
 const state::DeviceField* FieldIndex::find(std::string_view name) const
 {
-    const state::DeviceField* found = next_ < fields_.size() && fields_[next_].name == name
-                                          ? &fields_[next_]
-                                          : look_up(name);
+    const state::DeviceField* found =
+        next_ < fields_.size() && fields_[next_].name == name ? &fields_[next_] : look_up(name);
     if (found != nullptr)
         next_ = static_cast<size_t>(found - fields_.data()) + 1;
     return found;

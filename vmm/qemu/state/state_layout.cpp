@@ -47,8 +47,7 @@ private:
         const DescribedField& told = described_[place];
         if (told.size > largest_section || told.count > largest_section ||
             told.size * told.count > largest_section)
-            return bad_description("the field " + std::string(told.name) +
-                                   " has no possible size");
+            return bad_description("the field " + std::string(told.name) + " has no possible size");
         // An array of structs is told by its first; one of plain values is one field.
         const uint64_t times = told.has_members ? told.count : std::min<uint64_t>(told.count, 1);
         for (uint64_t i = 0; i < times; ++i) {

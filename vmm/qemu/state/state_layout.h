@@ -18,7 +18,7 @@ namespace drover::qemu {
 /// the layout that it comes from.
 struct StateField {
     std::string_view label; ///< its name, but for an array's index
-    std::string_view type;  ///< QEMU's word: "uint32", "buffer", "timer", "struct", "subsection", …
+    std::string_view type; ///< QEMU's word: "uint32", "buffer", "timer", "struct", "subsection", …
     uint64_t index = no_index;
     uint64_t at = 0;
     uint64_t size = 0;  ///< bytes, of all elements
