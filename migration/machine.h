@@ -137,6 +137,11 @@ public:
     virtual void begin_load(std::function<void(Status)> ready,
                             std::function<void(Error)> failed) = 0;
 
+    /// Whether finish_load() could be called at once. If not (what can be prepared while the guest
+    /// runs still is), `prepared` is called once it can: until then the source is kept from the
+    /// guest's pause.
+    [[nodiscard]] virtual bool load_is_prepared(std::function<void()> /*prepared*/) { return true; }
+
     /// Feeds a piece of the device state. Pieces fed before the RAM is complete must be what was
     /// saved before the pause.
     virtual void load(std::span<const std::byte> piece) = 0;

@@ -35,13 +35,13 @@ void print_summary(const qemu::QemuState& state)
 
 Status print_field(const qemu::StateField& field, const ByteSource& source, int depth)
 {
-    printf("%*s%s", 2 * depth, "", harmless(field.name).c_str());
+    printf("%*s%s", 2 * depth, "", harmless(field.name()).c_str());
     if (field.members.empty()) {
         const auto value = qemu::value_of(field, source);
         if (!value)
             return std::unexpected(value.error());
         const std::string text = value->is_string() ? value->get<std::string>() : dump_json(*value);
-        printf(" = %s (%s)\n", harmless(text).c_str(), harmless(field.type).c_str());
+        printf(" = %s (%s)\n", harmless(text).c_str(), harmless(std::string(field.type)).c_str());
         return {};
     }
     printf("\n");

@@ -18,8 +18,8 @@ class ByteSink {
 public:
     /// The descriptor stays the caller's; `name` is for errors.
     ByteSink(int fd, std::string name);
-    /// Into memory, of which take() hands out what was written.
-    ByteSink() = default;
+    /// Into memory, of which take() hands out what was written; `room` bytes are there at once.
+    explicit ByteSink(size_t room = 0) { held_.reserve(room); }
     [[nodiscard]] std::vector<std::byte> take() { return std::move(held_); }
 
     void write(std::span<const std::byte> bytes);

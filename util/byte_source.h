@@ -19,6 +19,8 @@ public:
     [[nodiscard]] virtual uint64_t size() const = 0; ///< bytes
     /// Fills all of `target`, or fails: nothing is there beyond size().
     [[nodiscard]] virtual Status read(uint64_t at, std::span<std::byte> target) const = 0;
+    /// All of them, where they lie in memory and stay as long as this does; nothing elsewhere.
+    [[nodiscard]] virtual std::span<const std::byte> held() const { return {}; }
 };
 
 /// Of a regular file, which is read where it is asked for.
@@ -45,6 +47,7 @@ class MemoryBytes : public ByteSource {
 public:
     explicit MemoryBytes(std::span<const std::byte> bytes) : bytes_(bytes) {}
     [[nodiscard]] uint64_t size() const override { return bytes_.size(); }
+    [[nodiscard]] std::span<const std::byte> held() const override { return bytes_; }
     [[nodiscard]] Status read(uint64_t at, std::span<std::byte> target) const override;
 
 private:

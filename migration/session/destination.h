@@ -121,6 +121,8 @@ private:
     void feed(std::span<const std::byte> state);
     void device_end(const stream::Frame& frame);
     void round_ended(stream::RoundEnd end);
+    void acknowledge(stream::RoundEnd end);
+    void load_prepared();
     void try_load();
     void loaded(Status status);
     void took_over(Status status);
@@ -162,6 +164,8 @@ private:
     bool device_complete_ = false;
     bool feeding_ = false; ///< RAM is complete, and device state goes straight to the machine
     std::vector<std::byte> held_; ///< device state since the pause
+    bool load_is_prepared_ = true;
+    std::vector<stream::RoundEnd> to_acknowledge_; ///< once it is
     RunningChecksum checksum_;
     TimePoint load_started_{};
 };

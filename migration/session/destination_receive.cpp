@@ -102,6 +102,10 @@ void DestinationSession::prepare(Json own_description)
             if (!ready)
                 return fail(std::move(ready.error()));
             enter(DestinationState::Receiving);
+            load_is_prepared_ = machine_.load_is_prepared([this, alive] {
+                if (*alive)
+                    load_prepared();
+            });
             control_->send_json(FrameType::Welcome, welcome);
         },
         [this, alive = alive_](Error error) {
@@ -121,12 +125,28 @@ void DestinationSession::round_ended(stream::RoundEnd end)
     if (state_ != DestinationState::Receiving && state_ != DestinationState::Holding)
         return;
     report_.rounds = end.round;
-    if (control_)
-        control_->send(FrameType::RoundAck, stream::encode(end));
+    acknowledge(end);
     if (!end.last)
         return;
     ram_complete_ = true;
     try_load();
+}
+
+/// No source pauses its guest before its first round is acknowledged: so no guest stands still for
+/// what is prepared here.
+void DestinationSession::acknowledge(stream::RoundEnd end)
+{
+    if (!load_is_prepared_)
+        to_acknowledge_.push_back(end);
+    else if (control_)
+        control_->send(FrameType::RoundAck, stream::encode(end));
+}
+
+void DestinationSession::load_prepared()
+{
+    load_is_prepared_ = true;
+    for (const stream::RoundEnd& end : std::exchange(to_acknowledge_, {}))
+        acknowledge(end);
 }
 
 void DestinationSession::device_header(const stream::Frame& frame)

@@ -55,8 +55,9 @@ template <class T> struct IsList<std::vector<T>> : std::true_type {
 /// padding.
 class Encoder {
 public:
+    /// Puts its bytes behind what is in `out`.
+    explicit Encoder(std::vector<std::byte>& out) : out_(out) {}
     template <class T> void field(const FieldNote& /*note*/, const T& value) { put(value); }
-    [[nodiscard]] std::vector<std::byte> take() { return std::move(out_); }
 
 private:
     template <class T> void put(const T& value)
@@ -80,7 +81,7 @@ private:
             describe(*this, value);
         }
     }
-    std::vector<std::byte> out_;
+    std::vector<std::byte>& out_;
 };
 
 /// Of bytes that nobody vouches for: once they are too short, or a list is too long, all else stays
@@ -134,6 +135,8 @@ private:
         good_ =
             good_ && (std::integral<T> ? count <= rest_.size() / sizeof(T) : count <= longest_list);
         value.clear();
+        if (good_)
+            value.reserve(count);
         for (uint32_t i = 0; good_ && i < count; ++i)
             get(value.emplace_back());
     }
@@ -196,9 +199,10 @@ private:
 
 template <class Part> [[nodiscard]] std::vector<std::byte> encode(const Part& part)
 {
-    Encoder encoder;
+    std::vector<std::byte> out;
+    Encoder encoder(out);
     describe(encoder, part);
-    return encoder.take();
+    return out;
 }
 
 /// Fails if the bytes are not exactly one part.

@@ -88,12 +88,41 @@ template <> Json shown(const Memory& memory)
         {"name", memory.name}, {"size-bytes", memory.size}, {"used-bytes", memory.bytes.size()}};
 }
 
-template <class Part> void add(std::vector<StatePart>& parts, const Part& part)
+constexpr size_t memory_page = 4096;         // bytes
+constexpr size_t usual_devices = 256U << 10; // bytes, of all but memory
+
+/// How much room the parts may take: so that they are not moved while they grow.
+size_t room_for(const MachineState& machine)
 {
-    parts.push_back({Part::kind, Part::version, encode(part)});
+    size_t room = usual_devices;
+    for (const Memory& memory : machine.memory)
+        room += memory.bytes.size() + memory_page;
+    return room;
 }
 
-template <class Part> Status take(const StatePart& part, std::vector<Part>& list)
+/// Its kind's length, its kind, its version, its length and its bytes.
+template <class Part> void append_part(std::vector<std::byte>& out, const Part& part)
+{
+    constexpr std::string_view kind = Part::kind;
+    stream::append_le(out, static_cast<uint8_t>(kind.size()));
+    const auto name = std::as_bytes(std::span(kind));
+    out.insert(out.end(), name.begin(), name.end());
+    stream::append_le(out, uint32_t{Part::version});
+    const size_t length_at = out.size();
+    stream::append_le(out, uint64_t{0});
+    const size_t begin = out.size();
+    Encoder encoder(out);
+    describe(encoder, part);
+    stream::store_le(static_cast<uint64_t>(out.size() - begin), out.data() + length_at);
+}
+
+struct PartBytes {
+    std::string_view kind;
+    uint32_t version = 0;
+    std::span<const std::byte> bytes;
+};
+
+template <class Part> Status take(const PartBytes& part, std::vector<Part>& list)
 {
     auto decoded = decode<Part>(part.bytes);
     if (!decoded)
@@ -102,10 +131,11 @@ template <class Part> Status take(const StatePart& part, std::vector<Part>& list
     return {};
 }
 
-template <class Part> Status take(const StatePart& part, std::optional<Part>& single)
+template <class Part> Status take(const PartBytes& part, std::optional<Part>& single)
 {
     if (single)
-        return fail(ErrorKind::Protocol, "the machine's state has two parts of kind " + part.kind);
+        return fail(ErrorKind::Protocol,
+                    "the machine's state has two parts of kind " + std::string(part.kind));
     auto decoded = decode<Part>(part.bytes);
     if (!decoded)
         return std::unexpected(std::move(decoded.error()).in(part.kind));
@@ -113,73 +143,63 @@ template <class Part> Status take(const StatePart& part, std::optional<Part>& si
     return {};
 }
 
-Status take_part(const StatePart& part, MachineState& machine)
+Status take_part(const PartBytes& part, MachineState& machine)
 {
-    Status taken = fail(ErrorKind::Incompatible,
-                        "the machine's state has a part of kind " + part.kind + ", version " +
-                            std::to_string(part.version) + ", which is not known here",
-                        "use the same version of drover on both sides");
+    bool is_known = false;
+    Status taken;
     for_each_member(machine, [&](auto& member) {
         using Part = typename Held<std::remove_reference_t<decltype(member)>>::Part;
-        if (part.kind == Part::kind && part.version == Part::version)
+        if (part.kind == Part::kind && part.version == Part::version) {
+            is_known = true;
             taken = take(part, member);
+        }
     });
+    if (!is_known)
+        return fail(ErrorKind::Incompatible,
+                    "the machine's state has a part of kind " + std::string(part.kind) +
+                        ", version " + std::to_string(part.version) + ", which is not known here",
+                    "use the same version of drover on both sides");
     return taken;
 }
 
 } // namespace
 
-std::vector<StatePart> to_parts(const MachineState& machine)
+std::vector<std::byte> encode_machine(const MachineState& machine)
 {
-    std::vector<StatePart> parts;
-    for_each_member(machine, [&parts](const auto& member) {
-        for_each_part(member, [&parts](const auto& part) { add(parts, part); });
+    uint32_t count = 0;
+    for_each_member(machine, [&count](const auto& member) {
+        for_each_part(member, [&count](const auto& /*part*/) { ++count; });
     });
-    return parts;
-}
-
-Result<MachineState> from_parts(std::span<const StatePart> parts)
-{
-    MachineState machine;
-    for (const StatePart& part : parts)
-        if (const Status taken = take_part(part, machine); !taken)
-            return std::unexpected(taken.error());
-    return machine;
-}
-
-std::vector<std::byte> encode_parts(std::span<const StatePart> parts)
-{
     std::vector<std::byte> out;
-    stream::append_le(out, static_cast<uint32_t>(parts.size()));
-    for (const StatePart& part : parts) {
-        stream::append_le(out, static_cast<uint8_t>(part.kind.size()));
-        std::ranges::copy(std::as_bytes(std::span(part.kind)), std::back_inserter(out));
-        stream::append_le(out, part.version);
-        stream::append_le(out, static_cast<uint64_t>(part.bytes.size()));
-        out.insert(out.end(), part.bytes.begin(), part.bytes.end());
-    }
+    out.reserve(room_for(machine));
+    stream::append_le(out, count);
+    for_each_member(machine, [&out](const auto& member) {
+        for_each_part(member, [&out](const auto& part) { append_part(out, part); });
+    });
     return out;
 }
 
-Result<std::vector<StatePart>> decode_parts(std::span<const std::byte> bytes)
+Result<MachineState> decode_machine(std::span<const std::byte> bytes)
 {
     PartReader reader(bytes);
+    MachineState machine;
     const auto count = reader.number<uint32_t>();
     if (count > most_parts)
         return fail(ErrorKind::Protocol, "the machine's state has too many parts");
-    std::vector<StatePart> parts;
     for (uint32_t i = 0; i < count && reader.good(); ++i) {
-        StatePart part;
+        PartBytes part;
         const auto kind = reader.take(reader.number<uint8_t>());
-        part.kind.assign(reinterpret_cast<const char*>(kind.data()), kind.size());
+        part.kind = {reinterpret_cast<const char*>(kind.data()), kind.size()};
         part.version = reader.number<uint32_t>();
-        const auto rest = reader.take(reader.number<uint64_t>());
-        part.bytes.assign(rest.begin(), rest.end());
-        parts.push_back(std::move(part));
+        part.bytes = reader.take(reader.number<uint64_t>());
+        if (!reader.good())
+            break;
+        if (Status taken = take_part(part, machine); !taken)
+            return std::unexpected(std::move(taken.error()));
     }
     if (!reader.good() || reader.left() != 0)
         return fail(ErrorKind::Protocol, "the machine's state has not its form");
-    return parts;
+    return machine;
 }
 
 Json to_json(const MachineState& machine)

@@ -39,23 +39,11 @@ struct MachineState {
     std::vector<Device> devices; ///< in the order in which they are to be loaded
 };
 
-/// A part as it is sent and stored.
-struct StatePart {
-    std::string kind;
-    uint32_t version = 0;
-    std::vector<std::byte> bytes;
-};
-
-[[nodiscard]] std::vector<StatePart> to_parts(const MachineState& machine);
-
-/// Fails on a kind or a version that is not known here, by name: a guest that lacks a part would be
-/// another guest.
-[[nodiscard]] Result<MachineState> from_parts(std::span<const StatePart> parts);
-
-/// All parts behind each other, as they are sent; see docs/machine-state.md.
-[[nodiscard]] std::vector<std::byte> encode_parts(std::span<const StatePart> parts);
-/// Of bytes that nobody vouches for.
-[[nodiscard]] Result<std::vector<StatePart>> decode_parts(std::span<const std::byte> bytes);
+/// All of its parts behind each other, as they are sent and stored: docs/machine-state.md.
+[[nodiscard]] std::vector<std::byte> encode_machine(const MachineState& machine);
+/// Of bytes that nobody vouches for. Fails on a kind or a version that is not known here, by name:
+/// a guest that lacks a part would be another guest.
+[[nodiscard]] Result<MachineState> decode_machine(std::span<const std::byte> bytes);
 
 /// For people and programs: an object with a member a kind.
 [[nodiscard]] Json to_json(const MachineState& machine);

@@ -34,14 +34,12 @@ void QemuMachine::begin_load(std::function<void(Status)> ready, std::function<vo
 {
     load_failed_ = std::move(failed);
     collected_.clear();
-    if (form_ == StateForm::Own)
-        return begin_feeding(std::move(ready));
-    learn_layout([this, ready = std::move(ready)](Status learnt) mutable {
-        if (learnt)
-            begin_feeding(std::move(ready));
-        else
-            ready(std::move(learnt));
-    });
+    load_prepared_ = nullptr;
+    blank_.reset(); // of a source that is gone
+    if (form_ == StateForm::Neutral)
+        if (Status begun = begin_to_learn_layout(); !begun)
+            return loop::post([ready = std::move(ready), begun] { ready(begun); });
+    begin_feeding(std::move(ready));
 }
 
 void QemuMachine::begin_feeding(std::function<void(Status)> ready)
@@ -119,9 +117,10 @@ void QemuMachine::flush_load()
 void QemuMachine::finish_load(std::function<void(Status)> loaded)
 {
     loaded_ = std::move(loaded);
-    if (form_ == StateForm::Neutral)
-        return translate_what_was_loaded();
-    finish_feeding();
+    if (form_ == StateForm::Own)
+        finish_feeding();
+    else if (form_to_load_)
+        translate_what_was_loaded(); // or as soon as the form is learnt
 }
 
 void QemuMachine::finish_feeding()

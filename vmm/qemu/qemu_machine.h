@@ -96,6 +96,7 @@ public:
     std::unique_ptr<RamMapping> ram_mapping() override;
     void begin_load(std::function<void(Status)> ready, std::function<void(Error)> failed) override;
     void load(std::span<const std::byte> piece) override;
+    bool load_is_prepared(std::function<void()> prepared) override;
     bool load_is_behind(std::function<void()> caught_up) override;
     void finish_load(std::function<void(Status)> loaded) override;
     bool keeps_paused() const override { return config_.start_paused; }
@@ -134,7 +135,8 @@ private:
     // qemu_neutral.cpp
     void collect(std::span<const std::byte> piece);
     [[nodiscard]] Status hand_on_neutral();
-    void learn_layout(std::function<void(Status)> ready);
+    [[nodiscard]] Status begin_to_learn_layout();
+    void layout_learnt(Result<UniqueFd> saved);
     void translate_what_was_loaded();
 
     // qemu_load.cpp
@@ -201,6 +203,7 @@ private:
     loop::Source load_watch_;
     std::vector<std::byte> load_queue_;
     size_t load_written_ = 0; ///< of load_queue_
+    std::function<void()> load_prepared_;
     std::function<void()> load_caught_up_;
     std::function<void(Error)> load_failed_;
     std::function<void(Status)> loaded_;

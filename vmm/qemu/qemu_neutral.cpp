@@ -63,47 +63,56 @@ Status QemuMachine::hand_on_neutral()
     return {};
 }
 
-/// Before a page is sent: what can be done while the guest runs is not done in its pause.
-void QemuMachine::learn_layout(std::function<void(Status)> ready)
+/// While the source sends its first pages: neither they nor the guest's pause wait for it.
+Status QemuMachine::begin_to_learn_layout()
 {
     if (form_to_load_)
-        return loop::post([ready = std::move(ready)] { ready({}); });
+        return {};
     BlankStart start{config_.blank->command, {}};
     for (const RamFile& ram : config_.blank->ram) {
         auto file = create_ram_file({.id = ram.id, .size = ram.size, .directory = {}, .path = {}});
         if (!file)
-            return loop::post([ready = std::move(ready), error = file.error()] {
-                ready(std::unexpected(error));
-            });
+            return pass(file);
         start.ram.push_back(std::move(*file));
     }
-    blank_ = std::make_unique<BlankMachine>(std::move(start), [this, ready = std::move(ready)](
-                                                                  Result<UniqueFd> saved) {
-        const auto call = ready; // which is the blank machine's
-        auto file = saved ? FileBytes::of(std::move(*saved), "this machine's form") : pass(saved);
-        auto form = file ? read_load_form(*file) : pass(file);
-        Status learnt;
-        if (form)
-            form_to_load_ = std::move(*form);
-        else
-            learnt = std::unexpected(
-                std::move(form.error()).in("learning how this machine is to be loaded"));
-        blank_.reset();
-        call(std::move(learnt));
-    });
+    blank_ = std::make_unique<BlankMachine>(
+        std::move(start), [this](Result<UniqueFd> saved) { layout_learnt(std::move(saved)); });
+    return {};
+}
+
+void QemuMachine::layout_learnt(Result<UniqueFd> saved)
+{
+    auto file = saved ? FileBytes::of(std::move(*saved), "this machine's form") : pass(saved);
+    auto form = file ? read_load_form(*file) : pass(file);
+    blank_.reset();
+    if (!form)
+        return load_failed(std::move(form.error()).in("learning how this machine is to be loaded"));
+    form_to_load_ = std::move(*form);
+    if (loaded_)
+        return translate_what_was_loaded();
+    if (auto prepared = std::exchange(load_prepared_, nullptr))
+        prepared();
+}
+
+bool QemuMachine::load_is_prepared(std::function<void()> prepared)
+{
+    if (form_ == StateForm::Own || form_to_load_)
+        return true;
+    load_prepared_ = std::move(prepared);
+    return false;
 }
 
 void QemuMachine::translate_what_was_loaded()
 {
     std::vector<std::string> changes;
-    auto stream = stream_of_neutral(collected_, *form_to_load_, changes);
+    auto stream = stream_of_neutral(collected_, std::move(*form_to_load_), changes);
+    form_to_load_.reset();
     std::vector<std::byte>().swap(collected_);
     if (!stream)
         return loop::post([this, alive = alive_, error = stream.error()] {
             if (*alive)
                 load_failed(error);
         });
-    form_to_load_.reset();
     for (const std::string& change : changes)
         log::info("the guest's " + change);
     load_queue_ = std::move(*stream);

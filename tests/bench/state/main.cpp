@@ -37,12 +37,16 @@ int64_t processor_us()
     return int64_t{now.tv_sec} * 1'000'000 + now.tv_nsec / 1'000;
 }
 
-void measure(const std::string& name, int count, const std::function<void()>& run)
+/// `before` is not measured.
+void measure(
+    const std::string& name, int count, const std::function<void()>& run,
+    const std::function<void()>& before = [] {})
 {
     using Clock = std::chrono::steady_clock;
     std::vector<int64_t> took;
     std::vector<int64_t> worked;
     for (int i = 0; i < count; ++i) {
+        before();
         const auto start = Clock::now();
         const int64_t work = processor_us();
         run();
@@ -70,8 +74,7 @@ struct XenForm {
 
 XenForm to_xen(const Bytes& parts)
 {
-    auto list = must(state::decode_parts(parts));
-    const auto written = must(xen::write_machine(must(state::from_parts(list))));
+    const auto written = must(xen::write_machine(must(state::decode_machine(parts))));
     return {join_hvm_context(written.hvm), join_model(written.model)};
 }
 
@@ -80,7 +83,7 @@ Bytes from_xen(const XenForm& form)
     xen::XenState state;
     state.hvm = must(xen::split_hvm_context(form.context));
     state.model = must(xen::split_model(form.model));
-    return state::encode_parts(state::to_parts(must(xen::read_machine(state)).machine));
+    return state::encode_machine(must(xen::read_machine(state)).machine);
 }
 
 void run(const std::string& file, int count, std::vector<std::string> command)
@@ -92,11 +95,13 @@ void run(const std::string& file, int count, std::vector<std::string> command)
     const auto neutral = [&] { return must(qemu::neutral_of_stream(MemoryBytes(stream))); };
     const Bytes parts = neutral();
     measure("qemu-to-neutral", count, neutral);
-    measure("neutral-to-qemu", count, [&] {
+    auto used_up = form;
+    const auto to_qemu = [&] {
         std::vector<std::string> changes;
-        (void)must(qemu::stream_of_neutral(parts, form, changes));
-    });
-    if (must(state::from_parts(must(state::decode_parts(parts)))).acpi_pm == std::nullopt)
+        (void)must(qemu::stream_of_neutral(parts, std::move(used_up), changes));
+    };
+    measure("neutral-to-qemu", count, to_qemu, [&] { used_up = form; });
+    if (must(state::decode_machine(parts)).acpi_pm == std::nullopt)
         return; // no `pc`, which alone can be on Xen
     measure("neutral-to-xen", count, [&] { (void)to_xen(parts); });
     const XenForm on_xen = to_xen(parts);

@@ -29,16 +29,17 @@ def move(case: Case, here, options: GuestOptions) -> tuple:
     return there, seen.downtime_ms, total
 
 
-def measure(other: GuestOptions, runs: int) -> tuple[list[float], list[float]]:
+def measure(kind: tuple[GuestOptions, GuestOptions], runs: int) -> tuple[list[float], list[float]]:
     """Of so many moves there and back."""
     directory = Path(tempfile.mkdtemp(prefix="drover-bench-"))
     case = Case(directory)
     downtimes, totals = [], []
+    home, other = kind
     try:
-        here = case.vm(GUEST).ready(240)
+        here = case.vm(home).ready(240)
         case.beats.wait(here.name, 60, match=lambda beat: beat.ready)
         for _ in range(runs):
-            for options in (other, GUEST):
+            for options in (other, home):
                 here, downtime, total = move(case, here, options)
                 downtimes.append(downtime)
                 totals.append(total)
@@ -49,25 +50,43 @@ def measure(other: GuestOptions, runs: int) -> tuple[list[float], list[float]]:
     return downtimes, totals
 
 
+def medians(seen: tuple[list[float], list[float]]) -> tuple[float, float]:
+    downtimes, totals = seen
+    return statistics.median(downtimes), statistics.median(totals)
+
+
+def show(rows: list[dict], as_json: bool) -> None:
+    for row in rows:
+        print(json.dumps(row) if as_json else
+              "{between:16} {moves:3} moves: downtime {downtime_ms:.1f} ms ({downtime_ratio:.2f} of that of one version), "
+              "total {total_ms:.0f} ms ({total_ratio:.2f})".format(**row))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="devtool bench across")
     parser.add_argument("--json", action="store_true", help="one object a line instead of a table")
-    parser.add_argument("--runs", type=int, default=3, help="guests of each kind, each there and back three times")
+    parser.add_argument("--runs", type=int, default=3, help="guests of each kind, each there and back twice")
     options = parser.parse_args()
     if reason := newer.why_not("qemu"):
         print(f"SKIP: {reason}")
         return 0
-    kinds = {"same version": GUEST, "another version": GUEST.but(qemu=newer.QEMU)}
+    new = GUEST.but(qemu=newer.QEMU)
+    # Each version by itself, too: half of the moves to and fro end in the one, half in the other.
+    kinds = {"older, older": (GUEST, GUEST), "newer, newer": (new, new), "older, newer": (GUEST, new)}
     seen: dict[str, tuple[list, list]] = {name: ([], []) for name in kinds}
     for _ in range(options.runs):
-        for name, other in kinds.items():
-            for kept, new in zip(seen[name], measure(other, 3)):
-                kept += new
-    for name, (downtimes, totals) in seen.items():
-        row = {"to": name, "moves": len(totals), "downtime_ms": round(statistics.median(downtimes), 1),
-               "total_ms": statistics.median(totals)}
-        print(json.dumps(row) if options.json else "{to:16} {moves:3} moves: downtime {downtime_ms} ms, total {total_ms:.0f} ms "
-              "(medians)".format(**row))
+        for name, kind in kinds.items():
+            for kept, measured in zip(seen[name], measure(kind, 2)):
+                kept += measured
+    downtime_of_one, total_of_one = (statistics.mean(pair) for pair in zip(
+        medians(seen["older, older"]), medians(seen["newer, newer"])))
+    rows = []
+    for name in kinds:
+        downtime, total = medians(seen[name])
+        rows.append({"between": name, "moves": len(seen[name][0]), "downtime_ms": round(downtime, 1),
+                     "downtime_ratio": round(downtime / downtime_of_one, 2), "total_ms": total,
+                     "total_ratio": round(total / total_of_one, 2)})
+    show(rows, options.json)
     return 0
 
 

@@ -44,8 +44,7 @@ def measure(case: Case, options: GuestOptions, runs: int, qemu: str) -> list[dic
     command = [BENCH, str(file), str(runs), "--", *line]
     said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     file.unlink()
-    machine = options.machine.split(",")[0]
-    return [{"machine": machine, "vcpus": options.smp, "direction": direction, "median_us": int(median),
+    return [{"machine": options.board, "vcpus": options.smp, "direction": direction, "median_us": int(median),
              "processor_us": int(processor)} for direction, median, processor in map(str.split, said.splitlines())]
 
 

@@ -39,6 +39,11 @@ class GuestOptions:
     def but(self, **changes) -> "GuestOptions":
         return replace(self, **changes)
 
+    @property
+    def board(self) -> str:
+        """The machine without its properties."""
+        return self.machine.split(",")[0]
+
 
 # A guest that runs under QEMU and Xen alike: no paravirtual features of either, no HPET (they tick at different
 # rates), a CPU that an emulated Xen host has. Its console says how it is (tale.py). The host may be emulated: it
@@ -62,7 +67,7 @@ def kernel_parameters(options: GuestOptions, heartbeat_port: int = 0) -> str:
              f"drover.mem={options.working_set}", f"drover.dirty={options.dirty}", f"drover.pattern={options.pattern}"]
     if options.nic:
         words.append(f"drover.heartbeat=10.0.2.2:{heartbeat_port}")
-    if options.machine == "microvm" and options.accel == "tcg":
+    if options.board == "microvm" and options.accel == "tcg":
         words.append(f"tsc_early_khz={_tsc_khz()}")  # or its TSC calibration hangs
     if options.disk:
         words.append("drover.disk=1")
@@ -74,7 +79,7 @@ def kernel_parameters(options: GuestOptions, heartbeat_port: int = 0) -> str:
 
 
 def _devices(options: GuestOptions, tap: str | None) -> list[str]:
-    bus = "device" if options.machine == "microvm" else "pci"
+    bus = "device" if options.board == "microvm" else "pci"
     rom = "" if bus == "device" else ",romfile="
     arguments = []
     if options.nic:
@@ -92,7 +97,7 @@ def _devices(options: GuestOptions, tap: str | None) -> list[str]:
 
 def guest_arguments(options: GuestOptions, heartbeat_port: int, tap: str | None) -> list[str]:
     machine = options.machine
-    if machine == "microvm" and options.accel == "tcg":
+    if options.board == "microvm" and options.accel == "tcg":
         machine += ",pit=on,pic=on,rtc=on"
     arguments = ["-nodefaults", "-no-user-config", "-display", "none", "-M", machine,
                  "-accel", options.accel, "-cpu", options.cpu, "-smp", str(options.smp),

@@ -46,7 +46,7 @@ def problems(console: Console) -> list[str]:
     all_told = told(console)
     clocks = [seen.source for seen in all_told if seen.source not in EARLY_SOURCES]
     return [f"{seen}" for seen in all_told
-            if seen.back or seen.early or seen.wrong or seen.source not in (*EARLY_SOURCES, clocks[0])]
+            if seen.back or seen.early or seen.wrong or seen.source not in (*EARLY_SOURCES, *clocks[:1])]
 
 
 def steady(console: Console, after: int, timeout: float = 60) -> list[Watched]:

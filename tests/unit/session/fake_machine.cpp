@@ -196,6 +196,12 @@ void FakeMachine::load(std::span<const std::byte> piece)
     }
 }
 
+bool FakeMachine::load_is_prepared(std::function<void()> prepared)
+{
+    load_prepared = std::move(prepared);
+    return !prepares_to_load;
+}
+
 bool FakeMachine::load_is_behind(std::function<void()> caught_up)
 {
     if (load_is_slow)

@@ -58,6 +58,8 @@ public:
     bool translates = false;              ///< has the neutral form
     std::function<void()> load_caught_up; ///< who waits for it, while load_is_slow
     bool load_is_slow = false;
+    bool prepares_to_load = false; ///< until `load_prepared` is called
+    std::function<void()> load_prepared;
     bool stays_paused = false; ///< as if started with -S
 
     /// The guest is here, and runs or not.
@@ -96,6 +98,7 @@ public:
     void abandon_save(std::function<void(Status)> done) override;
     void begin_load(std::function<void(Status)> ready, std::function<void(Error)> failed) override;
     void load(std::span<const std::byte> piece) override;
+    bool load_is_prepared(std::function<void()> prepared) override;
     bool load_is_behind(std::function<void()> caught_up) override;
     void finish_load(std::function<void(Status)> loaded) override;
     Result<PageHold*> page_hold() override;

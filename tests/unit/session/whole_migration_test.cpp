@@ -207,6 +207,21 @@ TEST(Migration, DeviceStateComesNoFasterThanItIsTaken)
     rig.expect_moved();
 }
 
+TEST(Migration, NoGuestStandsStillForWhatTheDestinationPrepares)
+{
+    MigrationRig rig;
+    rig.there.prepares_to_load = true;
+    rig.start();
+    ASSERT_TRUE(run_until(
+        [&] { return rig.door->session() && rig.door->session()->report().rounds == 1; }));
+    run_ready();
+    EXPECT_EQ(rig.source->state(), SourceState::Copying) << "its first round is not acknowledged";
+    EXPECT_EQ(rig.here.begin_saves, 0);
+    std::exchange(rig.there.load_prepared, nullptr)();
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_moved();
+}
+
 /// Else a guest that cannot be moved faster is paused, and comes back, again and again.
 TEST(SwitchoverLimit, IsLongerThanThePauseThatWasDecidedOn)
 {

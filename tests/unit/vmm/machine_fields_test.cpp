@@ -300,12 +300,19 @@ TEST(MachineFieldsTest, WhatHasNoPlaceIsNamed)
 TEST(MachineFieldsTest, PartsOfAWholeMachineComeBack)
 {
     const state::MachineState machine = read_machine(blank_pc())->machine;
-    auto parts = state::to_parts(machine);
-    const auto again = state::from_parts(parts);
+    auto bytes = state::encode_machine(machine);
+    const auto again = state::decode_machine(bytes);
     ASSERT_TRUE(again) << again.error().text();
     EXPECT_EQ(state::to_json(*again), state::to_json(machine));
-    parts[0].version = 99;
-    EXPECT_NE(state::from_parts(parts).error().text().find("vcpu, version 99"), std::string::npos);
+    EXPECT_EQ(state::encode_machine(*again), bytes);
+    constexpr size_t first_version =
+        4 + 1 + 4; // behind the parts' number, and "vcpu" and its length
+    bytes[first_version] = std::byte{99};
+    EXPECT_NE(state::decode_machine(bytes).error().text().find("vcpu, version 99"),
+              std::string::npos);
+    bytes[first_version] = std::byte{1};
+    bytes.pop_back();
+    EXPECT_FALSE(state::decode_machine(bytes));
 }
 
 } // namespace

@@ -36,7 +36,7 @@ TEST(NeutralStreamTest, IsOfTheFormThatWasLearntAndSpendsNoTimeOnADescription)
     const auto parts = neutral_of_stream(MemoryBytes(form.bytes));
     ASSERT_TRUE(parts) << parts.error().text();
     std::vector<std::string> changes;
-    auto stream = stream_of_neutral(*parts, form, changes);
+    auto stream = stream_of_neutral(*parts, LoadForm(form), changes);
     ASSERT_TRUE(stream) << stream.error().text();
 
     constexpr std::string_view nothing = "{}";
@@ -65,8 +65,8 @@ TEST(NeutralStreamTest, TheSameFormServesTwice)
     const auto parts = neutral_of_stream(MemoryBytes(form.bytes));
     ASSERT_TRUE(parts) << parts.error().text();
     std::vector<std::string> changes;
-    const auto first = stream_of_neutral(*parts, form, changes);
-    const auto second = stream_of_neutral(*parts, form, changes);
+    const auto first = stream_of_neutral(*parts, LoadForm(form), changes);
+    const auto second = stream_of_neutral(*parts, LoadForm(form), changes);
     ASSERT_TRUE(first && second);
     EXPECT_EQ(*first, *second);
 }

@@ -108,16 +108,49 @@ TEST(QemuStateTest, ASructWhoseMembersDoNotFillItStaysOpaque)
     EXPECT_EQ((*to_json(*state, source))["sections"][0]["state"]["part[1]"], "22");
 }
 
-TEST(QemuStateTest, WhatIsTooMuchIsRefused)
+/// The small state with another description, whose length changes with it.
+std::string described_anew(const std::string& from, const std::string& to)
 {
     const std::string good = small_state().text();
-    const auto with = [&good](const std::string& from, const std::string& to) {
-        // The description's length changes with it.
-        std::string json = good.substr(good.find("{\"page_size\""));
-        const std::string front = good.substr(0, good.size() - json.size() - 6);
-        StateBytes out;
-        out.raw(front).description(replaced(json, from, to));
-        return complaint_of(out.text());
+    const std::string json = good.substr(good.find("{\"page_size\""));
+    StateBytes out;
+    out.raw(good.substr(0, good.size() - json.size() - 6)).description(replaced(json, from, to));
+    return out.text();
+}
+
+TEST(QemuStateTest, TheOrderInWhichAFieldIsToldDoesNotMatter)
+{
+    const std::string text = described_anew(
+        R"({"name": "list", "array_len": 2, "type": "uint16", "size": 2})",
+        R"({"size": 2, "more": [{"name": "no"}], "type": "uint16", "array_len": 2, "name": "l\u0069st"})");
+    const MemoryBytes source(std::as_bytes(std::span(text)));
+    const auto state = read_qemu_state(source);
+    ASSERT_TRUE(state) << state.error().text();
+    EXPECT_EQ((*to_json(*state, source))["sections"][0]["state"]["list"], Json::parse("[7, 8]"));
+}
+
+TEST(QemuStateTest, ALongDescriptionIsFoundInAFileAndInMemory)
+{
+    const std::string text = described_anew(
+        R"("devices": )", R"("more": ")" + std::string(3 << 20, 'x') + R"(", "devices": )");
+    EXPECT_EQ(complaint_of(text), "none");
+    char path[] = "/tmp/drover-state-XXXXXX";
+    const UniqueFd file(mkstemp(path));
+    std::filesystem::remove(path);
+    ASSERT_EQ(write(file.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
+    auto copy = file.duplicate();
+    ASSERT_TRUE(copy);
+    auto source = FileBytes::of(std::move(*copy), "long");
+    ASSERT_TRUE(source);
+    const auto state = read_qemu_state(*source);
+    ASSERT_TRUE(state) << state.error().text();
+    EXPECT_EQ(state->sections.size(), 1U);
+}
+
+TEST(QemuStateTest, WhatIsTooMuchIsRefused)
+{
+    const auto with = [](const std::string& from, const std::string& to) {
+        return complaint_of(described_anew(from, to));
     };
     EXPECT_NE(
         with(R"("array_len": 2, "type": "struct")", R"("array_len": 2000000000, "type": "struct")")
@@ -127,6 +160,16 @@ TEST(QemuStateTest, WhatIsTooMuchIsRefused)
                    R"("array_len": 5000000, "type": "struct", "size": 1)")
                   .find("more than a million fields"),
               std::string::npos);
+    std::string nested = R"({"name": "deep", "size": 0})";
+    for (int i = 0; i < 40; ++i)
+        nested = R"({"name": "deep", "size": 0, "struct": {"fields": [)" + nested + "]}}";
+    for (const std::string& bad :
+         {nested, std::string(R"({"name": "no size"})"), std::string(R"("no object")"),
+          std::string(R"({"size": 0, "struct": {"fields": []}, "fields": []})"),
+          std::string(R"({"size": 0, "fields": [], "fields": []})")})
+        EXPECT_NE(with(R"("fields": [)", R"("fields": [)" + bad + ", ").find("description"),
+                  std::string::npos)
+            << bad;
     EXPECT_NE(with(R"("fields": [)", R"("fields": 7, "more": [)").find("description"),
               std::string::npos);
     EXPECT_NE(with(R"("page_size": 4096)", R"("page_size": 4095)").find("description"),

@@ -22,6 +22,9 @@ constexpr std::string_view opaque_type = "opaque"; ///< all of a section that no
 /// The section's contents as QEMU's stream has them: what device_of() was made from.
 [[nodiscard]] std::vector<std::byte> device_bytes(const state::Device& device);
 
+/// The same, behind what is there.
+void append_bytes(const state::Device& device, std::vector<std::byte>& out);
+
 /// The field of this name, or null.
 [[nodiscard]] const state::DeviceField* find_field(const state::Device& device,
                                                    std::string_view name);

@@ -2,11 +2,11 @@
 #include "vmm/qemu/state/device_copy.h"
 
 #include "vmm/qemu/state/device_bytes.h"
+#include "vmm/qemu/state/device_fields.h"
 
 #include <algorithm>
 #include <cctype>
-#include <map>
-#include <set>
+#include <vector>
 
 namespace drover::qemu {
 
@@ -70,10 +70,9 @@ Status copy_opaque(const state::Device& source, state::Device& target)
 class DeviceCopy {
 public:
     DeviceCopy(const state::Device& source, state::Device& target, std::vector<std::string>& told)
-        : source_(source), target_(target), told_(told)
+        : source_(source), target_(target), told_(told), index_(target),
+          filled_(target.fields.size())
     {
-        for (size_t i = 0; i < target.fields.size(); ++i)
-            places_.emplace(target.fields[i].name, i);
     }
 
     Status copy()
@@ -81,9 +80,9 @@ public:
         for (const state::DeviceField& field : source_.fields)
             if (const Status done = copy_field(field); !done)
                 return done;
-        for (const auto& [name, place] : places_)
-            if (target_.fields[place].type != subsection_type && !filled_.contains(name))
-                tell(name, "as after a reset");
+        for (size_t i = 0; i < filled_.size(); ++i)
+            if (target_.fields[i].type != subsection_type && !filled_[i])
+                tell(target_.fields[i].name, "as after a reset");
         for (const state::DeviceField* field : added_)
             insert(*field);
         return {};
@@ -109,11 +108,12 @@ private:
 
     Status copy_field(const state::DeviceField& field)
     {
-        const auto place = places_.find(field.name);
-        if (place == places_.end())
+        const state::DeviceField* found = index_.find(field.name);
+        if (found == nullptr)
             return add(field);
-        filled_.insert(field.name);
-        state::DeviceField& target = target_.fields[place->second];
+        const auto place = static_cast<size_t>(found - target_.fields.data());
+        filled_[place] = true;
+        state::DeviceField& target = target_.fields[place];
         if (field.value.size() != target.value.size() && !has_any_length(target_, target))
             return fail(ErrorKind::Incompatible,
                         field.name + " has " + std::to_string(field.value.size()) +
@@ -127,7 +127,7 @@ private:
     Status add(const state::DeviceField& field)
     {
         const bool within = !subsection_of(field.name).empty() &&
-                            !places_.contains(std::string(subsection_of(field.name)));
+                            find_field(target_, subsection_of(field.name)) == nullptr;
         if (within) {
             added_.push_back(&field);
             return {};
@@ -153,8 +153,8 @@ private:
     const state::Device& source_;
     state::Device& target_;
     std::vector<std::string>& told_;
-    std::map<std::string, size_t> places_;
-    std::set<std::string> filled_;
+    FieldIndex index_;         ///< of the target
+    std::vector<bool> filled_; ///< by the place in the target
     std::vector<const state::DeviceField*> added_;
 };
 

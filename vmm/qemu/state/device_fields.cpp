@@ -42,16 +42,28 @@ std::string form_of(const state::DeviceField& field)
 
 } // namespace
 
-FieldIndex::FieldIndex(const state::Device& device) : device_(device)
-{
-    for (size_t i = 0; i < device.fields.size(); ++i)
-        places_.emplace(device.fields[i].name, i);
-}
-
 const state::DeviceField* FieldIndex::find(std::string_view name) const
 {
+    const state::DeviceField* found =
+        next_ < fields_.size() && fields_[next_].name == name ? &fields_[next_] : look_up(name);
+    if (found != nullptr)
+        next_ = static_cast<size_t>(found - fields_.data()) + 1;
+    return found;
+}
+
+/// An index costs more than a few searches do.
+const state::DeviceField* FieldIndex::look_up(std::string_view name) const
+{
+    constexpr size_t few_searches = 8;
+    if (++searches_ <= few_searches) {
+        const auto found = std::ranges::find(fields_, name, &state::DeviceField::name);
+        return found != fields_.end() ? &*found : nullptr;
+    }
+    if (places_.empty())
+        for (size_t i = 0; i < fields_.size(); ++i)
+            places_.emplace(fields_[i].name, i);
     const auto place = places_.find(name);
-    return place != places_.end() ? &device_.fields[place->second] : nullptr;
+    return place != places_.end() ? &fields_[place->second] : nullptr;
 }
 
 const state::DeviceField* FieldReader::take(std::string_view name, size_t count)
@@ -66,38 +78,45 @@ const state::DeviceField* FieldReader::take(std::string_view name, size_t count)
                                                     " numbers, but " + form_of(*field));
     if (!status_)
         return nullptr;
-    dealt_with_.insert(field);
+    dealt_with_[static_cast<size_t>(field - device_.fields.data())] = true;
     return field;
+}
+
+void FieldReader::take_numbers(std::string_view name, std::span<uint64_t> numbers)
+{
+    if (const state::DeviceField* field = take(name, numbers.size()))
+        for (size_t i = 0; i < numbers.size(); ++i)
+            numbers[i] = number_at(*field, i);
 }
 
 uint64_t FieldReader::get(std::string_view name)
 {
-    return get_list(name, 1).front();
+    uint64_t number = 0;
+    take_numbers(name, std::span(&number, 1));
+    return number;
 }
 
 std::vector<uint64_t> FieldReader::get_list(std::string_view name, size_t count)
 {
     std::vector<uint64_t> numbers(count);
-    if (const state::DeviceField* field = take(name, count))
-        for (size_t i = 0; i < count; ++i)
-            numbers[i] = number_at(*field, i);
+    take_numbers(name, numbers);
     return numbers;
 }
 
 void FieldReader::pass_over(std::string_view name)
 {
     const std::string inside = std::string(name) + "/";
-    for (const state::DeviceField& field : device_.fields)
-        if (field.name == name || field.name.starts_with(inside))
-            dealt_with_.insert(&field);
+    for (size_t i = 0; i < device_.fields.size(); ++i)
+        if (device_.fields[i].name == name || device_.fields[i].name.starts_with(inside))
+            dealt_with_[i] = true;
 }
 
 std::vector<std::string> FieldReader::left_over() const
 {
     std::vector<std::string> names;
-    for (const state::DeviceField& field : device_.fields)
-        if (!dealt_with_.contains(&field) && field.type != subsection_type)
-            names.push_back(field.name);
+    for (size_t i = 0; i < device_.fields.size(); ++i)
+        if (!dealt_with_[i] && device_.fields[i].type != subsection_type)
+            names.push_back(device_.fields[i].name);
     return names;
 }
 

@@ -5,10 +5,11 @@
 #include "util/result.h"
 
 #include <array>
-#include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 namespace drover::qemu {
 
@@ -17,12 +18,18 @@ namespace drover::qemu {
 /// field is not there, or has another form, status() tells which, and what is read is zero.
 class FieldIndex {
 public:
-    explicit FieldIndex(const state::Device& device);
+    explicit FieldIndex(const state::Device& device) : fields_(device.fields) {}
+    /// The first of this name, or null; but of several of one name that are asked for in their
+    /// order each in its turn.
     [[nodiscard]] const state::DeviceField* find(std::string_view name) const;
 
 private:
-    const state::Device& device_;
-    std::unordered_map<std::string_view, size_t> places_;
+    [[nodiscard]] const state::DeviceField* look_up(std::string_view name) const;
+
+    const std::vector<state::DeviceField>& fields_;
+    mutable size_t next_ = 0;     ///< fields are mostly asked for in their order
+    mutable size_t searches_ = 0; ///< that were not
+    mutable std::unordered_map<std::string_view, size_t> places_; ///< made when there are many
 };
 
 /// Takes values out of a device by their names, and remembers which: no field of a device may be
@@ -31,7 +38,10 @@ class FieldReader {
 public:
     static constexpr bool writes = false;
 
-    explicit FieldReader(const state::Device& device) : device_(device), index_(device) {}
+    explicit FieldReader(const state::Device& device)
+        : device_(device), index_(device), dealt_with_(device.fields.size())
+    {
+    }
 
     [[nodiscard]] const Status& status() const { return status_; }
     [[nodiscard]] bool has(std::string_view name) const { return index_.find(name) != nullptr; }
@@ -43,7 +53,8 @@ public:
     }
     template <class T, size_t N> void list(std::string_view name, std::array<T, N>& values)
     {
-        const auto numbers = get_list(name, N);
+        std::array<uint64_t, N> numbers = {};
+        take_numbers(name, numbers);
         for (size_t i = 0; i < N; ++i)
             values[i] = static_cast<T>(numbers[i]);
     }
@@ -54,12 +65,13 @@ public:
     [[nodiscard]] std::vector<std::string> left_over() const;
 
 private:
+    void take_numbers(std::string_view name, std::span<uint64_t> numbers);
     [[nodiscard]] const state::DeviceField* take(std::string_view name, size_t count);
 
     const state::Device& device_;
     FieldIndex index_;
     Status status_;
-    std::set<const state::DeviceField*> dealt_with_;
+    std::vector<bool> dealt_with_; ///< by the field's place
 };
 
 /// Gives fields of a device other values. What it does not have can only be left zero.

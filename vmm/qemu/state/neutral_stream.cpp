@@ -45,14 +45,15 @@ Result<state::Memory> memory_of(const SavedRam& block, const ByteSource& source)
 {
     state::Memory memory = {.name = block.name, .size = block.size, .pages = {}, .bytes = {}};
     const SavedBlockPages pages(block, source);
-    for (uint64_t page = 0; page < block.places.size(); ++page) {
-        if (pages.is_zero(page))
-            continue;
-        memory.pages.push_back(page);
-        memory.bytes.resize(memory.bytes.size() + frame_size);
-        const auto end = std::as_writable_bytes(std::span(memory.bytes)).last<frame_size>();
-        if (const Status read = pages.read(page, end); !read)
+    for (uint64_t page = 0; page < block.places.size(); ++page)
+        if (!pages.is_zero(page))
+            memory.pages.push_back(page);
+    memory.bytes.resize(memory.pages.size() * frame_size);
+    auto rest = std::as_writable_bytes(std::span(memory.bytes));
+    for (const uint64_t page : memory.pages) {
+        if (const Status read = pages.read(page, rest.first<frame_size>()); !read)
             return std::unexpected(read.error());
+        rest = rest.subspan(frame_size);
     }
     return memory;
 }
@@ -108,7 +109,7 @@ Result<std::vector<std::byte>> neutral_of_stream(const ByteSource& stream)
             return std::unexpected(memory.error());
         read->machine.memory.push_back(std::move(*memory));
     }
-    return state::encode_parts(state::to_parts(read->machine));
+    return state::encode_machine(read->machine);
 }
 
 Result<LoadForm> read_load_form(const ByteSource& blank)
@@ -123,21 +124,21 @@ Result<LoadForm> read_load_form(const ByteSource& blank)
     if (!sections)
         return std::unexpected(sections.error());
     form.state = std::move(*state);
+    form.state.sections.clear(); // whose names are in `blank`
+    form.state.layout.reset();
     form.sections = std::move(*sections);
     return form;
 }
 
-Result<std::vector<std::byte>> stream_of_neutral(std::span<const std::byte> parts,
-                                                 const LoadForm& form,
+Result<std::vector<std::byte>> stream_of_neutral(std::span<const std::byte> parts, LoadForm&& form,
                                                  std::vector<std::string>& changes)
 {
-    auto list = state::decode_parts(parts);
-    const auto machine = list ? state::from_parts(*list) : pass(list);
+    const auto machine = state::decode_machine(parts);
     if (!machine)
         return std::unexpected(machine.error());
     if (const Status good = check_memory(*machine); !good)
         return std::unexpected(good.error());
-    auto sections = form.sections;
+    auto sections = std::move(form.sections);
     auto hole = take_unseen_hole(*machine, sections);
     if (!hole)
         return std::unexpected(hole.error());
@@ -165,7 +166,7 @@ Result<std::vector<std::byte>> stream_of_neutral(std::span<const std::byte> part
         pages.emplace_back(memory);
         plan.ram[here->name] = &pages.back();
     }
-    ByteSink sink;
+    ByteSink sink(form.bytes.size() + parts.size());
     if (const Status done = write_qemu_stream(plan, sink); !done)
         return std::unexpected(done.error());
     return sink.take();

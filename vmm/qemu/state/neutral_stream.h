@@ -20,10 +20,10 @@ struct LoadForm {
 };
 [[nodiscard]] Result<LoadForm> read_load_form(const ByteSource& blank);
 
-/// The stream that brings the QEMU of that form, before it has run, into that state. What is not as
-/// it was is added to `changes`.
+/// The stream that brings the QEMU of that form, before it has run, into that state. The form is
+/// used up. What is not as it was is added to `changes`.
 [[nodiscard]] Result<std::vector<std::byte>> stream_of_neutral(std::span<const std::byte> parts,
-                                                               const LoadForm& form,
+                                                               LoadForm&& form,
                                                                std::vector<std::string>& changes);
 
 } // namespace drover::qemu

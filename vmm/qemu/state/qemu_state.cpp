@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <memory>
+#include <utility>
 
 namespace drover::qemu {
 
@@ -16,6 +18,8 @@ constexpr uint64_t stream_magic = 0x5145564d; // "QEVM"
 constexpr uint64_t stream_version = 3;
 constexpr size_t most_sections = 65'536;
 constexpr uint64_t largest_description = 64U << 20; // bytes
+constexpr uint64_t usual_description = 128U << 10;  // bytes, of a few dozen devices
+constexpr uint64_t description_head = 5;            // bytes: its mark, its length
 
 /// virsh's file begins with a header of its own: a magic, a version, and how long the domain's XML
 /// is that follows; numbers are the host's, so little-endian here (libvirt, qemu_saveimage.h).
@@ -24,12 +28,13 @@ constexpr uint64_t virsh_header_size = 92;
 
 class StateReader {
 public:
-    StateReader(const ByteSource& source, uint64_t begin, StateLayout layout, uint64_t end,
-                Pages pages)
-        : cursor_(source, begin), layout_(std::move(layout)), end_(end), ram_(pages)
+    StateReader(const ByteSource& source, uint64_t begin, std::shared_ptr<const StateLayout> layout,
+                uint64_t end, Pages pages)
+        : cursor_(source, begin), end_(end), ram_(pages)
     {
         state_.at = begin;
-        state_.page_size = layout_.page_size();
+        state_.page_size = layout->page_size();
+        state_.layout = std::move(layout);
     }
 
     Result<QemuState> read()
@@ -111,7 +116,7 @@ private:
             ram_section_ = id;
             return read_ram_part(id);
         }
-        auto layout = layout_.section(name, instance, cursor_.at());
+        auto layout = state_.layout->section(name, instance, cursor_.at());
         if (!layout)
             return std::unexpected(layout.error());
         if (!*layout)
@@ -152,37 +157,86 @@ private:
     }
 
     ByteCursor cursor_;
-    StateLayout layout_;
     uint64_t end_;
     SavedRamReader ram_;
     uint64_t ram_section_ = UINT64_MAX;
     QemuState state_;
 };
 
+struct FoundDescription {
+    std::shared_ptr<const StateLayout> layout;
+    uint64_t at = 0; ///< where its mark is
+};
+
+/// The last `size` bytes: the source's own where it holds them.
+class Tail {
+public:
+    Tail(const ByteSource& source, uint64_t size) : begin_(source.size() - size)
+    {
+        bytes_ = source.held();
+        if (!bytes_.empty()) {
+            bytes_ = bytes_.last(size);
+            return;
+        }
+        auto copy = std::make_shared_for_overwrite<std::byte[]>(size);
+        read_ = source.read(begin_, {copy.get(), size});
+        bytes_ = {copy.get(), size};
+        owner_ = std::move(copy);
+    }
+    [[nodiscard]] const Status& status() const { return read_; }
+
+    /// The last description that begins in the first `size` bytes.
+    [[nodiscard]] std::optional<FoundDescription> find(uint64_t size) const
+    {
+        while (const auto* mark = static_cast<const std::byte*>(
+                   memrchr(bytes_.data(), Mark::Description, std::exchange(size, 0)))) {
+            size = static_cast<uint64_t>(mark - bytes_.data());
+            if (bytes_.size() - size < description_head)
+                continue;
+            const auto text = bytes_.subspan(size + description_head);
+            if (length_at(size) != text.size())
+                continue;
+            auto layout = StateLayout::parse(
+                {reinterpret_cast<const char*>(text.data()), text.size()}, owner_);
+            if (layout)
+                return FoundDescription{std::move(*layout), begin_ + size};
+        }
+        return std::nullopt;
+    }
+
+private:
+    [[nodiscard]] uint64_t length_at(uint64_t mark) const
+    {
+        uint64_t length = 0;
+        for (uint64_t i = 1; i < description_head; ++i)
+            length = length << 8 | std::to_integer<uint64_t>(bytes_[mark + i]);
+        return length;
+    }
+
+    uint64_t begin_;
+    std::span<const std::byte> bytes_;
+    std::shared_ptr<const void> owner_;
+    Status read_;
+};
+
 /// Behind the stream, to the very end: its mark, its length, its text. Found from behind, since
 /// what is before it can only be read with its help.
-Result<std::pair<StateLayout, uint64_t>> find_description(const ByteSource& source)
+Result<FoundDescription> find_description(const ByteSource& source)
 {
     const uint64_t most = std::min(source.size(), largest_description);
-    std::vector<std::byte> tail(most);
-    if (const Status read = source.read(source.size() - most, tail); !read)
-        return std::unexpected(read.error());
-    const auto* bytes = reinterpret_cast<const unsigned char*>(tail.data());
-    for (size_t at = most >= 5 ? most - 5 : 0; at > 0; --at) {
-        if (bytes[at] != Mark::Description)
-            continue;
-        const uint64_t length = uint64_t{bytes[at + 1]} << 24 | uint64_t{bytes[at + 2]} << 16 |
-                                uint64_t{bytes[at + 3]} << 8 | bytes[at + 4];
-        if (length != most - at - 5)
-            continue;
-        const std::string_view text(reinterpret_cast<const char*>(bytes) + at + 5, length);
-        auto layout = StateLayout::parse(text);
-        if (layout)
-            return std::pair(std::move(*layout), source.size() - most + at);
+    uint64_t seen = 0;
+    for (uint64_t size = std::min(most, usual_description);; size = std::min(most, 8 * size)) {
+        const Tail tail(source, size);
+        if (!tail.status())
+            return std::unexpected(tail.status().error());
+        if (auto found = tail.find(size - seen))
+            return std::move(*found);
+        if (size == most)
+            return fail(ErrorKind::Refused, "it has no description of itself at its end",
+                        "was it cut off? Xen's machines leave it out, and so does "
+                        "-machine suppress-vmdesc=on");
+        seen = size;
     }
-    return fail(ErrorKind::Refused, "it has no description of itself at its end",
-                "was it cut off? Xen's machines leave it out, and so does "
-                "-machine suppress-vmdesc=on");
 }
 
 /// Where QEMU's stream begins: behind virsh's header and XML, if it has them.
@@ -217,11 +271,11 @@ Result<QemuState> read_qemu_state(const ByteSource& source, Pages pages)
     auto description = find_description(source);
     if (!description)
         return std::unexpected(description.error());
-    auto& [layout, end] = *description;
-    StateReader reader(source, *begin, std::move(layout), end, pages);
+    const uint64_t end = description->at;
+    StateReader reader(source, *begin, std::move(description->layout), end, pages);
     auto state = reader.read();
     if (state)
-        state->description_size = source.size() - end - 5;
+        state->description_size = source.size() - end - description_head;
     return state;
 }
 

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include "monitor/json.h"
+#include "util/byte_source.h"
 #include "vmm/qemu/state/state_layout.h"
+
+#include <memory>
 
 namespace drover::qemu {
 
@@ -39,15 +43,17 @@ struct QemuState {
     uint64_t page_size = 0;
     std::vector<SavedRam> ram;
     std::vector<SavedSection> sections;
-    uint64_t description_size = 0; ///< bytes
+    uint64_t description_size = 0;             ///< bytes
+    std::shared_ptr<const StateLayout> layout; ///< which holds the names of the sections' fields
 };
 
 /// Whether it is noted where each page lies: 8 bytes a page, and then a page that was sent as
 /// something else than itself or zeroes is refused.
 enum class Pages { Counted, Located };
 
-/// Of a file that nobody vouches for. Errors are of kind Protocol where the format is broken, and
-/// Refused for what is not read (compressed pages, several channels), by name.
+/// Of a file that nobody vouches for. What comes of a source in memory refers to it. Errors are of
+/// kind Protocol where the format is broken, and Refused for what is not read (compressed pages,
+/// several channels), by name.
 [[nodiscard]] Result<QemuState> read_qemu_state(const ByteSource& source,
                                                 Pages pages = Pages::Counted);
 

@@ -69,7 +69,7 @@ Result<Json> members_of(const StateField& field, const ByteSource& source)
         auto value = value_of(member, source);
         if (!value)
             return value;
-        put(object, member.name, std::move(*value));
+        put(object, member.name(), std::move(*value));
     }
     return object;
 }
@@ -88,7 +88,7 @@ Result<Json> value_of(const StateField& field, const ByteSource& source)
         return members_of(field, source);
     if (field.size > largest_value)
         return fail(ErrorKind::Refused,
-                    field.name + " has " + std::to_string(field.size) + " bytes");
+                    field.name() + " has " + std::to_string(field.size) + " bytes");
     std::vector<std::byte> bytes(field.size);
     if (const Status read = source.read(field.at, bytes); !read)
         return std::unexpected(read.error());

@@ -133,12 +133,15 @@ private:
     void write_section(uint32_t id, const state::Device& section)
     {
         header(Mark::SectionFull, id, section.name, section.instance, section.model_version);
-        sink_.write(device_bytes(section));
+        bytes_.clear();
+        append_bytes(section, bytes_);
+        sink_.write(bytes_);
         footer(id);
     }
 
     const StreamPlan& plan_;
     ByteSink& sink_;
+    std::vector<std::byte> bytes_; ///< of a section
 };
 
 /// What comes next in a field's path: "[a/b]" of "[a/b]/c", "d" of "d/e".

@@ -291,8 +291,7 @@ void XenDestination::load(std::span<const std::byte> piece)
 
 Result<state::MachineState> XenDestination::decode()
 {
-    auto parts = state::decode_parts(state_);
-    auto machine = parts ? state::from_parts(*parts) : pass(parts);
+    auto machine = state::decode_machine(state_);
     std::vector<std::byte>().swap(state_);
     if (machine && machine->vcpus.size() != config_.vcpus)
         return fail(ErrorKind::Incompatible, "the guest has another number of vCPUs");

@@ -299,7 +299,7 @@ Result<std::vector<std::byte>> XenSource::neutral_state(std::span<const std::byt
             return pass(tables);
         read->machine.memory.push_back(std::move(*tables));
     }
-    return state::encode_parts(state::to_parts(read->machine));
+    return state::encode_machine(read->machine);
 }
 
 void XenSource::save_failed(Error error)
