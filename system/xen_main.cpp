@@ -9,6 +9,8 @@
 #include "util/defect.h"
 #include "util/log.h"
 #include "vmm/qemu/monitor_endpoint.h"
+#include "vmm/xen/guest/model_arguments.h"
+#include "vmm/xen/live/xen_cpu.h"
 
 #include <csignal>
 #include <cstdio>
@@ -94,6 +96,15 @@ int watch()
                          [](XenWatch& watch) { return watch.start(); });
 }
 
+int tell_cpus()
+{
+    const auto told = xen::describe_host_cpu();
+    if (!told)
+        return fail_with(told.error());
+    printf("%s\n", dump_json(*told).c_str());
+    return 0;
+}
+
 Result<xen::XenDestination::Config> read_config(const XenOptions& options)
 {
     xen::XenDestination::Config guest{
@@ -104,6 +115,8 @@ Result<xen::XenDestination::Config> read_config(const XenOptions& options)
     auto read = config ? xen::guest_of_config(std::move(*config)) : pass(config);
     if (!read)
         return std::unexpected(std::move(read.error()).in(options.config));
+    if (Status disks = xen::check_no_own_disks(read->config); !disks)
+        return std::unexpected(std::move(disks.error()).in(options.config));
     guest.vcpus = json_u64(read->config["b_info"], "max_vcpus", 1);
     guest.early = xen::model_can_wait(read->config);
     guest.guest = std::move(*read);
@@ -145,6 +158,8 @@ int drover_xen(std::span<char*> argv)
     unsetenv("DROVER_VM_DIRECTORY");
     if (words.size() == 1 && words[0] == "watch")
         return watch();
+    if (words.size() == 1 && words[0] == "cpus")
+        return tell_cpus();
     auto options = parse_xen_options(words);
     if (!options)
         return fail_with(options.error());

@@ -13,6 +13,7 @@ const char* const xen_usage =
     "[-netdev …]…\n"
     "                           [-serial …]… [-config FILE]\n"
     "       drover-xen watch\n"
+    "       drover-xen cpus\n"
     "\n"
     "serve: QMP monitors for a guest that Xen runs on this host, a HVM guest without Xen's\n"
     "paravirtual drivers, so that it can be migrated to QEMU: migrate, query-migrate, … as of\n"
@@ -28,6 +29,7 @@ const char* const xen_usage =
     "those of -serial, or a pty. With -config FILE, xl's, it is that configuration. -S: it stays\n"
     "paused. -name: what the guest is called here; a FILE of another is refused.\n"
     "watch: what Xen knows of its host and domains, a line of JSON each second, for droverd.\n"
+    "cpus: what CPU Xen gives guests here, as JSON: a HOST for drover cpu-baseline.\n"
     "All: as root, in Dom0.\n";
 
 namespace {

@@ -4,6 +4,8 @@
 #include "migration/session/cpu_check.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <glib.h>
 #include <optional>
 #include <tuple>
 
@@ -14,6 +16,7 @@ namespace {
 constexpr size_t most_names = 4096;
 constexpr size_t most_models = 1024;
 constexpr size_t longest_name = 64;
+constexpr size_t most_registers = 64;
 
 struct Component {
     const char* feature;
@@ -50,6 +53,19 @@ std::optional<FeatureNames> read_names(const Json& object, const char* key)
     return names;
 }
 
+bool read_registers(const Json& object, std::map<std::string, uint64_t>& registers)
+{
+    const auto told = object.find("registers");
+    if (told == object.end() || !told->is_object() || told->size() > most_registers)
+        return false;
+    for (const auto& [name, value] : told->items()) {
+        if (!value.is_number_unsigned() || name.size() > longest_name)
+            return false;
+        registers[name] = value.get<uint64_t>();
+    }
+    return true;
+}
+
 bool begins_with_one_of(const std::string& name, std::initializer_list<const char*> beginnings)
 {
     return std::ranges::any_of(beginnings,
@@ -81,12 +97,43 @@ bool differ(const std::vector<CpuHost>& hosts, std::string CpuHost::*member)
         hosts, [&](const CpuHost& host) { return host.*member != hosts.front().*member; });
 }
 
+std::string lower_case(std::string text)
+{
+    for (char& c : text)
+        c = g_ascii_tolower(c);
+    return text;
+}
+
+/// "CPUID.7.0:EBX" in the words of xl.cfg's cpuid=, which hides these bits: "0x7,0:ebx=xx…0…"; the
+/// subleaf only where the leaf has some. Empty where nothing is hidden.
+std::string xl_word(const std::string& register_name, uint64_t hidden)
+{
+    unsigned leaf = 0;
+    unsigned subleaf = 0;
+    char name[4] = "";
+    if (hidden == 0 ||
+        sscanf(register_name.c_str(), "CPUID.%x.%x:%3[A-Z]", &leaf, &subleaf, name) != 3)
+        return "";
+    char place[32];
+    if (leaf == 7 || leaf == 0xd)
+        snprintf(place, sizeof place, "0x%x,%u:%s=", leaf, subleaf, lower_case(name).c_str());
+    else
+        snprintf(place, sizeof place, "0x%x:%s=", leaf, lower_case(name).c_str());
+    std::string word = place;
+    for (unsigned bit = 32; bit-- > 0;)
+        word += (hidden >> bit & 1) != 0 ? '0' : 'x';
+    return word;
+}
+
 class BaselineMaker {
 public:
     explicit BaselineMaker(const std::vector<CpuHost>& hosts)
         : hosts_(hosts), vendors_(differ(hosts, &CpuHost::vendor)),
           accelerators_(differ(hosts, &CpuHost::accelerator))
     {
+        for (const CpuHost& host : hosts)
+            if (!host.is_xen())
+                qemu_hosts_.push_back(&host);
     }
 
     Result<CpuBaseline> make()
@@ -95,21 +142,44 @@ public:
         if (!baseline_.features.contains("lm"))
             return fail(ErrorKind::Incompatible,
                         "these hosts have no 64-bit CPU in common: " + who_lacks("lm"));
-        if (!choose_model())
+        if (has_qemu() && !choose_model())
             return fail(ErrorKind::Incompatible,
                         "the QEMUs of these hosts have no CPU model in common that can be used");
         look_at_registers();
         look_at_xsave();
+        for (const CpuHost& host : hosts_)
+            if (host.is_xen())
+                baseline_.xl_words[host.name] = xl_words_of(host);
         warn();
         return std::move(baseline_);
     }
 
 private:
+    [[nodiscard]] bool has_qemu() const { return !qemu_hosts_.empty(); }
+
+    /// What a guest of xl's must not see, bit by bit: xl has no names for all of them.
+    [[nodiscard]] std::string xl_words_of(const CpuHost& host) const
+    {
+        std::string words;
+        for (const auto& [name, value] : host.registers) {
+            const auto wanted = baseline_.registers.find(name);
+            uint64_t seen = value & bits_between_kinds(name);
+            for (const std::string& feature : feature_list(name, seen))
+                if (is_no_part_of_it(feature))
+                    seen &= ~(uint64_t{1} << register_of_feature(feature)->second);
+            const uint64_t hidden =
+                seen & ~(wanted != baseline_.registers.end() ? wanted->second : 0);
+            if (const auto word = xl_word(name, hidden); !word.empty())
+                words += (words.empty() ? "\"" : ", \"") + word + '"';
+        }
+        return words.empty() ? words : "[ " + words + " ]";
+    }
+
     [[nodiscard]] std::string who_lacks(const std::string& name) const
     {
         std::string who;
         for (const CpuHost& host : hosts_)
-            if (!host.features.contains(name))
+            if (!host.has(name))
                 who += (who.empty() ? "not on " : ", ") + host.name;
         return who;
     }
@@ -140,20 +210,20 @@ private:
     [[nodiscard]] std::optional<std::vector<std::string>> words_for(const std::string& model) const
     {
         FeatureNames concerned = baseline_.features;
-        for (const CpuHost& host : hosts_)
-            concerned.insert(host.models.at(model).begin(), host.models.at(model).end());
+        for (const CpuHost* host : qemu_hosts_)
+            concerned.insert(host->models.at(model).begin(), host->models.at(model).end());
         std::vector<std::string> words;
         for (const std::string& name : concerned) {
             const bool wanted = baseline_.features.contains(name);
             if (name == "hypervisor")
                 continue;
-            const bool said = std::ranges::any_of(hosts_, [&](const CpuHost& host) {
-                return host.models.at(model).contains(name) != wanted;
+            const bool said = std::ranges::any_of(qemu_hosts_, [&](const CpuHost* host) {
+                return host->models.at(model).contains(name) != wanted;
             });
             if (!said)
                 continue;
             if (std::ranges::any_of(
-                    hosts_, [&](const CpuHost& host) { return !host.known.contains(name); }))
+                    qemu_hosts_, [&](const CpuHost* host) { return !host->known.contains(name); }))
                 return std::nullopt;
             words.push_back((wanted ? "+" : "-") + name);
         }
@@ -163,9 +233,9 @@ private:
     bool choose_model()
     {
         std::optional<std::vector<std::string>> best;
-        for (const auto& [model, features] : hosts_.front().models) {
+        for (const auto& [model, features] : qemu_hosts_.front()->models) {
             if (!std::ranges::all_of(
-                    hosts_, [&](const CpuHost& host) { return host.models.contains(model); }))
+                    qemu_hosts_, [&](const CpuHost* host) { return host->models.contains(model); }))
                 continue;
             auto words = words_for(model);
             if (!words || (best && words->size() >= best->size()))
@@ -227,12 +297,21 @@ private:
     }
 
     const std::vector<CpuHost>& hosts_;
+    std::vector<const CpuHost*> qemu_hosts_;
     bool vendors_;
     bool accelerators_;
     CpuBaseline baseline_;
 };
 
 } // namespace
+
+bool CpuHost::has(const std::string& feature) const
+{
+    if (features.contains(feature))
+        return true;
+    const auto place = is_xen() ? register_of_feature(feature) : std::nullopt;
+    return place && (bits_between_kinds(place->first) >> place->second & 1) == 0;
+}
 
 Result<CpuHost> CpuHost::from_json(std::string name, const Json& description)
 {
@@ -251,6 +330,8 @@ Result<CpuHost> CpuHost::from_json(std::string name, const Json& description)
     const auto models = description.find("models");
     if (!features || !known || models == description.end() || !models->is_object() ||
         models->size() > most_models || host.accelerator.empty())
+        return strange;
+    if (host.is_xen() && !read_registers(description, host.registers))
         return strange;
     host.features = std::move(*features);
     host.known = std::move(*known);
@@ -271,10 +352,15 @@ Json CpuBaseline::to_json() const
         snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(value));
         values[name] = text;
     }
-    return {{"cpu", words},         {"model", model},
-            {"features", features}, {"left-out", left_out},
-            {"notes", notes},       {"registers", std::move(values)},
-            {"xcr0", xcr0},         {"xsave-bytes", xsave_bytes}};
+    return {{"cpu", words},
+            {"model", model},
+            {"xl-cpuid", xl_words},
+            {"features", features},
+            {"left-out", left_out},
+            {"notes", notes},
+            {"registers", std::move(values)},
+            {"xcr0", xcr0},
+            {"xsave-bytes", xsave_bytes}};
 }
 
 Result<CpuBaseline> cpu_baseline(const std::vector<CpuHost>& hosts)

@@ -22,6 +22,12 @@ struct CpuHost {
     FeatureNames features;
     FeatureNames known;
     std::map<std::string, FeatureNames> models;
+    /// Of a Xen host, which has no models: all that its guests see, by CPUID's registers.
+    std::map<std::string, uint64_t> registers;
+
+    [[nodiscard]] bool is_xen() const { return accelerator == "xen"; }
+    /// Whether a guest that has this feature elsewhere finds it here.
+    [[nodiscard]] bool has(const std::string& feature) const;
 
     /// Nothing of it is trusted: it may come from a file or a network.
     [[nodiscard]] static Result<CpuHost> from_json(std::string name, const Json& description);
@@ -29,8 +35,11 @@ struct CpuHost {
 
 /// A CPU that guests can have on all of the hosts.
 struct CpuBaseline {
-    std::string model;     ///< with its version
-    std::string words;     ///< for -cpu: the model and what is added and taken away
+    std::string model; ///< with its version
+    std::string words; ///< for -cpu: the model and what is added and taken away; where all
+                       ///< hosts are Xen's: nothing
+    /// By Xen host: the value of cpuid= in configurations of xl's, empty where none is needed.
+    std::map<std::string, std::string> xl_words;
     FeatureNames features; ///< all that the guest sees; not those of paravirtual interfaces
     std::vector<std::string> left_out; ///< "avx2: not on HOST": what some hosts have and others not
     std::vector<std::string> notes;    ///< what is unsafe, in words

@@ -41,7 +41,11 @@ void print_list(const char* title, const std::vector<std::string>& lines)
 
 void print_baseline(const CpuBaseline& baseline)
 {
-    printf("-cpu %s\n", baseline.words.c_str());
+    if (!baseline.words.empty())
+        printf("-cpu %s\n", baseline.words.c_str());
+    for (const auto& [host, words] : baseline.xl_words)
+        printf("%s: %s%s\n", clean(host).c_str(),
+               words.empty() ? "no cpuid= is needed" : "cpuid = ", clean(words).c_str());
     for (const auto& [name, value] : baseline.registers)
         printf("%s: 0x%llx\n", name.c_str(), static_cast<unsigned long long>(value));
     if (baseline.xcr0 != 0)

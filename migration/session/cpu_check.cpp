@@ -105,10 +105,10 @@ void judge_between_kinds(const Json& ours, const Json& theirs, Findings& found)
     for (const auto& [name, value] : ours.items()) {
         if (name.starts_with(hypervisor_leaves) || !theirs.contains(name))
             continue;
-        const uint64_t ignored = bits_of(of_the_platform, name) | bits_of(not_compared, name);
-        const uint64_t here = json_u64(ours, name.c_str()) & ~ignored;
-        const uint64_t there = json_u64(theirs, name.c_str()) & ~ignored;
         const uint64_t own_guests = bits_of(of_virtualization, name);
+        const uint64_t compared = bits_between_kinds(name) | own_guests;
+        const uint64_t here = json_u64(ours, name.c_str()) & compared;
+        const uint64_t there = json_u64(theirs, name.c_str()) & compared;
         add_names(missing, name, here & ~there & ~own_guests);
         add_names(nested, name, here & ~there & own_guests);
         add_names(appear, name, there & ~here & ~own_guests);
@@ -135,6 +135,12 @@ bool has_feature(const Json& machine, const char* register_name, unsigned bit)
 {
     const Json* registers = registers_of(machine);
     return registers != nullptr && (json_u64(*registers, register_name) >> bit & 1) != 0;
+}
+
+uint64_t bits_between_kinds(const std::string& register_name)
+{
+    return ~(bits_of(of_the_platform, register_name) | bits_of(not_compared, register_name) |
+             bits_of(of_virtualization, register_name));
 }
 
 void judge_cpu_features(const Json& source, const Json& destination, StateForm form,

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace drover {
 
@@ -23,6 +24,14 @@ void judge_cpu_features(const Json& source, const Json& destination, StateForm f
 /// As QEMU's -cpu spells them: "avx512f, pku" of a register like "CPUID.7.0:EBX"; a bit without a
 /// name as "bit 7 of CPUID.7.0:EBX".
 [[nodiscard]] std::string feature_names(const std::string& register_name, uint64_t bits);
+
+/// The same, one by one, without bits that have no name.
+[[nodiscard]] std::vector<std::string> feature_list(const std::string& register_name,
+                                                    uint64_t bits);
+
+/// Bits of a register that a guest may miss on a hypervisor of another kind: not those that do not
+/// matter there, or show in its state where it uses them.
+[[nodiscard]] uint64_t bits_between_kinds(const std::string& register_name);
 
 /// The register and bit of a name; nothing for one that is not known here.
 [[nodiscard]] std::optional<std::pair<std::string, unsigned>>

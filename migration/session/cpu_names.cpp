@@ -51,18 +51,42 @@ constexpr NamedRegister named_registers[] = {
 
 } // namespace
 
-std::string feature_names(const std::string& register_name, uint64_t bits)
+namespace {
+
+/// The name of each of these bits; empty for one that has none.
+std::vector<std::pair<unsigned, std::string>> names_of_bits(const std::string& register_name,
+                                                            uint64_t bits)
 {
     const auto known = std::ranges::find(named_registers, register_name, &NamedRegister::name);
     std::istringstream words(known != std::end(named_registers) ? known->bits : "");
-    std::string names;
+    std::vector<std::pair<unsigned, std::string>> names;
     for (unsigned bit = 0; bit < 64; ++bit) {
         std::string name;
         if (!(words >> name) || name == "-")
-            name = "bit " + std::to_string(bit) + " of " + register_name;
+            name.clear();
         if ((bits >> bit & 1) != 0)
-            names += (names.empty() ? "" : ", ") + name;
+            names.emplace_back(bit, std::move(name));
     }
+    return names;
+}
+
+} // namespace
+
+std::string feature_names(const std::string& register_name, uint64_t bits)
+{
+    std::string names;
+    for (const auto& [bit, name] : names_of_bits(register_name, bits))
+        names += (names.empty() ? "" : ", ") +
+                 (name.empty() ? "bit " + std::to_string(bit) + " of " + register_name : name);
+    return names;
+}
+
+std::vector<std::string> feature_list(const std::string& register_name, uint64_t bits)
+{
+    std::vector<std::string> names;
+    for (const auto& [bit, name] : names_of_bits(register_name, bits))
+        if (!name.empty())
+            names.push_back(name);
     return names;
 }
 

@@ -3,6 +3,7 @@
 
 #include "migration/session/cpu_check.h"
 
+#include <algorithm>
 #include <array>
 
 namespace drover {
@@ -29,6 +30,9 @@ constexpr const char* kvm_leaf = "CPUID.40000001.0:EAX";
 constexpr std::array kvmclock_bits = {0U, 3U};
 /// Two that differ by less than this were measured, and are the same.
 constexpr double same_frequency = 0.0005;
+// Of a peer's words:
+constexpr size_t most_uncarried = 64;
+constexpr size_t longest_words = 256;
 
 bool is(const Json& machine, const char* key, const char* value)
 {
@@ -98,6 +102,21 @@ void judge_xen_interfaces(const Json& source, const Json& destination, Findings&
                     "start the guest with hpet=0 in its xl configuration");
 }
 
+void judge_uncarried(const Json& source, Findings& found)
+{
+    const auto list = source.find("uncarried");
+    if (list == source.end() || !list->is_array())
+        return;
+    for (size_t i = 0; i < std::min(list->size(), most_uncarried); ++i) {
+        if (!(*list)[i].is_string())
+            continue;
+        std::string words = (*list)[i].get<std::string>().substr(0, longest_words);
+        std::ranges::replace_if(
+            words, [](char c) { return c < ' ' || c > '~'; }, '?');
+        found.block("the guest cannot leave Xen: " + words, "");
+    }
+}
+
 std::string megahertz(uint64_t khz)
 {
     char text[32];
@@ -128,6 +147,7 @@ void judge_translation(const Json& source, const Json& destination, Findings& fo
     judge_kvm(source, destination, found);
     judge_hpet(source, destination, found);
     judge_xen_interfaces(source, destination, found);
+    judge_uncarried(source, found);
     judge_counter(source, destination, found);
 }
 

@@ -119,6 +119,10 @@ HostSpec host_spec(const FleetHost& host, const NicLoad* uplink, Words& words)
         spec.offers.add(words.id(word));
     spec.xen = lists(list_of(host.facts, "offers"), "xen");
     spec.xen_free = host.load.memory_available;
+    if (spec.xen) { // what is free there can be given away to the last byte, and no guest grows
+        spec.threshold[Resource::Memory] = 1;
+        spec.reserve[Resource::Memory] = 0;
+    }
     spec.max_in = config.limits.migrations_in;
     spec.max_out = config.limits.migrations_out;
     if (config.limits.bandwidth > 0)

@@ -7,6 +7,7 @@
 
 #include "contrib/balancer/host/state_file.h"
 #include "util/log.h"
+#include "vmm/xen/guest/incoming_name.h"
 
 #include <fnmatch.h>
 
@@ -18,12 +19,6 @@ namespace {
 constexpr std::chrono::seconds asked_so_long{20};
 /// Who ended so soon ends again: xl, too, needs its time.
 constexpr double young_s = 5;
-
-/// As xl names one that has not come yet.
-std::string incoming_domain(const std::string& name)
-{
-    return name + "--incoming";
-}
 
 Json merged_definition(Json definition, const Json& more)
 {
@@ -48,7 +43,7 @@ Status HostVms::check_xen(const VmDefinition& definition, const VmStart& how) co
     if (definition.xen_config.empty())
         return fail(ErrorKind::Invalid, "how Xen is to run " + definition.name + " is not said",
                     "\"xen-config\" names a file for xl");
-    for (const std::string& name : {definition.name, incoming_domain(definition.name)})
+    for (const std::string& name : {definition.name, xen::incoming_name(definition.name)})
         if (facts->find(name) != nullptr)
             return fail(ErrorKind::Refused, "there is a domain " + name + " on this host already",
                         "vm-adopt takes it as it is");
@@ -91,7 +86,7 @@ void HostVms::adopt_domains(const std::string& pattern)
     for (const XenDomainFacts& domain : std::vector(facts->domains)) {
         const bool taken = vms_.contains(domain.name) || kept_.find(domain.name) != nullptr;
         if (domain.id == 0 || !domain.hvm || domain.dying || taken || !is_vm_name(domain.name) ||
-            domain.name.ends_with("--incoming") ||
+            xen::is_incoming_name(domain.name) ||
             fnmatch(pattern.c_str(), domain.name.c_str(), 0) != 0)
             continue;
         adopt_domain({{"domain", domain.name}}, [name = domain.name](const Result<Json>& adopted) {
@@ -164,7 +159,7 @@ void HostVms::judge_domain(Entry& entry)
     const std::string name = entry.vm.name();
     const XenDomainFacts* domain = xen_->facts()->find(name);
     const bool never_came = entry.retired && entry.vm.state() != VmState::Moved;
-    const XenDomainFacts* incoming = xen_->facts()->find(incoming_domain(name));
+    const XenDomainFacts* incoming = xen_->facts()->find(xen::incoming_name(name));
     if (domain == nullptr && incoming != nullptr) {
         // xl gives it its name, or destroys it; but one that loses us while it makes the domain
         // leaves that behind, paused. Our process had said that the guest stayed at its source.

@@ -110,8 +110,8 @@ void Observer::State::watch_host(HostId id, double past)
     HostMemory& host = hosts[id];
     const HostSpec& spec = fleet.host(id);
     for (const Resource r : all_resources) {
-        if (spec.capacity[r] <= 0)
-            continue;
+        if (spec.capacity[r] <= 0 || (spec.xen && r == Resource::Memory))
+            continue; // Xen swaps nothing, and takes nobody's memory away: a full host is well
         const bool nears = climbs(host, spec, r) || creeps(host, spec, r);
         if (r == Resource::Memory) {
             watch_memory(host, spec, past, nears);

@@ -96,6 +96,19 @@ TEST(Judgement, WhatBindsAGuestToXen)
     EXPECT_TRUE(tells(found.blocks, "2 interrupts on pins"));
 }
 
+TEST(Judgement, WhatTheSourceKnowsToBeUncarried)
+{
+    Json bound = described(R"({"kind":"xen","uncarried":["'e1000' 'nic0'\n: no neutral form",7]})");
+    const Json there = described(R"({"kind":"qemu"})");
+    ASSERT_EQ(between(bound, there).blocks.size(), 1U);
+    EXPECT_TRUE(tells(between(bound, there).blocks, "leave Xen: 'e1000' 'nic0'?: no neutral form"));
+    for (int i = 0; i < 1000; ++i)
+        bound["uncarried"].push_back(std::string(100000, 'x'));
+    EXPECT_LT(between(bound, there).blocks.size(), 100U);
+    bound["uncarried"] = 7;
+    EXPECT_TRUE(between(bound, there).blocks.empty());
+}
+
 /// A peer may say anything.
 TEST(Judgement, HostileDescriptions)
 {

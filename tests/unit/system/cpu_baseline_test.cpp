@@ -50,6 +50,50 @@ TEST(CpuBaseline, TheNearestModelAndWhatIsSaidBesides)
     EXPECT_EQ(common->registers.at("CPUID.1.0:ECX"), 1U << 25);
 }
 
+/// As drover-xen cpus tells it. AVX is bit 28, AES bit 25 of CPUID.1.0:ECX; bit 12 of CPUID.7.0:ECX
+/// has no name.
+CpuHost xen_host()
+{
+    auto made = CpuHost::from_json(
+        "dom0", Json{{"version", "4.17"},
+                     {"accelerator", "xen"},
+                     {"vendor", "GenuineIntel"},
+                     {"features", {"fpu", "lm", "sse", "sse2", "aes", "avx", "xsave", "svm"}},
+                     {"known", Json::array()},
+                     {"models", Json::object()},
+                     {"registers",
+                      {{"CPUID.1.0:ECX", 0x96200000U},
+                       {"CPUID.7.0:ECX", 0x1000U},
+                       {"CPUID.80000001.0:ECX", 0x4U}}}});
+    EXPECT_TRUE(made);
+    return *made;
+}
+
+TEST(CpuBaseline, XenHostsHaveNoModelsAndHideBits)
+{
+    const auto common =
+        cpu_baseline({xen_host(), host("b", with(plain, {"aes", "x2apic", "avx2"}))});
+    ASSERT_TRUE(common) << common.error().text();
+    EXPECT_EQ(common->words, "Old-v1,+aes,+x2apic,kvm=off");
+    EXPECT_TRUE(mentions(common->left_out, "avx: not on b"));
+    EXPECT_TRUE(mentions(common->left_out, "avx2: not on dom0"));
+    EXPECT_FALSE(mentions(common->left_out, "x2apic")) << "its use shows in the state";
+    EXPECT_EQ(common->xl_words.at("dom0"), "[ \"0x1:ecx=xxx0x0xxxxxxxxxxxxxxxxxxxxxxxxxx\", "
+                                           "\"0x7,0:ecx=xxxxxxxxxxxxxxxxxxx0xxxxxxxxxxxx\" ]");
+    const auto alone = cpu_baseline({xen_host()});
+    ASSERT_TRUE(alone);
+    EXPECT_EQ(alone->words, "");
+    EXPECT_TRUE(alone->features.contains("avx"));
+}
+
+TEST(CpuBaseline, AXenHostTellsItsRegisters)
+{
+    EXPECT_FALSE(CpuHost::from_json("dom0", Json{{"accelerator", "xen"},
+                                                 {"features", Json::array()},
+                                                 {"known", Json::array()},
+                                                 {"models", Json::object()}}));
+}
+
 /// A model of one name may mean another thing elsewhere: what differs is said.
 TEST(CpuBaseline, TheSameComesOfItOnEachHost)
 {

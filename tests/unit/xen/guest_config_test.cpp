@@ -224,6 +224,20 @@ TEST(NotForXen, DevicesAreNamed)
                 ElementsAre("'virtio-gpu-pci' 'gpu0' at slot '03.0': no neutral form; detach it "
                             "(device_del)"));
     machine = described();
+    machine["devices"]["nic0"] = "rtl8139";
+    machine["devices"]["unnamed device[3]"] = "ide-hd";
+    machine["drives"] = {{"ide0-hd0", {{"file", "/srv/a.raw"}}}, {"ide1-cd0", Json::object()}};
+    EXPECT_THAT(
+        not_for_xen(machine),
+        ElementsAre(
+            "'rtl8139' 'nic0' at slot '05.0': no neutral form; give the guest virtio-net-pci "
+            "instead, or detach it (device_del)",
+            "'ide-hd' 'unnamed device[3]': no neutral form; give the guest "
+            "virtio-blk-pci instead, or detach it (device_del)",
+            "drive 'ide0-hd0': what is on the machine's own controllers does not go "
+            "along; give the guest virtio-blk-pci instead, or eject it"));
+    EXPECT_EQ(without_neutral_form(machine), not_for_xen(machine));
+    machine = described();
     machine["pci"]["02.0"] = "1234:1111";
     EXPECT_THAT(not_for_xen(machine), ElementsAre(HasSubstr("1234:1111")));
     machine = described();
@@ -240,6 +254,19 @@ TEST(ModelArguments, DevicesOfAConfiguration)
     EXPECT_EQ(devices_of_arguments(build),
               (Json{{"nic0", "virtio-net-pci"}, {"unnamed device[0]", "virtio-blk-pci"}}));
     EXPECT_EQ(devices_of_arguments(Json::object()), Json::object());
+}
+
+TEST(ModelArguments, DisksOfXlsOwnAreRefused)
+{
+    EXPECT_TRUE(check_no_own_disks(Json::object()));
+    Json config{{"disks", Json::array({Json{{"vdev", "hdc"}, {"is_cdrom", true}}})}};
+    EXPECT_TRUE(check_no_own_disks(config)) << "an empty CD-ROM drive";
+    config["disks"].push_back(Json{{"vdev", "hda"}, {"pdev_path", "/dev/vg/web1"}});
+    const Status disk = check_no_own_disks(config);
+    ASSERT_FALSE(disk);
+    EXPECT_THAT(disk.error().text(), HasSubstr("drive hda"));
+    config["disks"] = Json::array({Json{{"vdev", "xvda"}, {"script", "block-drbd"}}});
+    EXPECT_FALSE(check_no_own_disks(config));
 }
 
 } // namespace

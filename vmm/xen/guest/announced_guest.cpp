@@ -5,6 +5,7 @@
 #include <array>
 #include <cctype>
 #include <cstdio>
+#include <iterator>
 #include <span>
 
 namespace drover::xen {
@@ -53,6 +54,30 @@ Status read_drives(const Json& drives, AnnouncedGuest& guest)
     return {};
 }
 
+/// What to do with a device that cannot go along.
+std::string remedy_for(const std::string& type)
+{
+    static constexpr std::array network_cards = {"e1000", "rtl8139", "ne2k",
+                                                 "pcnet", "vmxnet",  "i8255"};
+    static constexpr std::array disks = {"ide-", "scsi-", "nvme", "ahci", "virtio-scsi"};
+    const auto begins = [&type](const char* beginning) { return type.starts_with(beginning); };
+    if (std::ranges::any_of(network_cards, begins))
+        return "give the guest virtio-net-pci instead, or detach it (device_del)";
+    if (std::ranges::any_of(disks, begins))
+        return "give the guest virtio-blk-pci instead, or detach it (device_del)";
+    return "detach it (device_del)";
+}
+
+/// On the machine's own IDE or floppy controller.
+void judge_drives(const Json& machine, std::vector<std::string>& reasons)
+{
+    for (const auto& [name, medium] : object_in(machine, "drives").items())
+        if (!medium.empty())
+            reasons.push_back("drive " + quoted(name) +
+                              ": what is on the machine's own controllers does not go along; give "
+                              "the guest virtio-blk-pci instead, or eject it");
+}
+
 void judge_places(const Json& machine, std::vector<std::string>& reasons)
 {
     for (const auto& [place, what] : object_in(machine, "pci").items()) {
@@ -71,7 +96,7 @@ void judge_places(const Json& machine, std::vector<std::string>& reasons)
             continue;
         reasons.push_back("PCI device " + quoted(text) + " at " + quoted(place) +
                           ": no neutral form; start the guest without it (-nodefaults, -vga none, "
-                          "usb=off)");
+                          "usb=off; on Xen vga=\"none\", usb=0, xen_platform_pci=0)");
     }
 }
 
@@ -85,6 +110,19 @@ std::string slot_of(const Json& machine, const std::string& name)
 
 } // namespace
 
+std::vector<std::string> without_neutral_form(const Json& machine)
+{
+    std::vector<std::string> reasons;
+    for (const auto& [name, type] : object_in(machine, "devices").items())
+        if (const std::string kind = type.is_string() ? type.get<std::string>() : std::string();
+            !is_known_type(kind) && kind != home_of_tables)
+            reasons.push_back(quoted(kind) + " " + quoted(name) + slot_of(machine, name) +
+                              ": no neutral form; " + remedy_for(kind));
+    judge_drives(machine, reasons);
+    judge_places(machine, reasons);
+    return reasons;
+}
+
 std::vector<std::string> not_for_xen(const Json& machine)
 {
     std::vector<std::string> reasons;
@@ -93,14 +131,9 @@ std::vector<std::string> not_for_xen(const Json& machine)
                           ": Xen has that of -M pc only");
     if (json_u64(machine, "cpus") > most_vcpus)
         reasons.emplace_back("more than 128 vCPUs: Xen has no more for a guest");
-    for (const auto& [name, type] : object_in(machine, "devices").items())
-        if (const std::string kind = type.is_string() ? type.get<std::string>() : std::string();
-            !is_known_type(kind) && kind != home_of_tables)
-            reasons.push_back(quoted(kind) + " " + quoted(name) + slot_of(machine, name) +
-                              ": no neutral form; detach it (device_del)");
     if (!object_in(machine, "dimms").empty())
         reasons.emplace_back("plugged memory: Xen has none; unplug it");
-    judge_places(machine, reasons);
+    std::ranges::move(without_neutral_form(machine), std::back_inserter(reasons));
     return reasons;
 }
 

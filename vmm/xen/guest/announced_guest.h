@@ -17,8 +17,12 @@ struct AnnouncedGuest {
     std::vector<AnnouncedDrive> drives;
 };
 
-/// What of a machine has no form on Xen, each in words that name the device and the remedy; empty:
-/// it can go there, as far as its devices are concerned. `machine` is Machine::describe()'s.
+/// The devices of a machine that cannot go from QEMU to Xen or from Xen to QEMU, each in words that
+/// name it and the remedy. `machine` is Machine::describe()'s, with what ask_hardware() puts there.
+[[nodiscard]] std::vector<std::string> without_neutral_form(const Json& machine);
+
+/// The same, and what else of a machine has no form on Xen; empty: it can go there, as far as its
+/// devices are concerned.
 [[nodiscard]] std::vector<std::string> not_for_xen(const Json& machine);
 
 /// All that a configuration for it takes; `memory` in bytes. Fails, naming what it is about, where

@@ -39,4 +39,20 @@ Json devices_of_arguments(const Json& build_info)
     return devices;
 }
 
+Status check_no_own_disks(const Json& config)
+{
+    const auto disks = config.find("disks");
+    if (disks == config.end() || !disks->is_array())
+        return {};
+    for (const Json& disk : *disks)
+        if (!json_string(disk, "pdev_path").empty() || !json_string(disk, "script").empty())
+            return fail(ErrorKind::Refused,
+                        "disk= gives the guest a drive " + json_string(disk, "vdev") +
+                            " of xl's, which a guest of QEMU's has not, and whose block script "
+                            "would run while its source has the disk",
+                        "give it the disk that it has at its source, by device_model_args_hvm= "
+                        "(-drive …, -device virtio-blk-pci,…)");
+    return {};
+}
+
 } // namespace drover::xen

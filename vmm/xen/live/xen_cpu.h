@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 
 namespace drover::xen {
 
@@ -21,6 +22,12 @@ struct CpuidLeaf {
 
 /// The registers that say what a CPU has, as Machine::describe() names them: "CPUID.7.0:EBX".
 [[nodiscard]] Json feature_registers(std::span<const CpuidLeaf> leaves);
+
+/// What CPU a host of Xen's gives its guests, in the form of vmm/qemu/cpu_description.h, for a
+/// baseline of several hosts: accelerator "xen", no models, `registers` beside.
+[[nodiscard]] Json cpu_description(std::span<const CpuidLeaf> leaves, const std::string& version);
+/// The same of this host, for a guest whose configuration says nothing of it.
+[[nodiscard]] Result<Json> describe_host_cpu();
 
 /// Which CPU Xen gives a guest: that of a domain, or without one what a new domain gets by default.
 /// Xen must be callable from here.

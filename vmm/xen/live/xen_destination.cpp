@@ -3,14 +3,10 @@
 
 #include "util/log.h"
 #include "vmm/qemu/state/acpi_hole.h"
-#include "vmm/xen/guest/model_arguments.h"
 #include "vmm/xen/live/incoming_domain.h"
-#include "vmm/xen/live/xen_cpu.h"
 #include "vmm/xen/live/xen_ram.h"
-#include "vmm/xen/live/xl_tool.h"
 
 #include <algorithm>
-#include <sstream>
 
 namespace drover::xen {
 
@@ -53,76 +49,6 @@ std::unexpected<Error> XenDestination::nowhere()
                                     "drover-xen serve");
 }
 
-/// Of the domain that will be made: nobody can ask it yet. One whose configuration changes its CPU
-/// may have all that the host has.
-void XenDestination::add_cpu(Json& description) const
-{
-    const Json build = config_.guest.config.value("b_info", Json::object());
-    const bool changed = build.contains("cpuid") || build.contains("cpuid_legacy");
-    if (auto features = changed ? most_cpu_features() : cpu_features(std::nullopt); features)
-        description["cpu_features"] = std::move(*features);
-    else
-        log::warning(features.error().text() + "; CPU features are not compared");
-}
-
-void XenDestination::set_memory(uint64_t bytes)
-{
-    ram_.clear();
-    ram_.push_back({.name = "pc.ram", .size = bytes, .backing_page = ram_page_size, .file = {}});
-}
-
-Status XenDestination::expect_guest(const Json& source, uint64_t ram)
-{
-    if (json_string(source, "kind") == "xen")
-        return fail(ErrorKind::Refused, "guests go from Xen to Xen by xl migrate");
-    if (const auto reasons = not_for_xen(source); !reasons.empty())
-        return fail(ErrorKind::Incompatible, "the guest cannot run on Xen: " + reasons.front());
-    if (Status fits = check_memory(ram); !fits)
-        return fits;
-    return derives_ ? derive(source, ram) : Status();
-}
-
-/// Waits for xl, at a time when nothing is under way. The administrator may want to give a
-/// configuration as a file that was refused like this.
-Status XenDestination::derive(const Json& source, uint64_t ram)
-{
-    auto guest = announced_guest(source, ram);
-    if (!guest)
-        return pass(guest);
-    const GuestConfig derived = guest_config(*guest, config_.local);
-    log::info("the guest's configuration, by what its source says:\n" + derived.text);
-    if (!derived.open.empty())
-        return std::unexpected(derived.open.front());
-    auto config = read_xl_text(derived.text);
-    auto read = config ? guest_of_config(std::move(*config)) : pass(config);
-    if (!read)
-        return pass(read);
-    if (Status free = check_identity_here(*read); !free)
-        return free;
-    config_.guest = std::move(*read);
-    config_.vcpus = guest->vcpus;
-    config_.early = model_can_wait(config_.guest.config);
-    set_memory(config_.guest.memory);
-    return {};
-}
-
-void XenDestination::describe(std::function<void(Result<Json>)> done)
-{
-    Json description{
-        {"kind", "xen"},
-        {"version", ""},
-        {"arch", "x86_64"},
-        {"machine", "pc-i440fx"},
-        {"accelerator", "xen"},
-        {"cpus", config_.vcpus},
-        {"memory", ram_.front().size},
-        {"devices", devices_of_arguments(config_.guest.config.value("b_info", Json::object()))},
-    };
-    add_cpu(description);
-    loop::post(
-        [done = std::move(done), description = std::move(description)] { done(description); });
-}
-
 void XenDestination::prepare_save(std::function<void(Status)> done)
 {
     loop::post([done = std::move(done)] { done(nowhere()); });
@@ -141,6 +67,15 @@ void XenDestination::abandon_save(std::function<void(Status)> done)
 std::unique_ptr<RamMapping> XenDestination::ram_mapping()
 {
     return std::make_unique<IncomingRam>(ram_target_);
+}
+
+Status XenDestination::claim()
+{
+    claim_.reset(); // of a guest that did not come
+    auto claimed = claim_incoming(config_.guest);
+    if (claimed)
+        claim_ = std::move(*claimed);
+    return claimed ? Status() : pass(claimed);
 }
 
 Status XenDestination::start_receiver()
@@ -164,7 +99,9 @@ void XenDestination::begin_load(std::function<void(Status)> ready,
 {
     failed_ = std::move(failed);
     ready_ = std::move(ready);
-    Status begun = start_receiver();
+    Status begun = claim();
+    if (begun)
+        begun = start_receiver();
     if (begun && !(config_.early && begin_early()))
         begun = begin();
     if (begun)
@@ -191,7 +128,7 @@ Status XenDestination::begin()
 bool XenDestination::begin_early()
 {
     auto early =
-        EarlyDomain::start(incoming_name(config_.guest), config_.vcpus, feed_,
+        EarlyDomain::start(incoming_name(config_.guest.name), config_.vcpus, feed_,
                            {.ready =
                                 [this] {
                                     ram_target_->ram = early_->ram();
@@ -250,7 +187,7 @@ void XenDestination::receiver_failed(const Error& error, bool killed)
         return taken(judge_domain(config_.guest, error));
     if (early_ && early_->domain())
         destroy_incoming(config_.guest, *early_->domain()); // or xl has
-    else if (killed) // otherwise it destroys what it has made, and nothing else is of that name
+    else if (killed) // otherwise it destroys what it has made
         destroy_incoming(config_.guest);
     if (ready_ && early_)
         return loop::post([this, alive = alive_] { // not from within the receiver
@@ -279,6 +216,7 @@ void XenDestination::taken(const Status& status)
         if (*alive)
             early_.reset();
     });
+    claim_.reset();
 }
 
 void XenDestination::load(std::span<const std::byte> piece)

@@ -62,6 +62,7 @@ private:
     void add_cpu(Json& description) const;
     [[nodiscard]] Status derive(const Json& source, uint64_t ram);
     void set_memory(uint64_t bytes);
+    [[nodiscard]] Status claim();
     [[nodiscard]] Status start_receiver();
     [[nodiscard]] Status begin();
     [[nodiscard]] bool begin_early();
@@ -81,6 +82,7 @@ private:
     std::vector<RamBlock> ram_;
     std::shared_ptr<IncomingRam::Target> ram_target_ = std::make_shared<IncomingRam::Target>();
     std::shared_ptr<XenFeed> feed_;
+    UniqueFd claim_; ///< of the guest, while xl makes it
     std::unique_ptr<XlReceiver> receiver_;
     std::unique_ptr<EarlyDomain> early_; ///< null: all of it is fed to xl
     std::thread end_;                    ///< writes the stream's end

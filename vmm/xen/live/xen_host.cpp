@@ -11,7 +11,6 @@
 #undef __STRICT_ANSI__ // Xen's headers want GNU's dialect, and do not know of C++
 extern "C" {
 #include <xenctrl.h>
-#include <xenstore.h>
 }
 
 namespace drover::xen {
@@ -49,38 +48,34 @@ Json state_of(const xc_domaininfo_t& info)
 
 } // namespace
 
-struct XenHost::Handles {
-    ~Handles()
-    {
-        if (store)
-            xs_close(store);
-        if (control)
-            xc_interface_close(control);
-    }
-    xc_interface* control = nullptr;
-    xs_handle* store = nullptr;
-};
+void XenHost::CloseControl::operator()(xc_interface_core* control) const
+{
+    xc_interface_close(control);
+}
 
-XenHost::XenHost(std::unique_ptr<Handles> handles) : handles_(std::move(handles)) {}
+XenHost::XenHost(Control control, std::unique_ptr<XenStore> store)
+    : control_(std::move(control)), store_(std::move(store))
+{
+}
 
 XenHost::~XenHost() = default;
 
 Result<std::unique_ptr<XenHost>> XenHost::open()
 {
-    auto handles = std::make_unique<Handles>();
-    handles->control = xc_interface_open(nullptr, nullptr, 0);
-    handles->store = xs_open(0);
-    if (!handles->control || !handles->store)
-        return fail(ErrorKind::System,
-                    handles->control ? "xenstored does not answer" : "Xen cannot be called",
+    Control control(xc_interface_open(nullptr, nullptr, 0));
+    if (!control)
+        return fail(ErrorKind::System, "Xen cannot be called",
                     "run it as root, in Dom0, with Xen's daemons");
-    return std::unique_ptr<XenHost>(new XenHost(std::move(handles)));
+    auto store = XenStore::open();
+    if (!store)
+        return pass(store);
+    return std::unique_ptr<XenHost>(new XenHost(std::move(control), std::move(*store)));
 }
 
 Result<Json> XenHost::report()
 {
     xc_physinfo_t host{};
-    if (xc_physinfo(handles_->control, &host) < 0)
+    if (xc_physinfo(control_.get(), &host) < 0)
         return fail_errno("asking Xen about its host", errno);
     auto idle = idle_times();
     auto found = idle ? domains() : pass(idle);
@@ -98,10 +93,10 @@ Result<Json> XenHost::report()
 
 Result<Json> XenHost::idle_times() const
 {
-    const int most = xc_get_max_cpus(handles_->control);
+    const int most = xc_get_max_cpus(control_.get());
     std::vector<xc_cpuinfo_t> processors(most > 0 ? static_cast<size_t>(most) : 0);
     int count = 0;
-    if (most <= 0 || xc_getcpuinfo(handles_->control, most, processors.data(), &count) < 0)
+    if (most <= 0 || xc_getcpuinfo(control_.get(), most, processors.data(), &count) < 0)
         return fail_errno("asking Xen about its processors", errno);
     Json idle = Json::array();
     for (int i = 0; i < count; ++i)
@@ -115,7 +110,7 @@ Result<Json> XenHost::domains() const
     std::vector<xc_domaininfo_t> found(domains_at_once);
     for (uint32_t next = 0;;) {
         const int count =
-            xc_domain_getinfolist(handles_->control, next, domains_at_once, found.data());
+            xc_domain_getinfolist(control_.get(), next, domains_at_once, found.data());
         if (count < 0)
             return fail_errno("asking Xen about its domains", errno);
         for (int i = 0; i < count; ++i) {
@@ -123,9 +118,9 @@ Result<Json> XenHost::domains() const
             next = info.domain + 1U;
             Json domain = state_of(info);
             const std::string path = "/local/domain/" + std::to_string(info.domain);
-            domain["name"] = read_store(path + "/name");
+            domain["name"] = store_->read(path + "/name").value_or("");
             domain["vifs"] = vifs(info.domain);
-            const std::string model = read_store(path + "/image/device-model-pid");
+            const auto model = store_->read(path + "/image/device-model-pid").value_or("");
             domain["model"] = std::max(0, atoi(model.c_str()));
             list.push_back(std::move(domain));
         }
@@ -134,32 +129,14 @@ Result<Json> XenHost::domains() const
     }
 }
 
-/// Empty where there is nothing.
-std::string XenHost::read_store(const std::string& path) const
-{
-    unsigned size = 0;
-    void* bytes = xs_read(handles_->store, XBT_NULL, path.c_str(), &size);
-    if (!bytes)
-        return {};
-    std::string text(static_cast<const char*>(bytes), size);
-    free(bytes);
-    return text;
-}
-
 /// The names of its network interfaces on this side; that of the device model's tap ends in "-emu".
 Json XenHost::vifs(uint32_t domain) const
 {
     Json names = Json::array();
     const std::string path = "/local/domain/0/backend/vif/" + std::to_string(domain);
-    unsigned count = 0;
-    char** numbers = xs_directory(handles_->store, XBT_NULL, path.c_str(), &count);
-    for (unsigned i = 0; numbers != nullptr && i < count; ++i) {
-        std::string name = read_store(path + "/" + numbers[i] + "/vifname");
-        if (name.empty())
-            name = "vif" + std::to_string(domain) + "." + numbers[i];
-        names.push_back(std::move(name));
-    }
-    free(numbers);
+    for (const std::string& number : store_->list(path))
+        names.push_back(store_->read(path + "/" + number + "/vifname")
+                            .value_or("vif" + std::to_string(domain) + "." + number));
     return names;
 }
 

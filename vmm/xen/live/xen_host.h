@@ -2,13 +2,16 @@
 #pragma once
 
 #include "monitor/json.h"
+#include "vmm/xen/live/xen_store.h"
 
 #include <memory>
+
+struct xc_interface_core;
 
 namespace drover::xen {
 
 /// What only the hypervisor knows of this host and of its domains. Dom0's own /proc tells of Dom0
-/// alone. From Dom0, as root; one thread.
+/// alone. From Dom0, as root; loop thread only.
 class XenHost {
 public:
     [[nodiscard]] static Result<std::unique_ptr<XenHost>> open();
@@ -22,15 +25,18 @@ public:
     [[nodiscard]] Result<Json> report();
 
 private:
-    struct Handles;
-    explicit XenHost(std::unique_ptr<Handles> handles);
+    struct CloseControl {
+        void operator()(xc_interface_core* control) const;
+    };
+    using Control = std::unique_ptr<xc_interface_core, CloseControl>;
+    XenHost(Control control, std::unique_ptr<XenStore> store);
 
     [[nodiscard]] Result<Json> idle_times() const;
     [[nodiscard]] Result<Json> domains() const;
-    [[nodiscard]] std::string read_store(const std::string& path) const;
     [[nodiscard]] Json vifs(uint32_t domain) const;
 
-    std::unique_ptr<Handles> handles_;
+    Control control_;
+    std::unique_ptr<XenStore> store_;
 };
 
 } // namespace drover::xen

@@ -53,6 +53,7 @@ public:
 
 private:
     [[nodiscard]] Result<Json> facts() const;
+    void add_uncarried(Json description, std::function<void(Result<Json>)> done);
     void tell_writes(bool on, std::function<void(Status)> done);
     [[nodiscard]] Status watch_suspensions();
     void look_at_suspension();

@@ -69,6 +69,17 @@ std::optional<std::string> XenStore::read(const std::string& path) const
     return text;
 }
 
+std::vector<std::string> XenStore::list(const std::string& path) const
+{
+    unsigned count = 0;
+    char** names = xs_directory(handle_, XBT_NULL, path.c_str(), &count);
+    if (!names)
+        return {};
+    std::vector<std::string> list(names, names + count);
+    free(names);
+    return list;
+}
+
 void XenStore::has_resumed(uint32_t domain)
 {
     xs_resume_domain(handle_, domain);

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 struct xs_handle;
 
@@ -23,7 +24,7 @@ public:
     /// `changed` gets the path of what has changed below one that is watched; also once for each
     /// watch that begins.
     [[nodiscard]] static Result<std::unique_ptr<XenStore>>
-    open(std::function<void(const std::string& path)> changed);
+    open(std::function<void(const std::string& path)> changed = [](const std::string&) {});
     ~XenStore();
     XenStore(const XenStore&) = delete;
     XenStore& operator=(const XenStore&) = delete;
@@ -33,6 +34,8 @@ public:
     void unwatch(const std::string& path);
     /// Nothing where there is no such entry.
     [[nodiscard]] std::optional<std::string> read(const std::string& path) const;
+    /// The names of what is below it.
+    [[nodiscard]] std::vector<std::string> list(const std::string& path) const;
     [[nodiscard]] Status write(const std::string& path, const std::string& value);
     /// A domain runs that was suspended: only so does any_shutdown tell of its next suspension.
     void has_resumed(uint32_t domain);

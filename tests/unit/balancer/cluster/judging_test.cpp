@@ -51,8 +51,14 @@ TEST(Judging, takes_a_hosts_specification_from_the_file_and_from_what_it_tells)
     EXPECT_TRUE(spec.offers.has(words.id("ssd")));
     EXPECT_TRUE(spec.offers.has(words.id("kvm")));
     EXPECT_TRUE(spec.receives);
+    EXPECT_LT(spec.threshold[Resource::Memory], 1);
     host.config.maintenance = true;
     EXPECT_FALSE(host_spec(host, nullptr, words).receives);
+    host.facts["offers"] = {"xen"};
+    spec = host_spec(host, nullptr, words);
+    EXPECT_TRUE(spec.xen);
+    EXPECT_EQ(spec.threshold[Resource::Memory], 1) << "a full Xen host is not about to swap";
+    EXPECT_EQ(spec.reserve[Resource::Memory], 0);
 }
 
 /// The whole engine with the real judge, over hosts "a" and "b".

@@ -285,6 +285,17 @@ TEST(Observer, AHostWithoutMemoryLeftIsHotWithoutSwap)
     EXPECT_EQ(watched.spots(), 0U);
 }
 
+TEST(Observer, AXenHostThatIsFullIsNone)
+{
+    Watched watched;
+    HostSpec spec = test_host("a");
+    spec.xen = true;
+    watched.fleet.set_host(watched.host, spec);
+    for (int i = 0; i < 60; ++i)
+        watched.see(memory(40 + i * 0.4));
+    EXPECT_EQ(watched.spots(), 0U) << "Xen swaps nothing: Dom0 and guests may have all there is";
+}
+
 TEST(Observer, AGuestWithoutItsBandwidthIsOne)
 {
     Watched watched;
