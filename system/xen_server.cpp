@@ -37,7 +37,7 @@ Status XenServer::start(const std::vector<MonitorEndpoint>& monitors)
     if (!domain)
         return pass(domain);
     domain_ = std::move(*domain);
-    auto ram = xen::ram_of(domain_, facts_.memory);
+    auto ram = xen::ram_of(domain_, facts_.layout);
     if (!ram)
         return pass(ram);
     ram_ = std::move(*ram);

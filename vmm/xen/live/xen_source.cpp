@@ -63,7 +63,7 @@ Result<std::string> temporary_file()
 XenSource::XenSource(std::shared_ptr<XenDomain> domain, QmpClient& model, DomainRam ram,
                      std::string version)
     : domain_(std::move(domain)), model_(model), ram_(std::move(ram)), version_(std::move(version)),
-      log_(*domain_, ram_.blocks.front().pages(), [this, alive = alive_] {
+      log_(*domain_, ram_.layout, [this, alive = alive_] {
           loop::post([this, alive] {
               if (*alive)
                   tell_writes(false, [](const Status&) {});
@@ -149,7 +149,8 @@ void XenSource::describe(std::function<void(Result<Json>)> done)
                              {"machine", machine_type((*answers)[0])},
                              {"accelerator", "xen"},
                              {"cpus", cpus},
-                             {"memory", ram_.blocks.front().size},
+                             {"memory", ram_.layout.size},
+                             {"ram_below_4g", ram_.layout.low},
                              {"firmware_tables", ram_.has_tables},
                              {"devices", std::move(devices)},
                              {"pci", qemu::pci_places((*answers)[3])}};
