@@ -53,6 +53,8 @@ Status XenServer::start(const std::vector<MonitorEndpoint>& monitors)
     model_ = std::make_unique<QmpClient>(
         std::move(*socket), QmpClient::Callbacks{
                                 [this](const Json& event) {
+                                    if (machine_)
+                                        machine_->model_told(event);
                                     const std::string name = json_string(event, "event");
                                     if (server_ && !name.starts_with("MIGRATION"))
                                         server_->broadcast(event);

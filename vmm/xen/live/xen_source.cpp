@@ -8,6 +8,7 @@
 #include "vmm/xen/live/xen_cpu.h"
 #include "vmm/xen/state/hvm_chip_layout.h"
 #include "vmm/xen/state/hvm_records.h"
+#include "vmm/xen/state/stopped_counters.h"
 #include "vmm/xen/state/stream_format.h"
 #include "vmm/xen/state/xen_machine.h"
 
@@ -24,6 +25,9 @@ constexpr uint32_t callback_param = 0; ///< HVM_PARAM_CALLBACK_IRQ: set by parav
 constexpr size_t qemu_ioapic_pins = 24;
 constexpr uint64_t masked_pin = 1U << 16;
 constexpr uint64_t hpet_on = 1; ///< in its configuration
+constexpr int64_t ns_per_s = 1'000'000'000;
+constexpr int64_t ns_per_us = 1'000;
+constexpr int64_t most_gap = 60 * ns_per_s; ///< more is a wall clock that was set meanwhile
 constexpr size_t most_model_bytes = 64U << 20;
 
 /// "pc-i440fx-7.2-machine" → "pc-i440fx-7.2".
@@ -199,6 +203,7 @@ void XenSource::tell_writes(bool on, std::function<void(Status)> done)
 void XenSource::begin_save(SaveCallbacks callbacks)
 {
     save_ = std::move(callbacks);
+    model_stopped_.reset();
     ++saving_;
     const auto info = domain_->info();
     if (!info)
@@ -277,7 +282,7 @@ Result<std::vector<std::byte>> XenSource::neutral_state(std::span<const std::byt
 {
     XenState state;
     auto context = domain_->context();
-    auto records = context ? split_hvm_context(*context) : pass(context);
+    auto records = context ? split_hvm_context(context->bytes) : pass(context);
     if (!records)
         return pass(records);
     auto sections = split_model(model);
@@ -292,6 +297,9 @@ Result<std::vector<std::byte>> XenSource::neutral_state(std::span<const std::byt
     auto read = read_machine(state);
     if (!read)
         return pass(read);
+    if (model_stopped_)
+        set_back_to_stop(read->machine,
+                         std::clamp<int64_t>(context->taken - *model_stopped_, 0, most_gap));
     if (Status known = qemu::check_known(read->not_carried); !known)
         return pass(known);
     if (ram_.has_tables) {
@@ -301,6 +309,14 @@ Result<std::vector<std::byte>> XenSource::neutral_state(std::span<const std::byt
         read->machine.memory.push_back(std::move(*tables));
     }
     return state::encode_parts(state::to_parts(read->machine));
+}
+
+void XenSource::model_told(const Json& event)
+{
+    const auto time = event.find("timestamp");
+    if (json_string(event, "event") == "STOP" && time != event.end())
+        model_stopped_ = static_cast<int64_t>(json_u64(*time, "seconds")) * ns_per_s +
+                         static_cast<int64_t>(json_u64(*time, "microseconds")) * ns_per_us;
 }
 
 void XenSource::save_failed(Error error)
