@@ -37,7 +37,7 @@ Status XenServer::start(const std::vector<MonitorEndpoint>& monitors)
     if (!domain)
         return pass(domain);
     domain_ = std::move(*domain);
-    auto ram = xen::ram_of(domain_, facts_.memory);
+    auto ram = xen::ram_of(domain_, facts_.layout);
     if (!ram)
         return pass(ram);
     ram_ = std::move(*ram);
@@ -53,6 +53,8 @@ Status XenServer::start(const std::vector<MonitorEndpoint>& monitors)
     model_ = std::make_unique<QmpClient>(
         std::move(*socket), QmpClient::Callbacks{
                                 [this](const Json& event) {
+                                    if (machine_)
+                                        machine_->model_told(event);
                                     const std::string name = json_string(event, "event");
                                     if (server_ && !name.starts_with("MIGRATION"))
                                         server_->broadcast(event);

@@ -2,6 +2,7 @@
 #include "tools/convert.h"
 #include "tools/new_file.h"
 #include "vmm/qemu/state/acpi_hole.h"
+#include "vmm/xen/guest/ram_layout.h"
 #include "vmm/xen/state/xen_save.h"
 
 #include <algorithm>
@@ -37,6 +38,19 @@ Status check_goes_to_xen(const qemu::QemuState& qemu)
     return {};
 }
 
+/// Where the guest has less of its memory below 4 GiB than other domains have.
+Json config_with_hole(Json config, uint64_t memory, std::vector<std::string>& changes)
+{
+    const uint64_t hole = xen::hole_for(qemu::PcMemory::of(memory));
+    if (hole == 0)
+        return config;
+    config["b_info"]["type.hvm"]["mmio_hole_memkb"] = hole << 10;
+    changes.push_back(
+        "memory lies beside a hole of " + std::to_string(hole) +
+        " MiB: a configuration for xl restore needs mmio_hole=" + std::to_string(hole));
+    return config;
+}
+
 } // namespace
 
 Changes convert_to_xen(const SavedGuest& guest, const std::string& path, const XenOptions& options)
@@ -52,10 +66,12 @@ Changes convert_to_xen(const SavedGuest& guest, const std::string& path, const X
     auto machine = xen::write_machine(state);
     if (!machine)
         return pass(machine);
+    const uint64_t memory = memory_of(guest);
     const xen::XenGuest about = {.name = options.name,
                                  .uuid = new_uuid(),
-                                 .memory = memory_of(guest),
-                                 .config = options.config};
+                                 .memory = memory,
+                                 .config =
+                                     config_with_hole(options.config, memory, machine->changes)};
     NewFile file(path);
     if (Status opened = file.open(); !opened)
         return pass(opened);

@@ -109,19 +109,37 @@ std::string without_version(const std::string& machine)
     return versioned ? machine.substr(0, dash) : machine;
 }
 
-/// Xen has a guest's RAM in one piece from 0 on, QEMU only up to this limit.
+/// Of QEMU's machine pc: RAM that does not fit below its limit is cut at 3 GiB at the latest.
+uint64_t low_memory_of_qemu(const Json& qemu, uint64_t memory)
+{
+    constexpr uint64_t most_when_cut = 3ULL << 30;
+    const uint64_t limit = json_u64(qemu, "max_ram_below_4g", memory + 1);
+    return memory < limit ? memory : std::min(limit, most_when_cut);
+}
+
+/// What does not fit below the PCI devices' windows lies from 4 GiB on, and how much that is, is
+/// chosen at the guest's birth.
 Status check_memory_layout(const Json& source, const Json& destination)
 {
-    const Json& xen = json_string(source, "kind") == "xen" ? source : destination;
-    const Json& qemu = json_string(source, "kind") == "xen" ? destination : source;
+    const bool from_xen = json_string(source, "kind") == "xen";
+    const Json& xen = from_xen ? source : destination;
+    const Json& qemu = from_xen ? destination : source;
     const uint64_t memory = json_u64(xen, "memory");
-    const uint64_t limit = json_u64(qemu, "max_ram_below_4g", memory);
-    if (memory == 0 || limit >= memory)
+    const uint64_t on_xen = json_u64(xen, "ram_below_4g", memory);
+    const uint64_t on_qemu = low_memory_of_qemu(qemu, memory);
+    if (on_xen < memory && on_xen == on_qemu) // it has arrived in the lab, but nobody has looked
+        return fail(ErrorKind::Refused,
+                    "guests with memory beyond 4 GiB, as this one of " + mebibytes(memory) +
+                        ", do not move between Xen and QEMU while they run yet",
+                    "drover convert takes a saved one over");
+    if (memory == 0 || on_xen == on_qemu)
         return {};
     return fail(ErrorKind::Incompatible,
-                "QEMU has only " + mebibytes(limit) + " of the guest's " + mebibytes(memory) +
-                    " below 4 GiB, and Xen has all",
-                "start QEMU without max-ram-below-4g");
+                "of the guest's " + mebibytes(memory) + " QEMU has " + mebibytes(on_qemu) +
+                    " below 4 GiB, and Xen " + mebibytes(on_xen),
+                !from_xen          ? "write mmio_hole= into the domain's configuration"
+                : on_xen == memory ? "start QEMU with -M pc,max-ram-below-4g=3840M"
+                                   : "boot the guest with mmio_hole=1024 in its xl configuration");
 }
 
 /// Between two kinds of hypervisor the machine is the same, but not its version; and a CPU has

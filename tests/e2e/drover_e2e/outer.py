@@ -9,6 +9,7 @@ import xmlrpc.client
 from pathlib import Path
 
 from .tale import Told
+from .watch import Look
 
 SHARE = Path("/outer")  # in Dom0
 SHARE_TAG = "outer"
@@ -67,9 +68,9 @@ class OuterGuest:
         """To this host's DOOR, or to a port of the outer machine."""
         self._server.migrate(self.name, port)
 
-    def looked_at(self, after: int) -> tuple[str, int, float]:
+    def looked_at(self, after: int) -> Look:
         """Its clocks, sleeps and registers were watched since that beat: watch.look()."""
-        return tuple(self._server.looked_at(self.name, after))
+        return Look(*self._server.looked_at(self.name, after))
 
     def migrated(self, *wanted: str) -> dict:
         """Waits for one of these statuses; what query-migrate says then."""

@@ -170,7 +170,7 @@ class OuterMachine:
 
     def looked_at(self, vm: str, after: int) -> tuple:
         """Its clocks, sleeps and registers were watched since that beat: watch.look()."""
-        return watch.look(self._vms[vm].console, after)
+        return tuple(watch.look(self._vms[vm].console, after))
 
     def query(self, vm: str, command: str) -> str:
         """What its monitor answers, as JSON: calls know small numbers only."""

@@ -12,10 +12,11 @@ from .case import Case
 from .drover_xen import DroverXen
 from .outer import ADDRESS, DOOR, Outer
 from .vm import GuestOptions
-from .watch import FAR_SOURCES
+from .watch import FAR_SOURCES, Look
 
 MOVE_S = 240
-DRIFT_MS = 50.0  # of a whole row
+DRIFT_MS = 50.0  # of a whole row; of each move, where the guest's clock is a device that it looks at
+APART_MS = 60.0  # TSC and ACPI timer, by a move: as exactly as an emulated host that is busy can tell
 
 
 @dataclass
@@ -23,9 +24,14 @@ class Move:
     to: str
     total_ms: int  # as the source tells
     pause_ms: int
-    lost_ms: float  # how much further behind the guest's clock is than before the move
+    # How much further behind the guest's clock is than before the move. One that counts by the ACPI timer, and does not
+    # get to run for half a turn of it, misses a whole one, with a move or without (docs/heterogeneity.md, "The ACPI timer
+    # as clock"): without those.
+    lost_ms: float
     late_us: int  # how much too late its sleeps end there
     source: str  # what the guest's kernel reads the time from
+    apart_ms: float  # how far its TSC and that moved apart
+    turns: int  # how often its clock missed a turn of the ACPI timer since the move before
 
     @property
     def drift_ms(self) -> float:
@@ -34,7 +40,9 @@ class Move:
 
     def row(self) -> str:
         return f"{self.to}: {self.total_ms / 1000:.1f} s, pause {self.pause_ms} ms, " \
-               f"clock {self.lost_ms:.0f} ms behind, sleeps {self.late_us / 1000:.1f} ms late, by {self.source}"
+               f"clock {self.lost_ms:.0f} ms behind, sleeps {self.late_us / 1000:.1f} ms late, by {self.source}" \
+               + (f", {self.turns} turns missed" if self.turns else "") \
+               + (f", TSC {self.apart_ms:.1f} ms apart" if self.source in FAR_SOURCES else "")
 
 
 class ClockOf:
@@ -87,10 +95,10 @@ class OnQemu:
     def healthy(self):
         return self._guest.healthy()
 
-    def looked_at(self, after: int) -> tuple[str, int, float]:
-        """What its kernel reads, how late sleeps end, and by how much its clock is behind the outer machine's."""
-        source, late_us, behind = self._guest.looked_at(after)
-        return source, late_us, behind + self._clock.ahead() - ClockOf(self._machine).ahead()
+    def looked_at(self, after: int) -> Look:
+        """`behind_s`: the outer machine's clock."""
+        look = self._guest.looked_at(after)
+        return look._replace(behind_s=look.behind_s + self._clock.ahead() - ClockOf(self._machine).ahead())
 
     def close(self) -> None:
         if self._guest:
@@ -133,31 +141,32 @@ class OnXen:
     def healthy(self):
         return self._guest.healthy()
 
-    def looked_at(self, after: int) -> tuple[str, int, float]:
-        source, late_us, behind = self._guest.looked_at(after)
-        return source, late_us, behind + self._clock.ahead()
+    def looked_at(self, after: int) -> Look:
+        look = self._guest.looked_at(after)
+        return look._replace(behind_s=look.behind_s + self._clock.ahead())
 
     def close(self) -> None:
         """Nobody came."""
         self._server.close()
 
 
-def move(here, there, behind_s: float) -> tuple[Move | None, float]:
-    """From where it is to where somebody waits; fails if anything of it is not as it was. By how much its clock was
-    behind before, and is afterwards. No move: it is well where it was."""
+def move(here, there, before: Look) -> tuple[Move | None, Look]:
+    """From where it is to where somebody waits; fails if anything of it is not as it was. How it was when it was last
+    looked at, and is afterwards. No move: it is well where it was."""
     last = here.told()
     info = here.move_to(there.port)
     if info["status"] != "completed":
         print("TOLD not moved:", info.get("error-desc"))
         there.close()
-        return None, here.looked_at(here.healthy().number)[2]
+        return None, here.looked_at(here.healthy().number)
     there.arrived()
     after = there.told(last.number)
     assert after.verified >= last.verified and after.wrong == 0, (last, after)
     here.left()
     there.healthy()
-    source, late_us, now_s = there.looked_at(after.number)
-    return Move(there.name, info["total-time"], info["downtime"], (now_s - behind_s) * 1000, late_us, source), now_s
+    now = there.looked_at(after.number)
+    return Move(there.name, info["total-time"], info["downtime"], (now.behind_s - before.behind_s) * 1000, now.late_us,
+                now.source, now.apart_us / 1000, now.turns - before.turns), now
 
 
 @dataclass
@@ -174,7 +183,7 @@ class Row:
         print("TOLD " + json.dumps({
             "moves": len(self.moves), "not-moved": self.not_moved, "lost": 0,
             "pauses-ms": sum(done.pause_ms for done in self.moves), "behind-ms": round(sum(done.lost_ms for done in self.moves)),
-            "drift-ms": round(self.drift_ms),
+            "drift-ms": round(self.drift_ms), "turns-missed": sum(done.turns for done in self.moves),
             "median-pause-ms": self.medians("pause_ms"), "median-total-ms": self.medians("total_ms")}))
 
     @property
@@ -188,15 +197,14 @@ class Row:
 
 def run(here, places: list, count: int, most_not_moved: int = 3) -> Row:
     """`here` runs it; places[0] is where it is moved first. A failed try's pause is no move's, and is not held against
-    the drift: what it took is in the clock as it is before the next try. Nor is the drift of a clock that is a device
-    (docs/heterogeneity.md, "Measured")."""
+    the drift: what it took is in the clock as it is before the next try."""
     row = Row([])
-    behind = here.looked_at(here.told(2).number)[2]
+    look = here.looked_at(here.told(2).number)
     number = 0
     while len(row.moves) < count:
         there = places[len(row.moves) % len(places)](number)
         number += 1
-        done, behind = move(here, there, behind)
+        done, look = move(here, there, look)
         if done:
             row.moves.append(done)
             here = there
@@ -204,5 +212,7 @@ def run(here, places: list, count: int, most_not_moved: int = 3) -> Row:
         row.not_moved += 1
         assert row.not_moved <= most_not_moved, row
     row.tell()
-    assert row.drift_ms <= DRIFT_MS or any(done.source in FAR_SOURCES for done in row.moves), row
+    far = [done for done in row.moves if done.source in FAR_SOURCES]
+    assert row.drift_ms <= DRIFT_MS * max(len(far), 1), row
+    assert all(done.apart_ms <= APART_MS for done in far), row
     return row

@@ -4,6 +4,7 @@ tests/guest/workload/{clocks,registers}.c)."""
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .console import Console
 
@@ -13,7 +14,8 @@ LATE_US = 10_000  # a sleep may take so much longer than asked for
 EARLY_SOURCES = ("tsc-early", "jiffies", "refined-jiffies")  # of a kernel that boots
 FAR_SOURCES = ("acpi_pm",)
 _WATCH = re.compile(r"WATCH (\d+): (\d+) us by (\S+), (\d+) back, (\d+) sleeps, (\d+) early, late (\d+) to (\d+) us, "
-                    r"(\d+) held, (\d+) wrong")
+                    r"(\d+) held, (\d+) wrong, (\d+) us apart, (\d+) turns missed")
+TURN_S = 2**24 / 3579545  # of the ACPI timer
 _WINDOWS = 3  # at least so many are looked at
 
 
@@ -29,6 +31,8 @@ class Watched:
     worst_us: int
     held: int  # how often all registers were held, and compared
     wrong: int
+    apart_us: int  # the furthest that TSC and what the kernel reads moved apart at once, since the beat before
+    turns: int  # of the ACPI timer that the kernel's clock has missed, since it could not look at it for half of one
 
 
 def _parse(line: str) -> Watched | None:
@@ -72,14 +76,22 @@ def lateness(seen: list[Watched]) -> int:
 
 
 def behind(console: Console, after: int) -> float:
-    """By how many seconds the guest's clock is behind time.monotonic() here, from what it told behind that beat:
-    of the line that came soonest."""
+    """By how many seconds the guest's clock is behind time.monotonic() here, turns that it missed left out, from what it
+    told behind that beat: of the line that came soonest."""
     pairs = [(stamp, seen) for stamp, line in zip(list(console.stamps), list(console.lines)) if (seen := _parse(line))]
-    return min(stamp - seen.guest_us / 1e6 for stamp, seen in pairs if seen.beat > after)
+    return min(stamp - seen.guest_us / 1e6 - seen.turns * TURN_S for stamp, seen in pairs if seen.beat > after)
 
 
-def look(console: Console, after: int) -> tuple[str, int, float]:
-    """What it tells behind that beat is as it should be (steady()): the clock that its kernel reads, how late sleeps end
-    there, µs, and behind()."""
+class Look(NamedTuple):
+    source: str  # what its kernel reads the time from
+    late_us: int  # how much too late sleeps end there
+    behind_s: float  # behind()
+    apart_us: int  # the furthest that TSC and clock moved apart at once since it came
+    turns: int  # Watched.turns
+
+
+def look(console: Console, after: int) -> Look:
+    """What it tells behind that beat is as it should be (steady())."""
     seen = steady(console, after)
-    return seen[-1].source, lateness(seen), behind(console, after)
+    return Look(seen[-1].source, lateness(seen), behind(console, after),
+                max(each.apart_us for each in told(console)), seen[-1].turns)

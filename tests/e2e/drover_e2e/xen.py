@@ -103,7 +103,7 @@ class XenGuest:
         """It has looked at all of its pages once more, and found them right."""
         return tale.healthy(self.console, pages_of(self.options.working_set), timeout)
 
-    def looked_at(self, after: int) -> tuple[str, int, float]:
+    def looked_at(self, after: int) -> watch.Look:
         """Its clocks, sleeps and registers were watched since that beat: watch.look()."""
         return watch.look(self.console, after)
 

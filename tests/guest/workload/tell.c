@@ -22,12 +22,14 @@ static void tell_watched(uint64_t number)
     read_clock_source(source);
     const struct lateness late = watch_take();
     say("WATCH %llu: %llu us by %s, %u back, %u sleeps, %u early, late %u to %u us, %llu held, "
-        "%u wrong",
+        "%u wrong, %llu us apart, %u turns missed",
         (unsigned long long)number, (unsigned long long)(now_ns() / 1000), source,
         (unsigned)atomic_load(&counters.clock_back), late.sleeps,
         (unsigned)atomic_load(&counters.sleeps_early), late.median_us, late.worst_us,
         (unsigned long long)atomic_load(&counters.registers_held),
-        (unsigned)atomic_load(&counters.registers_wrong));
+        (unsigned)atomic_load(&counters.registers_wrong),
+        (unsigned long long)atomic_exchange(&counters.clock_apart_us, 0),
+        (unsigned)atomic_load(&counters.clock_turns));
 }
 
 static void* tell_on(void* argument)

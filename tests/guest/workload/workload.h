@@ -44,8 +44,10 @@ struct counters {
     atomic_uint_fast64_t disk_blocks;
     atomic_uint_fast64_t tcp_bytes; ///< echoed by the host and found right
     atomic_uint_fast32_t tcp_state;
-    atomic_uint_fast32_t dirty_rate; ///< wanted, changed by the host's commands
-    atomic_uint_fast32_t clock_back; ///< how often time ran back, or clocks moved apart
+    atomic_uint_fast32_t dirty_rate;     ///< wanted, changed by the host's commands
+    atomic_uint_fast32_t clock_back;     ///< how often time ran back, or clocks moved apart
+    atomic_uint_fast32_t clock_turns;    ///< of the ACPI timer that the kernel's clock has missed
+    atomic_uint_fast64_t clock_apart_us; ///< the furthest that TSC and clock moved apart at once
     atomic_uint_fast32_t sleeps_early;
     atomic_uint_fast64_t registers_held; ///< how often all of them were, and compared
     atomic_uint_fast32_t registers_wrong;

@@ -35,6 +35,14 @@ def test_to_and_fro(case, smp):
     run(places.on_qemu("QEMU/TCG", places.outer).boot(), [places.xen, places.tcg], MOVES)
 
 
+@test(timeout=1400, thorough=True)
+def test_acpi_timer(case):
+    """Of a guest that counts by the ACPI timer: that and its TSC, which is the hypervisor's on Xen where the other is the
+    device model's, go on together."""
+    places = Places(case, working_set="8M", dirty=100, boot=(*NEUTRAL.boot, "clocksource=acpi_pm", "tsc=reliable"))
+    run(places.on_qemu("QEMU/TCG", places.outer).boot(), [places.xen, places.tcg], 4)
+
+
 # What is the same under KVM, TCG and Xen: see tests/lab/inside/test_kvm.py.
 EVERYWHERE = "qemu64,-x2apic,-cx16,-svm,kvm=off"
 

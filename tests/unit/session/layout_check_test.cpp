@@ -120,6 +120,28 @@ TEST(MachineCheck, WhereMemoryLiesUnderXenAndQemu)
     EXPECT_TRUE(check_machines(qemu, xen, StateForm::Neutral));
 }
 
+/// A guest with so much that PCI devices' windows are in its way.
+TEST(MachineCheck, WhereMuchMemoryLiesUnderXenAndQemu)
+{
+    Json xen{{"kind", "xen"}, {"machine", "pc-i440fx-7.2"}, {"memory", 4ULL << 30}};
+    Json qemu{{"kind", "qemu"}, {"machine", "pc-i440fx-7.2"}, {"max_ram_below_4g", 0xe0000000ULL}};
+    xen["ram_below_4g"] = 0xc0000000ULL;
+    const Status beyond = check_machines(qemu, xen, StateForm::Neutral);
+    ASSERT_FALSE(beyond);
+    EXPECT_NE(beyond.error().text().find("beyond 4 GiB"), std::string::npos);
+    EXPECT_FALSE(check_machines(xen, qemu, StateForm::Neutral));
+    xen["ram_below_4g"] = 0xf0000000ULL;
+    const Status cut = check_machines(xen, qemu, StateForm::Neutral);
+    ASSERT_FALSE(cut);
+    EXPECT_NE(cut.error().text().find("mmio_hole=1024"), std::string::npos) << cut.error().text();
+    xen["memory"] = xen["ram_below_4g"] = 3700ULL << 20;
+    const Status whole = check_machines(xen, qemu, StateForm::Neutral);
+    ASSERT_FALSE(whole);
+    EXPECT_NE(whole.error().text().find("max-ram-below-4g=3840M"), std::string::npos);
+    qemu["max_ram_below_4g"] = 3840ULL << 20;
+    EXPECT_TRUE(check_machines(xen, qemu, StateForm::Neutral));
+}
+
 TEST(MachineCheck, SlotsUnderXenAndQemu)
 {
     const Json xen{

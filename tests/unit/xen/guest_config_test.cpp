@@ -3,6 +3,7 @@
 
 #include "vmm/xen/guest/disk_permission.h"
 #include "vmm/xen/guest/model_arguments.h"
+#include "vmm/xen/guest/ram_layout.h"
 
 #include <filesystem>
 #include <fstream>
@@ -244,6 +245,63 @@ TEST(NotForXen, DevicesAreNamed)
     machine["machine"] = "pc-q35-7.2";
     EXPECT_THAT(not_for_xen(machine), ElementsAre(HasSubstr("-M pc")));
     EXPECT_FALSE(not_for_xen(Json(7)).empty());
+}
+
+Json config_with_hole(uint64_t mib)
+{
+    return {{"b_info", {{"type.hvm", {{"mmio_hole_memkb", mib << 10}}}}}};
+}
+
+TEST(RamLayout, OfADomain)
+{
+    constexpr uint64_t gib = 1ULL << 30;
+    EXPECT_EQ(ram_layout(2 * gib, Json::object()).low, 2 * gib);
+    EXPECT_EQ(ram_layout(8 * gib, Json::object()).low, 0xf0000000U);
+    EXPECT_EQ(ram_layout(8 * gib, config_with_hole(1024)).low, 3 * gib);
+    const qemu::PcMemory cut = ram_layout(5 * gib, config_with_hole(1024));
+    constexpr uint64_t low_pages = 0xc0000;
+    constexpr uint64_t high = 0x100000;
+    EXPECT_EQ(cut.frame_of(low_pages - 1), low_pages - 1);
+    EXPECT_EQ(cut.frame_of(low_pages), high);
+    EXPECT_EQ(cut.page_of(high + 5), low_pages + 5);
+    EXPECT_EQ(cut.pages_in_a_row(low_pages - 3), 3U);
+    EXPECT_EQ(cut.pages_in_a_row(low_pages), 0x80000U);
+    EXPECT_EQ(cut.end_frame(), high + 0x80000);
+    EXPECT_EQ(ram_layout(gib, Json::object()).end_frame(), 0x40000U);
+}
+
+/// What a source of QEMU's has below 4 GiB, its domain must have there, too.
+TEST(RamLayout, OfAGuestOfQemus)
+{
+    constexpr uint64_t mib = 1ULL << 20;
+    const auto hole = [](uint64_t memory, uint64_t limit) {
+        return hole_for(layout_of_source(Json{{"max_ram_below_4g", limit}}, memory));
+    };
+    constexpr uint64_t usual = qemu::PcMemory::usual_limit;
+    EXPECT_EQ(hole(3583 * mib, usual), 0U);
+    EXPECT_EQ(hole(3584 * mib, usual), 1024U) << "QEMU cuts it at 3 GiB";
+    EXPECT_EQ(hole(3700 * mib, 3840 * mib), 0U);
+    EXPECT_EQ(hole(2048 * mib, 1024 * mib), 3072U);
+
+    const Json source{{"max_ram_below_4g", usual}};
+    EXPECT_TRUE(check_layout(source, ram_layout(4096 * mib, config_with_hole(1024))));
+    const Status wrong = check_layout(source, ram_layout(4096 * mib, Json::object()));
+    ASSERT_FALSE(wrong);
+    EXPECT_THAT(wrong.error().text(), HasSubstr("mmio_hole=1024"));
+    const Status without = check_layout(source, ram_layout(2048 * mib, config_with_hole(3072)));
+    ASSERT_FALSE(without);
+    EXPECT_THAT(without.error().text(), HasSubstr("leave mmio_hole out"));
+}
+
+TEST(RamLayout, IsPartOfADerivedConfiguration)
+{
+    const auto hole_line = [](uint64_t memory) {
+        const auto guest = announced_guest(described(), memory);
+        EXPECT_TRUE(guest);
+        return guest_config(*guest, {}).text.find("mmio_hole = 1024\n") != std::string::npos;
+    };
+    EXPECT_TRUE(hole_line(4ULL << 30));
+    EXPECT_FALSE(hole_line(some_memory));
 }
 
 TEST(ModelArguments, DevicesOfAConfiguration)

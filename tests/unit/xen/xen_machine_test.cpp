@@ -4,6 +4,7 @@
 #include "migration/state/lapic_timer.h"
 #include "vmm/xen/state/hvm_chips.h"
 #include "vmm/xen/state/hvm_untaken.h"
+#include "vmm/xen/state/stopped_counters.h"
 #include "xen_bytes.h"
 
 #include <gtest/gtest.h>
@@ -99,6 +100,25 @@ TEST(XenMachineTest, TheWayBackGivesTheSameBytes)
                     << "seed " << seed << ", " << name_of(before) << " byte " << at;
             }
         }
+    }
+}
+
+/// The hypervisor's counters go on until they are read, the device model's clock does not.
+TEST(XenMachineTest, CountersAreAsOldAsTheDeviceModelsClock)
+{
+    for (const bool born_on_xen : {true, false}) {
+        auto read = read_machine(state_of(legal_context(5, 2), born_on_xen));
+        ASSERT_TRUE(read) << read.error().text();
+        state::MachineState& machine = read->machine;
+        machine.clocks->tsc_khz = 2'000'000;
+        machine.clocks->acpi_timer = 1'000;
+        machine.vcpus[0].tsc = 10'000'000'000;
+        machine.vcpus[1].tsc = 5;
+        set_back_to_stop(machine, 1'500'000'001); // 1.5 s
+        EXPECT_EQ(machine.vcpus[0].tsc, 10'000'000'000U - 3'000'000'002U);
+        EXPECT_EQ(machine.vcpus[1].tsc, 0U) << "no counter is before its beginning";
+        const uint32_t counted = born_on_xen ? 5'369'317 : 0; // of 3,579,545 Hz
+        EXPECT_EQ(machine.clocks->acpi_timer, 1'000U - counted) << born_on_xen;
     }
 }
 

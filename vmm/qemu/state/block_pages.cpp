@@ -12,13 +12,6 @@ namespace {
 using state::frame_size;
 using state::FrameRange;
 
-constexpr uint64_t four_gib = 4ULL << 30;
-constexpr uint64_t most_low =
-    0xe0000000; // bytes; a guest with more has only this much below 4 GiB:
-constexpr uint64_t rounded_low = 0xc0000000;
-constexpr uint64_t vga_first = 0xa0;
-constexpr uint64_t vga_end = 0xc0;
-
 } // namespace
 
 bool SavedBlockPages::is_zero(uint64_t page) const
@@ -32,31 +25,6 @@ Status SavedBlockPages::read(uint64_t page, state::FrameBytes target) const
         return source_.read(ram_.places[page], target);
     std::ranges::fill(target, std::byte{0});
     return {};
-}
-
-PcMemory PcMemory::of(uint64_t size)
-{
-    return {.size = size, .low = size < most_low ? size : rounded_low};
-}
-
-std::vector<FrameRange> PcMemory::ranges() const
-{
-    std::vector<FrameRange> ranges = {{0, std::min(vga_first, low / frame_size)}};
-    if (low / frame_size > vga_end)
-        ranges.push_back({vga_end, low / frame_size - vga_end});
-    if (size > low)
-        ranges.push_back({four_gib / frame_size, (size - low) / frame_size});
-    return ranges;
-}
-
-uint64_t PcMemory::page_of(uint64_t frame) const
-{
-    return frame < four_gib / frame_size ? frame : frame - four_gib / frame_size + low / frame_size;
-}
-
-uint64_t PcMemory::frame_of(uint64_t page) const
-{
-    return page < low / frame_size ? page : page - low / frame_size + four_gib / frame_size;
 }
 
 GuestBlockPages::GuestBlockPages(const state::GuestPages& guest, PcMemory memory)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "migration/state/guest_pages.h"
+#include "vmm/qemu/state/pc_memory.h"
 #include "vmm/qemu/state/qemu_state.h"
 
 #include <memory>
@@ -27,19 +28,6 @@ public:
 private:
     const SavedRam& ram_;
     const ByteSource& source_;
-};
-
-/// How the machine `pc` lays its RAM out in guest-physical memory: below `low` bytes from 0 on, the
-/// rest from 4 GiB on. The frames of the VGA window (a0 to bf) are not RAM for the guest.
-struct PcMemory {
-    uint64_t size = 0; ///< bytes
-    uint64_t low = 0;  ///< bytes
-
-    /// As QEMU does it without max-ram-below-4g.
-    [[nodiscard]] static PcMemory of(uint64_t size);
-    [[nodiscard]] std::vector<state::FrameRange> ranges() const;
-    [[nodiscard]] uint64_t page_of(uint64_t frame) const;
-    [[nodiscard]] uint64_t frame_of(uint64_t page) const;
 };
 
 /// The block pc.ram of a guest that comes from elsewhere. Refers to its pages.

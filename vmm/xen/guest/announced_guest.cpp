@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/xen/guest/announced_guest.h"
 
+#include "vmm/xen/guest/ram_layout.h"
+
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -143,6 +145,7 @@ Result<AnnouncedGuest> announced_guest(const Json& machine, uint64_t memory)
                          .uuid = json_string(machine, "uuid"),
                          .vcpus = json_u64(machine, "cpus"),
                          .memory = memory,
+                         .hole = hole_for(layout_of_source(machine, memory)),
                          .serial_ports = json_u64(machine, "serial_ports"),
                          .devices = {},
                          .drives = {}};

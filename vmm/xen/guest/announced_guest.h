@@ -12,6 +12,7 @@ struct AnnouncedGuest {
     std::string uuid; ///< empty: none
     size_t vcpus = 1;
     uint64_t memory = 0; ///< bytes
+    uint64_t hole = 0;   ///< below 4 GiB, without RAM, MiB; 0: what domains have anyway
     size_t serial_ports = 0;
     std::vector<AnnouncedDevice> devices; ///< in the order of their names
     std::vector<AnnouncedDrive> drives;

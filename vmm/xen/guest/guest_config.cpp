@@ -69,6 +69,8 @@ private:
             line("uuid", text_value(guest_.uuid));
         line("type", text_value("hvm"));
         line("memory", std::to_string(guest_.memory >> 20));
+        if (guest_.hole != 0)
+            line("mmio_hole", std::to_string(guest_.hole));
         line("vcpus", std::to_string(guest_.vcpus));
         line("vga", text_value("none"));
         for (const char* off : {"vnc", "sdl", "usb", "hpet", "xen_platform_pci"})

@@ -138,7 +138,7 @@ Status EarlyDomain::open_domain()
     if (!domain)
         return pass(domain);
     domain_ = std::move(*domain);
-    ram_ = std::make_shared<MappedRam>(domain_, feed_->pages());
+    ram_ = std::make_shared<MappedRam>(domain_, feed_->layout());
     return {};
 }
 

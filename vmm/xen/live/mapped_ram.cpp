@@ -17,8 +17,9 @@ constexpr uint64_t piece_frames = 512; // a page table's
 
 } // namespace
 
-MappedRam::MappedRam(std::shared_ptr<const XenDomain> domain, uint64_t pages)
-    : domain_(std::move(domain)), pages_(pages), pieces_((pages + piece_frames - 1) / piece_frames)
+MappedRam::MappedRam(std::shared_ptr<const XenDomain> domain, const qemu::PcMemory& layout)
+    : domain_(std::move(domain)), layout_(layout),
+      pieces_((layout.end_frame() + piece_frames - 1) / piece_frames)
 {
 }
 
@@ -43,7 +44,7 @@ const MappedRam::Piece& MappedRam::piece_of(uint64_t frame)
     std::call_once(piece.once, [&] {
         std::array<bool, piece_frames> there{};
         const uint64_t first = index * piece_frames;
-        const size_t count = std::min(pages_ - first, piece_frames);
+        const size_t count = std::min(layout_.end_frame() - first, piece_frames);
         auto map = domain_->map(first, std::span(there).first(count));
         if (!map)
             return log::error(map.error().text());
@@ -73,7 +74,8 @@ size_t MappedRam::write(size_t /*block*/, uint64_t offset, std::span<const std::
 {
     const std::shared_lock lock(closing_);
     for (size_t at = 0; at < from.size(); at += ram_page_size)
-        if (closed_ || !write_page((offset + at) / ram_page_size, from.data() + at))
+        if (closed_ ||
+            !write_page(layout_.frame_of((offset + at) / ram_page_size), from.data() + at))
             return at;
     return from.size();
 }
@@ -82,7 +84,7 @@ bool MappedRam::discard(size_t /*block*/, uint64_t offset, uint64_t length)
 {
     const std::shared_lock lock(closing_);
     for (uint64_t at = 0; at < length; at += ram_page_size)
-        if (closed_ || !write_page((offset + at) / ram_page_size, nullptr))
+        if (closed_ || !write_page(layout_.frame_of((offset + at) / ram_page_size), nullptr))
             return false;
     return true;
 }

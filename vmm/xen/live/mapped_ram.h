@@ -3,6 +3,7 @@
 
 #include "migration/ram/ram_mapping.h"
 #include "util/result.h"
+#include "vmm/qemu/state/pc_memory.h"
 #include "vmm/xen/live/xen_domain.h"
 
 #include <memory>
@@ -16,8 +17,7 @@ namespace drover::xen {
 /// first written, until close(). Any thread.
 class MappedRam : public RamMapping {
 public:
-    /// `pages`: of the RAM, from frame 0 on.
-    MappedRam(std::shared_ptr<const XenDomain> domain, uint64_t pages);
+    MappedRam(std::shared_ptr<const XenDomain> domain, const qemu::PcMemory& layout);
     ~MappedRam() override;
 
     [[nodiscard]] size_t write(size_t block, uint64_t offset,
@@ -40,8 +40,8 @@ private:
     [[nodiscard]] bool write_page(uint64_t frame, const std::byte* from);
 
     std::shared_ptr<const XenDomain> domain_;
-    uint64_t pages_;
-    std::vector<Piece> pieces_;
+    qemu::PcMemory layout_;
+    std::vector<Piece> pieces_; ///< of the frames from 0 on; between low and high RAM never mapped
     std::shared_mutex closing_; ///< held, shared, by those who write
     bool closed_ = false;
 };

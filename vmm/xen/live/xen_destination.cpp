@@ -90,7 +90,7 @@ Status XenDestination::start_receiver()
     if (!stream)
         return pass(stream);
     receiver_ = std::move(*receiver);
-    feed_ = std::make_shared<XenFeed>(config_.guest, ram_.front().pages(), std::move(*stream));
+    feed_ = std::make_shared<XenFeed>(config_.guest, layout_, std::move(*stream));
     return {};
 }
 

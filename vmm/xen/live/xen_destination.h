@@ -79,6 +79,7 @@ private:
 
     Config config_;
     bool derives_;
+    qemu::PcMemory layout_;
     std::vector<RamBlock> ram_;
     std::shared_ptr<IncomingRam::Target> ram_target_ = std::make_shared<IncomingRam::Target>();
     std::shared_ptr<XenFeed> feed_;

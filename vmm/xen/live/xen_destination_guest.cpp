@@ -3,6 +3,7 @@
 // The guest that is to come, by what its source says: whether it can, and what is made for it.
 #include "util/log.h"
 #include "vmm/xen/guest/model_arguments.h"
+#include "vmm/xen/guest/ram_layout.h"
 #include "vmm/xen/live/incoming_domain.h"
 #include "vmm/xen/live/xen_cpu.h"
 #include "vmm/xen/live/xen_destination.h"
@@ -43,6 +44,7 @@ void XenDestination::add_cpu(Json& description) const
 
 void XenDestination::set_memory(uint64_t bytes)
 {
+    layout_ = ram_layout(bytes, config_.guest.config);
     ram_.clear();
     ram_.push_back({.name = "pc.ram", .size = bytes, .backing_page = ram_page_size, .file = {}});
 }
@@ -53,9 +55,7 @@ Status XenDestination::expect_guest(const Json& source, uint64_t ram)
         return fail(ErrorKind::Refused, "guests go from Xen to Xen by xl migrate");
     if (const auto reasons = not_for_xen(source); !reasons.empty())
         return fail(ErrorKind::Incompatible, "the guest cannot run on Xen: " + joined(reasons));
-    if (Status fits = check_memory(ram); !fits)
-        return fits;
-    return derives_ ? derive(source, ram) : Status();
+    return derives_ ? derive(source, ram) : check_layout(source, layout_);
 }
 
 /// Waits for xl, at a time when nothing is under way. The administrator may want to give a
@@ -79,7 +79,7 @@ Status XenDestination::derive(const Json& source, uint64_t ram)
     config_.vcpus = guest->vcpus;
     config_.early = model_can_wait(config_.guest.config);
     set_memory(config_.guest.memory);
-    return {};
+    return check_layout(source, layout_);
 }
 
 void XenDestination::describe(std::function<void(Result<Json>)> done)
@@ -91,7 +91,8 @@ void XenDestination::describe(std::function<void(Result<Json>)> done)
         {"machine", "pc-i440fx"},
         {"accelerator", "xen"},
         {"cpus", config_.vcpus},
-        {"memory", ram_.front().size},
+        {"memory", layout_.size},
+        {"ram_below_4g", layout_.low},
         {"devices", devices_of_arguments(config_.guest.config.value("b_info", Json::object()))},
     };
     add_cpu(description);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <sys/mman.h>
 
@@ -134,19 +135,23 @@ Status XenDomain::unpause()
     return {};
 }
 
-Result<std::vector<std::byte>> XenDomain::context() const
+Result<XenDomain::Context> XenDomain::context() const
 {
     const int size = xc_domain_hvm_getcontext(handles_->control, id_, nullptr, 0);
     if (size < 0)
         return fail_errno("asking for the size of the domain's state", errno);
-    std::vector<std::byte> bytes(static_cast<size_t>(size));
-    const int got =
-        xc_domain_hvm_getcontext(handles_->control, id_, reinterpret_cast<uint8_t*>(bytes.data()),
-                                 static_cast<uint32_t>(bytes.size()));
+    Context context;
+    context.bytes.resize(static_cast<size_t>(size));
+    context.taken = std::chrono::duration_cast<std::chrono::nanoseconds>(
+                        std::chrono::system_clock::now().time_since_epoch())
+                        .count(); // Xen reads the counters first
+    const int got = xc_domain_hvm_getcontext(handles_->control, id_,
+                                             reinterpret_cast<uint8_t*>(context.bytes.data()),
+                                             static_cast<uint32_t>(context.bytes.size()));
     if (got < 0)
         return fail_errno("reading the domain's state", errno);
-    bytes.resize(static_cast<size_t>(got));
-    return bytes;
+    context.bytes.resize(static_cast<size_t>(got));
+    return context;
 }
 
 Result<uint64_t> XenDomain::param(uint32_t index) const

@@ -39,7 +39,11 @@ public:
     [[nodiscard]] Status unpause();
 
     /// The hypervisor's part of the machine's state, as hvm_records.h reads it.
-    [[nodiscard]] Result<std::vector<std::byte>> context() const;
+    struct Context {
+        std::vector<std::byte> bytes;
+        int64_t taken = 0; ///< real time, ns: that of its counters
+    };
+    [[nodiscard]] Result<Context> context() const;
     [[nodiscard]] Result<uint64_t> param(uint32_t index) const;
     /// One record of that, of at most `most` bytes: the guest stands still for some microseconds.
     [[nodiscard]] Result<std::vector<std::byte>> record(uint16_t type, size_t most) const;

@@ -4,6 +4,8 @@
 #include "migration/ram/ram_block.h"
 #include "vmm/qemu/state/acpi_hole.h"
 
+#include <algorithm>
+
 namespace drover::xen {
 
 Status XenFeed::begin(size_t vcpus)
@@ -14,11 +16,20 @@ Status XenFeed::begin(size_t vcpus)
     return sink_.flush();
 }
 
+void XenFeed::populate(uint64_t page, uint64_t count)
+{
+    for (const uint64_t end = page + count; page < end;) {
+        const uint64_t now = std::min(layout_.pages_in_a_row(page), end - page);
+        save_.populate(layout_.frame_of(page), now);
+        page += now;
+    }
+}
+
 Status XenFeed::write_blank(size_t vcpus)
 {
     const std::lock_guard lock(mutex_);
     save_.begin(vcpus, false);
-    save_.populate(0, sent_.size());
+    populate(0, sent_.size());
     return save_.write_blank();
 }
 
@@ -32,7 +43,7 @@ bool XenFeed::write(uint64_t page, std::span<const std::byte> contents)
 {
     const std::lock_guard lock(mutex_);
     for (size_t at = 0; at < contents.size(); at += ram_page_size, ++page) {
-        save_.page(page, contents.subspan(at, ram_page_size));
+        save_.page(layout_.frame_of(page), contents.subspan(at, ram_page_size));
         sent_.set(page);
     }
     return sink_.status().has_value();
@@ -44,7 +55,7 @@ bool XenFeed::discard(uint64_t page, uint64_t count)
     const std::lock_guard lock(mutex_);
     for (const uint64_t end = page + count; page < end; ++page)
         if (sent_.test(page))
-            save_.page(page, zeros);
+            save_.page(layout_.frame_of(page), zeros);
     return sink_.status().has_value();
 }
 
@@ -66,7 +77,7 @@ Status XenFeed::end(const WrittenMachine& machine, const std::optional<state::Me
     for (uint64_t page = sent_.next_clear(0, size), next; page < size;
          page = sent_.next_clear(next, size)) {
         next = sent_.next_set(page, size);
-        save_.populate(page, next - page);
+        populate(page, next - page);
     }
     return save_.end(machine);
 }

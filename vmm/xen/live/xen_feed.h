@@ -4,6 +4,7 @@
 #include "migration/ram/page_bitmap.h"
 #include "migration/ram/ram_mapping.h"
 #include "util/fd.h"
+#include "vmm/qemu/state/pc_memory.h"
 #include "vmm/xen/state/xen_save.h"
 
 #include <memory>
@@ -16,15 +17,15 @@ namespace drover::xen {
 /// then the rest.
 class XenFeed {
 public:
-    XenFeed(XenGuest guest, uint64_t pages, UniqueFd stream)
-        : guest_(std::move(guest)), stream_(std::move(stream)),
-          sink_(stream_.get(), "the stream to xl"), save_(guest_, sink_), sent_(pages)
+    XenFeed(XenGuest guest, const qemu::PcMemory& layout, UniqueFd stream)
+        : guest_(std::move(guest)), layout_(layout), stream_(std::move(stream)),
+          sink_(stream_.get(), "the stream to xl"), save_(guest_, sink_),
+          sent_(layout.size / state::frame_size)
     {
     }
 
     [[nodiscard]] Status begin(size_t vcpus);
-    /// Of the guest's RAM.
-    [[nodiscard]] uint64_t pages() const { return sent_.size(); }
+    [[nodiscard]] const qemu::PcMemory& layout() const { return layout_; }
 
     /// Instead of the others: a domain of zeros, of which the rest comes by other ways. All but the
     /// last record, which is end_blank(). Both block.
@@ -40,9 +41,12 @@ public:
 
 private:
     void write_tables(const state::Memory& tables);
+    /// Pages of the RAM, wherever the guest has them.
+    void populate(uint64_t page, uint64_t count);
 
     std::mutex mutex_;
     XenGuest guest_;
+    qemu::PcMemory layout_;
     UniqueFd stream_;
     ByteSink sink_;
     SaveStream save_;

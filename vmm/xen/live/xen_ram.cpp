@@ -9,22 +9,32 @@ namespace drover::xen {
 
 namespace {
 
-/// Up to here both hypervisors have all of it from 0 on, in one piece.
-constexpr uint64_t most_memory = 0xe0000000; // exclusive
-constexpr uint64_t hole_frames = 512;        // of 2 MiB
-constexpr uint64_t own_first = 0xfeff0;      // Xen's own: rings, stores, its page table
+constexpr uint64_t hole_frames = 512;   // of 2 MiB
+constexpr uint64_t own_first = 0xfeff0; // Xen's own: rings, stores, its page table
 constexpr uint64_t own_frames = 16;
 
 class Frames : public RamReader {
 public:
-    explicit Frames(std::shared_ptr<const XenDomain> domain) : domain_(std::move(domain)) {}
+    Frames(std::shared_ptr<const XenDomain> domain, const qemu::PcMemory& layout)
+        : domain_(std::move(domain)), layout_(layout)
+    {
+    }
     [[nodiscard]] Status read(uint64_t offset, std::span<std::byte> into) const override
     {
-        return domain_->read(offset / ram_page_size, into);
+        for (uint64_t page = offset / ram_page_size; !into.empty();) {
+            const uint64_t row = layout_.pages_in_a_row(page) * ram_page_size;
+            const auto piece = into.first(std::min<uint64_t>(into.size(), row));
+            if (Status read = domain_->read(layout_.frame_of(page), piece); !read)
+                return read;
+            into = into.subspan(piece.size());
+            page += piece.size() / ram_page_size;
+        }
+        return {};
     }
 
 private:
     std::shared_ptr<const XenDomain> domain_;
+    qemu::PcMemory layout_;
 };
 
 Result<uint64_t> count(const XenDomain& domain, uint64_t first, uint64_t frames)
@@ -44,24 +54,25 @@ Result<uint64_t> count(const XenDomain& domain, uint64_t first, uint64_t frames)
     return found;
 }
 
-} // namespace
-
-Status check_memory(uint64_t bytes)
+Result<uint64_t> count_ram(const XenDomain& domain, const qemu::PcMemory& layout)
 {
-    if (bytes != 0 && bytes % ram_page_size == 0 && bytes < most_memory)
-        return {};
-    return fail(ErrorKind::Refused,
-                "guests of 3.5 GiB or more, which Xen and QEMU lay out differently, are not "
-                "moved between them",
-                "give the guest less memory, and boot it anew");
+    uint64_t found = 0;
+    for (const state::FrameRange& range : layout.ranges()) {
+        const auto there = count(domain, range.first, range.count);
+        if (!there)
+            return there;
+        found += *there;
+    }
+    return found;
 }
 
-Result<DomainRam> ram_of(const std::shared_ptr<const XenDomain>& domain, uint64_t memory)
+} // namespace
+
+Result<DomainRam> ram_of(const std::shared_ptr<const XenDomain>& domain,
+                         const qemu::PcMemory& layout)
 {
-    if (Status fits = check_memory(memory); !fits)
-        return pass(fits);
     const auto info = domain->info();
-    const auto ram = count(*domain, 0, memory / ram_page_size);
+    const auto ram = count_ram(*domain, layout);
     const auto hole = count(*domain, qemu::acpi_hole_frame, hole_frames);
     const auto own = count(*domain, own_first, own_frames);
     if (!info || !ram || !hole || !own)
@@ -76,12 +87,13 @@ Result<DomainRam> ram_of(const std::shared_ptr<const XenDomain>& domain, uint64_
                     "graphics cards and network cards' boot ROMs are not moved: vga=\"none\", "
                     "-device …,romfile=");
     DomainRam found;
+    found.layout = layout;
     found.has_tables = *hole > 0;
     found.blocks.push_back({.name = "pc.ram",
-                            .size = memory,
+                            .size = layout.size,
                             .backing_page = ram_page_size,
                             .file = {},
-                            .reader = std::make_shared<Frames>(domain)});
+                            .reader = std::make_shared<Frames>(domain, layout)});
     return found;
 }
 
@@ -105,8 +117,8 @@ Result<state::Memory> tables_of(const XenDomain& domain)
     return memory;
 }
 
-LogDirty::LogDirty(XenDomain& domain, uint64_t pages, std::function<void()> stopped)
-    : domain_(domain), pages_(pages), stopped_(std::move(stopped))
+LogDirty::LogDirty(XenDomain& domain, const qemu::PcMemory& layout, std::function<void()> stopped)
+    : domain_(domain), layout_(layout), stopped_(std::move(stopped))
 {
 }
 
@@ -130,11 +142,12 @@ Status LogDirty::collect(size_t /*block*/, uint64_t /*first*/, uint64_t /*end*/,
 
 Status LogDirty::collect_all(std::span<PageBitmap> dirty)
 {
-    std::vector<uint64_t> words((pages_ + 63) / 64);
+    constexpr uint64_t in_word = 64; // both pieces of RAM begin at such a multiple
+    std::vector<uint64_t> words((layout_.end_frame() + in_word - 1) / in_word);
     if (Status taken = domain_.take_log(words); !taken)
         return taken;
-    for (uint64_t page = 0; page < pages_; page += 64)
-        dirty[0].set_word(page, words[page / 64]);
+    for (uint64_t page = 0; page < layout_.size / ram_page_size; page += in_word)
+        dirty[0].set_word(page, words[layout_.frame_of(page) / in_word]);
     return {};
 }
 

@@ -4,6 +4,7 @@
 #include "migration/ram/dirty_tracker.h"
 #include "migration/ram/ram_block.h"
 #include "migration/state/memory.h"
+#include "vmm/qemu/state/pc_memory.h"
 #include "vmm/xen/live/xen_domain.h"
 
 #include <functional>
@@ -13,16 +14,14 @@ namespace drover::xen {
 
 /// The RAM of a domain as the block pc.ram of QEMU's machine `pc`.
 struct DomainRam {
+    qemu::PcMemory layout;
     std::vector<RamBlock> blocks; ///< one
     /// It has the tables of Xen's firmware beyond that RAM: it was born on Xen.
     bool has_tables = false;
 };
-/// Whether RAM of so many bytes lies at the same places under both hypervisors.
-[[nodiscard]] Status check_memory(uint64_t bytes);
-/// Fails where the two hypervisors lay RAM out differently, or if the guest has memory at another
-/// place.
+/// Fails if the guest has memory at another place.
 [[nodiscard]] Result<DomainRam> ram_of(const std::shared_ptr<const XenDomain>& domain,
-                                       uint64_t memory);
+                                       const qemu::PcMemory& layout);
 
 /// Those tables, as they are now.
 [[nodiscard]] Result<state::Memory> tables_of(const XenDomain& domain);
@@ -31,8 +30,8 @@ struct DomainRam {
 /// writes.
 class LogDirty : public DirtyTracker {
 public:
-    /// `pages`: of the block. `stopped`: the device model needs not tell any more; any thread.
-    LogDirty(XenDomain& domain, uint64_t pages, std::function<void()> stopped);
+    /// `stopped`: the device model needs not tell any more; any thread.
+    LogDirty(XenDomain& domain, const qemu::PcMemory& layout, std::function<void()> stopped);
     ~LogDirty() override;
 
     [[nodiscard]] std::string_view name() const override { return "log-dirty"; }
@@ -45,7 +44,7 @@ public:
 
 private:
     XenDomain& domain_;
-    uint64_t pages_;
+    qemu::PcMemory layout_;
     std::function<void()> stopped_;
     bool on_ = false;
 };

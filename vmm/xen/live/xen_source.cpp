@@ -4,6 +4,7 @@
 #include "util/log.h"
 #include "vmm/qemu/state/machine_fields.h"
 #include "vmm/xen/state/hvm_records.h"
+#include "vmm/xen/state/stopped_counters.h"
 #include "vmm/xen/state/stream_format.h"
 #include "vmm/xen/state/xen_machine.h"
 
@@ -15,6 +16,9 @@ namespace drover::xen {
 namespace {
 
 constexpr std::chrono::seconds suspend_limit{5}; // a device model that does not answer
+constexpr int64_t ns_per_s = 1'000'000'000;
+constexpr int64_t ns_per_us = 1'000;
+constexpr int64_t most_gap = 60 * ns_per_s; ///< more is a wall clock that was set meanwhile
 constexpr size_t most_model_bytes = 64U << 20;
 
 /// A file that the device model, which opens it by its name, can write.
@@ -32,7 +36,7 @@ Result<std::string> temporary_file()
 XenSource::XenSource(std::shared_ptr<XenDomain> domain, QmpClient& model, DomainRam ram,
                      std::string version)
     : domain_(std::move(domain)), model_(model), ram_(std::move(ram)), version_(std::move(version)),
-      log_(*domain_, ram_.blocks.front().pages(), [this, alive = alive_] {
+      log_(*domain_, ram_.layout, [this, alive = alive_] {
           loop::post([this, alive] {
               if (*alive)
                   tell_writes(false, [](const Status&) {});
@@ -92,6 +96,7 @@ void XenSource::tell_writes(bool on, std::function<void(Status)> done)
 void XenSource::begin_save(SaveCallbacks callbacks)
 {
     save_ = std::move(callbacks);
+    model_stopped_.reset();
     ++saving_;
     const auto info = domain_->info();
     if (!info)
@@ -170,7 +175,7 @@ Result<std::vector<std::byte>> XenSource::neutral_state(std::span<const std::byt
 {
     XenState state;
     auto context = domain_->context();
-    auto records = context ? split_hvm_context(*context) : pass(context);
+    auto records = context ? split_hvm_context(context->bytes) : pass(context);
     if (!records)
         return pass(records);
     auto sections = split_model(model);
@@ -185,6 +190,9 @@ Result<std::vector<std::byte>> XenSource::neutral_state(std::span<const std::byt
     auto read = read_machine(state);
     if (!read)
         return pass(read);
+    if (model_stopped_)
+        set_back_to_stop(read->machine,
+                         std::clamp<int64_t>(context->taken - *model_stopped_, 0, most_gap));
     if (Status known = qemu::check_known(read->not_carried); !known)
         return pass(known);
     if (ram_.has_tables) {
@@ -194,6 +202,14 @@ Result<std::vector<std::byte>> XenSource::neutral_state(std::span<const std::byt
         read->machine.memory.push_back(std::move(*tables));
     }
     return state::encode_machine(read->machine);
+}
+
+void XenSource::model_told(const Json& event)
+{
+    const auto time = event.find("timestamp");
+    if (json_string(event, "event") == "STOP" && time != event.end())
+        model_stopped_ = static_cast<int64_t>(json_u64(*time, "seconds")) * ns_per_s +
+                         static_cast<int64_t>(json_u64(*time, "microseconds")) * ns_per_us;
 }
 
 void XenSource::save_failed(Error error)

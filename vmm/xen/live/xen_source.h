@@ -48,6 +48,8 @@ public:
     /// The user's "stop" and "cont"; the latter also of a domain that was left suspended.
     [[nodiscard]] Status pause();
     void run(std::function<void(Status)> done);
+    /// What the device model tells of itself.
+    void model_told(const Json& event);
     /// "running", "paused", or "postmigrate": suspended by us.
     [[nodiscard]] std::string run_state() const;
 
@@ -73,6 +75,7 @@ private:
     std::optional<Error> died_;
 
     SaveCallbacks save_;
+    std::optional<int64_t> model_stopped_; ///< real time, ns
     unsigned saving_ = 0; ///< counts saves, so that an answer to an earlier one is known
     bool ran_ = false;
     bool tells_writes_ = false;           ///< the device model, into the log

@@ -108,7 +108,8 @@ void XenSource::describe(std::function<void(Result<Json>)> done)
                              {"machine", machine_type((*answers)[0])},
                              {"accelerator", "xen"},
                              {"cpus", cpus},
-                             {"memory", ram_.blocks.front().size},
+                             {"memory", ram_.layout.size},
+                             {"ram_below_4g", ram_.layout.low},
                              {"firmware_tables", ram_.has_tables},
                              {"devices", std::move(devices)},
                              {"pci", qemu::pci_places((*answers)[3])}};

@@ -2,6 +2,7 @@
 #include "vmm/xen/live/xl_tool.h"
 
 #include "util/fd.h"
+#include "vmm/xen/guest/ram_layout.h"
 
 #include <cerrno>
 #include <cstdlib>
@@ -54,11 +55,12 @@ Result<XlDomain> find_domain(const std::string& name)
     XlDomain found;
     found.id = static_cast<uint32_t>(json_u64(domain, "domid"));
     found.name = json_string(part(config, "c_info"), "name");
-    found.memory = json_u64(build, "max_memkb") << 10;
-    if (found.id == 0 || found.memory == 0)
+    const uint64_t memory = json_u64(build, "max_memkb") << 10;
+    found.layout = ram_layout(memory, config);
+    if (found.id == 0 || memory == 0)
         return fail(ErrorKind::Invalid, "xl does not know a guest " + name);
     if (const uint64_t target = json_u64(build, "target_memkb") << 10;
-        target != 0 && target != found.memory)
+        target != 0 && target != memory)
         return fail(ErrorKind::Refused, "a part of the guest's memory is taken away (maxmem)",
                     "start it with memory= alone");
     return found;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include "vmm/qemu/state/pc_memory.h"
 #include "vmm/xen/state/xen_save.h"
 
 #include <optional>
@@ -17,7 +18,7 @@ namespace drover::xen {
 struct XlDomain {
     uint32_t id = 0;
     std::string name;
-    uint64_t memory = 0; ///< bytes
+    qemu::PcMemory layout;
 };
 /// By name or number. Refused: one whose memory is not all there (maxmem).
 [[nodiscard]] Result<XlDomain> find_domain(const std::string& name);
