@@ -2,6 +2,7 @@
 #pragma once
 
 #include "contrib/balancer/host/host_vms.h"
+#include "util/clock.h"
 
 namespace drover::balancer {
 
