@@ -79,7 +79,8 @@ void Balancer::check_migration(const std::string& vm, const std::string& host,
     if (mover_.of_vm(vm) != nullptr || !place.vm->migration.empty())
         return done(fail(ErrorKind::Refused, vm + " is in a migration"));
     const auto check = std::make_shared<GuestCheck>();
-    check->id = "check-" + new_move_id(); // no migration of the journal's, which leftovers would miss
+    check->id =
+        "check-" + new_move_id(); // no migration of the journal's, which leftovers would miss
     check->vm = vm;
     check->from = from;
     check->to = host;
