@@ -18,7 +18,6 @@ namespace {
 constexpr std::chrono::seconds suspend_limit{5}; // a device model that does not answer
 constexpr int64_t ns_per_s = 1'000'000'000;
 constexpr int64_t ns_per_us = 1'000;
-constexpr int64_t most_gap = 60 * ns_per_s; ///< more is a wall clock that was set meanwhile
 constexpr size_t most_model_bytes = 64U << 20;
 
 /// A file that the device model, which opens it by its name, can write.
@@ -132,6 +131,7 @@ void XenSource::look_at_suspension()
 /// It completes what is under way to its disks, and tells of those writes.
 void XenSource::stop_model()
 {
+    stop_asked_ = Clock::now();
     model_.execute("stop", Json::object(),
                    [this, alive = alive_, save = saving_](const Result<Json>& answer) {
                        if (!*alive || save != saving_ || !save_.paused)
@@ -173,6 +173,9 @@ void XenSource::model_saved(const std::string& path)
 
 Result<std::vector<std::byte>> XenSource::neutral_state(std::span<const std::byte> model)
 {
+    // QEMU tells its stop by the wall clock, which may be set meanwhile: counters that went back
+    // further than to where the vCPUs stood would run backwards for the guest.
+    const std::chrono::nanoseconds stood = Clock::now() - stop_asked_;
     XenState state;
     auto context = domain_->context();
     auto records = context ? split_hvm_context(context->bytes) : pass(context);
@@ -192,7 +195,7 @@ Result<std::vector<std::byte>> XenSource::neutral_state(std::span<const std::byt
         return pass(read);
     if (model_stopped_)
         set_back_to_stop(read->machine,
-                         std::clamp<int64_t>(context->taken - *model_stopped_, 0, most_gap));
+                         std::clamp<int64_t>(context->taken - *model_stopped_, 0, stood.count()));
     if (Status known = qemu::check_known(read->not_carried); !known)
         return pass(known);
     if (ram_.has_tables) {

@@ -3,6 +3,7 @@
 
 #include "migration/machine.h"
 #include "monitor/qmp_client.h"
+#include "util/clock.h"
 #include "util/loop.h"
 #include "vmm/xen/live/xen_ram.h"
 #include "vmm/xen/live/xen_store.h"
@@ -76,6 +77,7 @@ private:
 
     SaveCallbacks save_;
     std::optional<int64_t> model_stopped_; ///< real time, ns
+    TimePoint stop_asked_{};               ///< of the device model; the vCPUs stood by then
     unsigned saving_ = 0; ///< counts saves, so that an answer to an earlier one is known
     bool ran_ = false;
     bool tells_writes_ = false;           ///< the device model, into the log
