@@ -2,6 +2,7 @@
 #include "tools/cpu_baseline.h"
 
 #include "migration/session/cpu_check.h"
+#include "vmm/xen/guest/xl_cpuid.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -97,34 +98,6 @@ bool differ(const std::vector<CpuHost>& hosts, std::string CpuHost::*member)
         hosts, [&](const CpuHost& host) { return host.*member != hosts.front().*member; });
 }
 
-std::string lower_case(std::string text)
-{
-    for (char& c : text)
-        c = g_ascii_tolower(c);
-    return text;
-}
-
-/// "CPUID.7.0:EBX" in the words of xl.cfg's cpuid=, which hides these bits: "0x7,0:ebx=xx…0…"; the
-/// subleaf only where the leaf has some. Empty where nothing is hidden.
-std::string xl_word(const std::string& register_name, uint64_t hidden)
-{
-    unsigned leaf = 0;
-    unsigned subleaf = 0;
-    char name[4] = "";
-    if (hidden == 0 ||
-        sscanf(register_name.c_str(), "CPUID.%x.%x:%3[A-Z]", &leaf, &subleaf, name) != 3)
-        return "";
-    char place[32];
-    if (leaf == 7 || leaf == 0xd)
-        snprintf(place, sizeof place, "0x%x,%u:%s=", leaf, subleaf, lower_case(name).c_str());
-    else
-        snprintf(place, sizeof place, "0x%x:%s=", leaf, lower_case(name).c_str());
-    std::string word = place;
-    for (unsigned bit = 32; bit-- > 0;)
-        word += (hidden >> bit & 1) != 0 ? '0' : 'x';
-    return word;
-}
-
 class BaselineMaker {
 public:
     explicit BaselineMaker(const std::vector<CpuHost>& hosts)
@@ -169,7 +142,7 @@ private:
                     seen &= ~(uint64_t{1} << register_of_feature(feature)->second);
             const uint64_t hidden =
                 seen & ~(wanted != baseline_.registers.end() ? wanted->second : 0);
-            if (const auto word = xl_word(name, hidden); !word.empty())
+            if (const auto word = xen::xl_cpuid_word(name, hidden); !word.empty())
                 words += (words.empty() ? "\"" : ", \"") + word + '"';
         }
         return words.empty() ? words : "[ " + words + " ]";

@@ -252,6 +252,31 @@ Json config_with_hole(uint64_t mib)
     return {{"b_info", {{"type.hvm", {{"mmio_hole_memkb", mib << 10}}}}}};
 }
 
+TEST(XlCpuid, HidesWhatTheGuestHasNotSeen)
+{
+    const Json seen{{"CPUID.1.0:ECX", 0x1U}, {"CPUID.1.0:EDX", 0xffU}};
+    const Json offered{
+        {"CPUID.1.0:ECX", 0x2001U | 1U << 31}, {"CPUID.1.0:EDX", 0xffU}, {"CPUID.7.0:EBX", 0x20U}};
+    const auto hidden = features_to_hide(seen, offered);
+    EXPECT_EQ(hidden.at("CPUID.1.0:ECX"), 0x2000U) << "but not that there is a hypervisor";
+    EXPECT_FALSE(hidden.contains("CPUID.7.0:EBX")) << "which its source does not tell";
+    EXPECT_THAT(xl_cpuid_words(hidden), ElementsAre("0x1:ecx=xxxxxxxxxxxxxxxxxx0xxxxxxxxxxxxx"));
+    EXPECT_EQ(without_features(offered, hidden)["CPUID.1.0:ECX"], 1U | 1U << 31);
+    EXPECT_TRUE(features_to_hide(parse_json("7").value(), offered).empty());
+    EXPECT_EQ(xl_cpuid_word("CPUID.7.0:EBX", 0x20), "0x7,0:ebx=xxxxxxxxxxxxxxxxxxxxxxxxxx0xxxxx");
+    EXPECT_EQ(xl_cpuid_word("anything", 1), "");
+}
+
+TEST_F(Disks, AGuestKeepsItsCpu)
+{
+    auto guest = announced_guest(described(), some_memory);
+    ASSERT_TRUE(guest);
+    EXPECT_THAT(guest_config(*guest, local()).text, Not(HasSubstr("cpuid")));
+    guest->hidden_features = {{"CPUID.1.0:ECX", 1}};
+    EXPECT_THAT(guest_config(*guest, local()).text,
+                HasSubstr("cpuid = [\"0x1:ecx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx0\"]\n"));
+}
+
 TEST(RamLayout, OfADomain)
 {
     constexpr uint64_t gib = 1ULL << 30;

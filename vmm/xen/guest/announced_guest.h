@@ -2,6 +2,7 @@
 #pragma once
 
 #include "vmm/xen/guest/announced_device.h"
+#include "vmm/xen/guest/xl_cpuid.h"
 
 /// A guest of QEMU's that is to come to this Xen host, as its source describes it
 /// (Machine::describe()). Nobody vouches for that: everything here is checked, and bounded.
@@ -14,6 +15,7 @@ struct AnnouncedGuest {
     uint64_t memory = 0; ///< bytes
     uint64_t hole = 0;   ///< below 4 GiB, without RAM, MiB; 0: what domains have anyway
     size_t serial_ports = 0;
+    RegisterBits hidden_features;         ///< of the CPU that domains have here
     std::vector<AnnouncedDevice> devices; ///< in the order of their names
     std::vector<AnnouncedDrive> drives;
 };

@@ -72,6 +72,8 @@ private:
         if (guest_.hole != 0)
             line("mmio_hole", std::to_string(guest_.hole));
         line("vcpus", std::to_string(guest_.vcpus));
+        if (const auto words = xl_cpuid_words(guest_.hidden_features); !words.empty())
+            line("cpuid", list_value(words));
         line("vga", text_value("none"));
         for (const char* off : {"vnc", "sdl", "usb", "hpet", "xen_platform_pci"})
             line(off, "0");
