@@ -34,8 +34,9 @@ void QemuMachine::begin_load(std::function<void(Status)> ready, std::function<vo
 {
     load_failed_ = std::move(failed);
     collected_.clear();
+    loaded_ = nullptr; // this and the others may be of a source that is gone
     load_prepared_ = nullptr;
-    blank_.reset(); // of a source that is gone
+    blank_.reset();
     if (form_ == StateForm::Neutral)
         if (Status begun = begin_to_learn_layout(); !begun)
             return loop::post([ready = std::move(ready), begun] { ready(begun); });

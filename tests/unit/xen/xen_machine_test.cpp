@@ -256,5 +256,15 @@ TEST(XenMachineTest, TheDeviceModelsOwnPartsComeFromItsSections)
     }
 }
 
+/// What is behind the 255th byte would be a section of its own.
+TEST(XenMachineTest, NoNameForgesASection)
+{
+    auto read = read_machine(state_of(legal_context(1, 1)));
+    ASSERT_TRUE(read);
+    ASSERT_TRUE(write_machine(read->machine));
+    read->machine.devices.push_back({.name = std::string(300, 'x'), .fields = {}});
+    EXPECT_FALSE(write_machine(read->machine));
+}
+
 } // namespace
 } // namespace drover::xen

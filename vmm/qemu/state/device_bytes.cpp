@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/qemu/state/device_bytes.h"
 
+#include "vmm/qemu/state/stream_marks.h"
+
 #include <algorithm>
 
 namespace drover::qemu {
@@ -8,8 +10,7 @@ namespace drover::qemu {
 namespace {
 
 constexpr uint64_t largest_device = 64U << 20; // bytes
-constexpr std::byte subsection_mark{0x05};
-constexpr uint64_t version_size = 4; // bytes, the last of a subsection's header
+constexpr uint64_t version_size = 4;           // bytes, the last of a subsection's header
 
 /// A subsection's header: its mark, the length of its name, its name, its version.
 uint64_t header_size(std::string_view name)
@@ -121,7 +122,7 @@ void append_bytes(const state::Device& device, std::vector<std::byte>& out)
     for (const state::DeviceField& field : device.fields) {
         if (field.type == subsection_type) {
             const std::string_view name = subsection_name(field.name);
-            out.push_back(subsection_mark);
+            out.push_back(std::byte{Mark::Subsection});
             out.push_back(static_cast<std::byte>(name.size()));
             append(std::as_bytes(std::span(name)));
         }

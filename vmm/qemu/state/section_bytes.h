@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
-#include <array>
+#include "vmm/qemu/state/stream_marks.h"
+
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -19,7 +20,6 @@ namespace drover::qemu {
 /// Big-endian, as QEMU's streams are, but for what is a copy of memory of the guest's or QEMU's.
 enum class ByteOrder { Big, Little };
 
-constexpr uint8_t subsection_mark = 0x05;
 constexpr uint32_t subsection_version = 1;
 
 /// Of bytes that nobody vouches for: once they have not the form, all that is read is zero, and
@@ -81,7 +81,7 @@ public:
     bool subsection(std::string_view name, bool /*is_there*/)
     {
         const size_t size = 2 + name.size() + sizeof(uint32_t);
-        if (!good_ || rest_.size() < size || rest_[0] != std::byte{subsection_mark} ||
+        if (!good_ || rest_.size() < size || rest_[0] != std::byte{Mark::Subsection} ||
             std::to_integer<size_t>(rest_[1]) != name.size() ||
             std::string_view(reinterpret_cast<const char*>(&rest_[2]), name.size()) != name)
             return false;
@@ -139,7 +139,7 @@ public:
     {
         if (!is_there)
             return false;
-        number(subsection_mark);
+        number(static_cast<uint8_t>(Mark::Subsection));
         number(static_cast<uint8_t>(name.size()));
         for (const char letter : name)
             out_.push_back(static_cast<std::byte>(letter));

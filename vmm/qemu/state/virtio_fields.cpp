@@ -2,7 +2,8 @@
 #include "vmm/qemu/state/virtio_fields.h"
 
 #include "vmm/qemu/state/device_bytes.h"
-#include "vmm/qemu/state/section_bytes.h"
+#include "vmm/qemu/state/virtio_device_form.h"
+#include "vmm/qemu/state/virtio_function_form.h"
 
 #include <algorithm>
 
@@ -17,9 +18,6 @@ using state::VirtioTransport;
 
 constexpr size_t most_queues = 1024; ///< that QEMU's arrays have room for
 constexpr size_t most_configuration = 4096;
-constexpr size_t most_requests = 4096;
-constexpr size_t most_segments = 1024;
-constexpr size_t most_macs = 4096;
 
 struct KnownDevice {
     VirtioKind kind;
@@ -38,86 +36,6 @@ const KnownDevice& known(VirtioKind kind)
     return *std::ranges::find(known_devices, kind, &KnownDevice::kind);
 }
 
-// PCI: 3.0 6.7 and 6.8, and PCI Express 7.8.
-
-constexpr size_t conventional_configuration = 256; // bytes
-constexpr size_t express_configuration = 4096;
-constexpr uint32_t pci_form = 2;
-constexpr size_t pins = 4;
-constexpr size_t status_register = 0x06;
-constexpr uint8_t has_capabilities = 0x10;
-constexpr size_t first_capability = 0x34;
-constexpr size_t lowest_capability = 0x40;
-constexpr uint8_t msix_capability = 0x11;
-constexpr uint8_t express_capability = 0x10;
-constexpr size_t msix_control = 2; // behind the capability's begin
-constexpr size_t most_vectors = 2048;
-
-/// Where a capability begins; 0: there is none. A guest cannot make the list, but a file can.
-size_t find_capability(const std::vector<uint8_t>& configuration, uint8_t wanted)
-{
-    if (configuration.size() < conventional_configuration ||
-        (configuration[status_register] & has_capabilities) == 0)
-        return 0;
-    size_t at = configuration[first_capability];
-    for (size_t seen = 0; seen < conventional_configuration / 4 && at >= lowest_capability &&
-                          at + 3 < conventional_configuration;
-         ++seen) {
-        if (configuration[at] == wanted)
-            return at;
-        at = configuration[at + 1];
-    }
-    return 0;
-}
-
-size_t vectors_of(const std::vector<uint8_t>& configuration)
-{
-    const size_t at = find_capability(configuration, msix_capability);
-    if (at == 0)
-        return 0;
-    const unsigned control = configuration[at + msix_control] |
-                             static_cast<unsigned>(configuration[at + msix_control + 1]) << 8;
-    return (control & (most_vectors - 1)) + 1;
-}
-
-template <class Io, PartOrConst<state::VirtioFunction> Self>
-void map_configuration(Io& io, Self& function)
-{
-    io.constant(pci_form);
-    if constexpr (Io::writes) {
-        io.bytes(function.configuration, function.configuration.size());
-    } else {
-        io.bytes(function.configuration, conventional_configuration);
-        std::vector<uint8_t> rest;
-        if (find_capability(function.configuration, express_capability) != 0)
-            io.bytes(rest, express_configuration - conventional_configuration);
-        function.configuration.insert(function.configuration.end(), rest.begin(), rest.end());
-    }
-}
-
-template <class Io, PartOrConst<state::VirtioFunction> Self>
-void map_function(Io& io, Self& function)
-{
-    map_configuration(io, function);
-    for (size_t pin = 0; pin < pins; ++pin) {
-        uint32_t level = function.asserted >> pin & 1;
-        io.number(level);
-        if constexpr (!Io::writes) {
-            if (level > 1)
-                io.fail();
-            function.asserted |= static_cast<uint8_t>(level << pin);
-        }
-    }
-    if constexpr (!Io::writes)
-        function.vectors.resize(vectors_of(function.configuration));
-    for (auto& vector : function.vectors) {
-        io.number(vector.address, ByteOrder::Little);
-        io.number(vector.data, ByteOrder::Little);
-        io.number(vector.control, ByteOrder::Little);
-    }
-    io.bytes(function.pending, (function.vectors.size() + 7) / 8);
-}
-
 template <class Io, PartOrConst<Virtio> Self> void map_transport(Io& io, Self& device)
 {
     if (device.transport == VirtioTransport::Mmio) {
@@ -126,7 +44,7 @@ template <class Io, PartOrConst<Virtio> Self> void map_transport(Io& io, Self& d
         io.number(device.page_shift);
         return;
     }
-    map_function(io, device.function);
+    virtio_form::map_function(io, device.function);
     if (!device.function.vectors.empty())
         io.number(device.configuration_vector);
 }
@@ -244,166 +162,6 @@ template <class Io, PartOrConst<Virtio> Self> void map_subsections(Io& io, Self&
     map_mark(io, "virtio/disabled", device.disabled);
 }
 
-// Each kind's own.
-
-/// Bytes of the device's configuration as a number: little-endian, as virtio has it.
-uint16_t configured(const Virtio& device, size_t at)
-{
-    if (at + 2 > device.configuration.size())
-        return 0;
-    return static_cast<uint16_t>(device.configuration[at] |
-                                 static_cast<unsigned>(device.configuration[at + 1]) << 8);
-}
-
-/// QEMU saves its own struct here, with places for 1,024 segments of either direction.
-template <class Io, class Segments> void map_addresses(Io& io, Segments& segments)
-{
-    for (auto& segment : segments)
-        io.number(segment.address, ByteOrder::Little);
-    io.zeros((most_segments - segments.size()) * sizeof(uint64_t));
-}
-
-template <class Io, class Segments> void map_lengths(Io& io, Segments& segments)
-{
-    for (auto& segment : segments) {
-        io.zeros(sizeof(uint64_t)); // a place for a pointer
-        io.number(segment.size, ByteOrder::Little);
-    }
-    io.zeros((most_segments - segments.size()) * 2 * sizeof(uint64_t));
-}
-
-template <class Io, PartOrConst<state::VirtioRequest> Self>
-void map_request(Io& io, bool has_queues, Self& request)
-{
-    if (has_queues)
-        io.number(request.queue);
-    auto readable = static_cast<uint32_t>(request.readable.size());
-    auto writable = static_cast<uint32_t>(request.writable.size());
-    io.number(request.head, ByteOrder::Little);
-    io.number(readable, ByteOrder::Little);
-    io.number(writable, ByteOrder::Little);
-    if constexpr (!Io::writes) {
-        if (readable > most_segments || writable > most_segments)
-            io.fail();
-        request.readable.resize(io.good() ? readable : 0);
-        request.writable.resize(io.good() ? writable : 0);
-    }
-    io.zeros(sizeof(uint32_t));
-    map_addresses(io, request.writable);
-    map_addresses(io, request.readable);
-    map_lengths(io, request.writable);
-    map_lengths(io, request.readable);
-}
-
-template <class Io, PartOrConst<Virtio> Self> void map_block(Io& io, Self& device)
-{
-    const bool has_queues = device.queues.size() > 1;
-    if constexpr (Io::writes) {
-        for (const auto& request : device.requests) {
-            io.constant(true);
-            map_request(io, has_queues, request);
-        }
-        io.constant(false);
-    } else {
-        for (bool more = true; more && io.good();) {
-            io.number(more);
-            if (device.requests.size() == most_requests)
-                io.fail();
-            if (more && io.good())
-                map_request(io, has_queues, device.requests.emplace_back());
-        }
-    }
-}
-
-template <class Io, PartOrConst<state::VirtioNet> Self> void map_filters(Io& io, Self& net)
-{
-    static constexpr size_t mac_size = 6;
-    static constexpr size_t vlan_size = 512;
-    auto macs = static_cast<uint32_t>(net.macs.size() / mac_size);
-    io.number(macs);
-    if constexpr (!Io::writes)
-        if (macs > most_macs) {
-            io.fail();
-            macs = 0;
-        }
-    io.bytes(net.macs, macs * mac_size);
-    io.bytes(net.vlans, vlan_size);
-    auto has_header = static_cast<uint32_t>(net.has_header);
-    io.number(has_header);
-    if constexpr (!Io::writes) {
-        if (has_header > 1)
-            io.fail();
-        net.has_header = has_header == 1;
-    }
-    io.number(net.multicast_overflow);
-    io.number(net.unicast_overflow);
-    io.number(net.all_unicast);
-    io.number(net.no_multicast);
-    io.number(net.no_unicast);
-    io.number(net.no_broadcast);
-    io.number(net.has_ufo);
-}
-
-template <class Io, PartOrConst<state::VirtioNet> Self>
-void map_pairs(Io& io, const Virtio& device, Self& net)
-{
-    static constexpr size_t pairs_place =
-        8; // once its driver has looked: else it is not understood
-    if (configured(device, pairs_place) <= 1)
-        return;
-    io.number(net.most_queue_pairs);
-    io.number(net.queue_pairs);
-    if constexpr (!Io::writes) {
-        if (net.queue_pairs == 0 || net.queue_pairs > net.most_queue_pairs ||
-            net.queue_pairs > most_queues)
-            io.fail();
-        net.transmit_waits.resize(io.good() ? net.queue_pairs : 1);
-    }
-    for (size_t pair = 1; pair < net.transmit_waits.size(); ++pair)
-        io.number(net.transmit_waits[pair]);
-}
-
-template <class Io, PartOrConst<Virtio> Self> void map_net(Io& io, Self& device)
-{
-    static constexpr uint64_t chooses_offloads = 1U << 2;
-    if constexpr (!Io::writes) {
-        device.net.resize(1);
-        device.net[0].transmit_waits.resize(1);
-    }
-    auto& net = device.net[0];
-    for (auto& byte : net.mac)
-        io.number(byte);
-    io.number(net.transmit_waits[0]);
-    auto mergeable = static_cast<uint32_t>(net.mergeable_buffers);
-    io.number(mergeable);
-    if constexpr (!Io::writes) {
-        if (mergeable > 1)
-            io.fail();
-        net.mergeable_buffers = mergeable == 1;
-    }
-    io.number(net.status);
-    io.number(net.promiscuous);
-    io.number(net.all_multicast);
-    map_filters(io, net);
-    map_pairs(io, device, net);
-    if ((device.features & chooses_offloads) != 0)
-        io.number(net.offloads);
-}
-
-template <class Io, PartOrConst<Virtio> Self> void map_own(Io& io, Self& device)
-{
-    switch (device.device) {
-    case VirtioKind::Net: return map_net(io, device);
-    case VirtioKind::Block: return map_block(io, device);
-    case VirtioKind::Entropy: return;
-    case VirtioKind::Balloon:
-        if constexpr (!Io::writes)
-            device.balloon.resize(1);
-        io.number(device.balloon[0].wanted);
-        io.number(device.balloon[0].given);
-    }
-}
-
 template <class Io, PartOrConst<Virtio> Self> void map_device(Io& io, Self& device)
 {
     map_transport(io, device);
@@ -417,7 +175,7 @@ template <class Io, PartOrConst<Virtio> Self> void map_device(Io& io, Self& devi
     io.template resize<uint32_t>(device.configuration, most_configuration);
     io.bytes(device.configuration, device.configuration.size());
     map_queues(io, device);
-    map_own(io, device);
+    virtio_form::map_own(io, device);
     map_subsections(io, device);
 }
 
@@ -431,8 +189,8 @@ bool has_its_lists(const Virtio& device)
            (!is_net || !device.net[0].transmit_waits.empty()) &&
            device.queues.size() <= most_queues &&
            std::ranges::all_of(device.requests, [](const state::VirtioRequest& request) {
-               return request.readable.size() <= most_segments &&
-                      request.writable.size() <= most_segments;
+               return request.readable.size() <= virtio_form::most_segments &&
+                      request.writable.size() <= virtio_form::most_segments;
            });
 }
 

@@ -2,6 +2,7 @@
 #include "vmm/qemu/state/device_bytes.h"
 #include "vmm/qemu/state/pci_fields.h"
 #include "vmm/qemu/state/port_fields.h"
+#include "vmm/qemu/state/section_bytes.h"
 #include "vmm/qemu/state/virtio_fields.h"
 #include "vmm/xen/state/hvm_chips.h"
 #include "vmm/xen/state/hvm_wires.h"
@@ -42,26 +43,6 @@ const UnwantedDevice* find_unwanted(std::string_view name)
     return found != std::end(unwanted) ? found : nullptr;
 }
 
-/// Big-endian, as QEMU's streams are.
-class ModelBytes {
-public:
-    ModelBytes& number(size_t size, uint64_t value)
-    {
-        for (size_t i = size; i-- > 0;)
-            bytes_.push_back(static_cast<std::byte>(value >> (8 * i)));
-        return *this;
-    }
-    ModelBytes& zeros(size_t count)
-    {
-        bytes_.resize(bytes_.size() + count);
-        return *this;
-    }
-    [[nodiscard]] std::vector<std::byte> take() { return std::move(bytes_); }
-
-private:
-    std::vector<std::byte> bytes_;
-};
-
 class ModelWriter {
 public:
     ModelWriter(const state::MachineState& machine, XenFit& fit) : machine_(machine), fit_(fit) {}
@@ -69,8 +50,7 @@ public:
     Result<std::vector<ModelSection>> write()
     {
         add("timer", timer_version, timer_bytes());
-        add("PCIHost", pci_host_version,
-            ModelBytes().number(sizeof(uint32_t), machine_.pci_routing->address).take());
+        add("PCIHost", pci_host_version, address_bytes());
         add("PCIBUS", pci_bus_version, bus_bytes());
         add("mc146818rtc", model_rtc_version, rtc_bytes());
         for (const state::Device& device : machine_.devices)
@@ -84,10 +64,23 @@ public:
         for (const state::Virtio& device : machine_.virtio)
             if (const Status done = write_virtio(device); !done)
                 return std::unexpected(done.error());
-        return std::move(sections_);
+        return check_names();
     }
 
 private:
+    /// A name's length is one byte there: the rest of a longer one, which a hostile peer may send,
+    /// would be read as sections of its own.
+    Result<std::vector<ModelSection>> check_names()
+    {
+        constexpr size_t longest_name = 255;
+        for (const ModelSection& section : sections_)
+            if (section.name.size() > longest_name)
+                return fail(ErrorKind::Protocol, "a device with a name of " +
+                                                     std::to_string(section.name.size()) +
+                                                     " bytes is no device that there can be");
+        return std::move(sections_);
+    }
+
     void add(const std::string& name, uint32_t version, std::vector<std::byte> bytes,
              uint32_t instance = 0)
     {
@@ -101,11 +94,18 @@ private:
     /// QEMU's ticks, and its clock, by which devices count.
     [[nodiscard]] std::vector<std::byte> timer_bytes() const
     {
-        return ModelBytes()
-            .number(sizeof(uint64_t), machine_.vcpus.empty() ? 0 : machine_.vcpus.front().tsc)
-            .zeros(sizeof(uint64_t))
-            .number(sizeof(uint64_t), static_cast<uint64_t>(machine_.clocks->run_time))
-            .take();
+        qemu::SectionWriter bytes;
+        bytes.number(machine_.vcpus.empty() ? uint64_t{0} : machine_.vcpus.front().tsc);
+        bytes.zeros(sizeof(uint64_t));
+        bytes.number(machine_.clocks->run_time);
+        return bytes.take();
+    }
+
+    [[nodiscard]] std::vector<std::byte> address_bytes() const
+    {
+        qemu::SectionWriter bytes;
+        bytes.number(machine_.pci_routing->address);
+        return bytes.take();
     }
 
     /// How many functions assert each wire.
@@ -116,10 +116,10 @@ private:
             for (unsigned pin = 0; pin < pci_pins; ++pin)
                 counts[((lines.devfn >> 3) * pci_pins + pin) % bus_wires] +=
                     lines.asserted >> pin & 1;
-        ModelBytes bytes;
-        bytes.number(sizeof(uint32_t), bus_wires);
+        qemu::SectionWriter bytes;
+        bytes.number(bus_wires);
         for (const uint32_t count : counts)
-            bytes.number(sizeof(uint32_t), count);
+            bytes.number(count);
         return bytes.take();
     }
 
@@ -130,26 +130,27 @@ private:
                                                      1, 1, 0, 0x26, 0x02, 0x00, 0x80};
         static constexpr size_t unused_after_index = 28;
         static constexpr size_t times = 5 * sizeof(uint64_t); // all at their beginning
-        ModelBytes bytes;
+        static constexpr uint64_t never = UINT64_MAX;         // of a timer
+        qemu::SectionWriter bytes;
         for (const uint8_t value : idle_registers)
-            bytes.number(1, value);
-        const auto& memory = machine_.rtc->memory;
-        for (size_t i = 0; i < cmos_memory; ++i)
-            bytes.number(1, i < memory.size() ? memory[i] : 0);
-        bytes.number(1, machine_.rtc->index).zeros(unused_after_index);
-        bytes.number(sizeof(uint64_t), UINT64_MAX); // its periodic timer: off
+            bytes.number(value);
+        bytes.bytes(machine_.rtc->memory, cmos_memory);
+        bytes.number(machine_.rtc->index);
+        bytes.zeros(unused_after_index);
+        bytes.number(never); // the periodic one
         bytes.zeros(times + 2 * sizeof(uint32_t) + 2 * sizeof(uint64_t));
-        bytes.number(sizeof(uint64_t), UINT64_MAX); // its update's timer: off
-        return bytes.zeros(sizeof(uint64_t)).take();
+        bytes.number(never); // that of its update
+        bytes.zeros(sizeof(uint64_t));
+        return bytes.take();
     }
 
     /// The sizes of its tables' files are of no matter: they are in the guest's memory.
     [[nodiscard]] std::vector<std::byte> fw_cfg_bytes() const
     {
-        return ModelBytes()
-            .number(sizeof machine_.fw_cfg->selected, machine_.fw_cfg->selected)
-            .number(sizeof machine_.fw_cfg->offset, machine_.fw_cfg->offset)
-            .take();
+        qemu::SectionWriter bytes;
+        bytes.number(machine_.fw_cfg->selected);
+        bytes.number(machine_.fw_cfg->offset);
+        return bytes.take();
     }
 
     Status write_device(const state::Device& device)
