@@ -60,6 +60,7 @@ public:
 private:
     [[nodiscard]] static std::unexpected<Error> nowhere();
     void add_cpu(Json& description) const;
+    [[nodiscard]] RegisterBits hide_features(const Json& source);
     [[nodiscard]] Status derive(const Json& source, uint64_t ram);
     void set_memory(uint64_t bytes);
     [[nodiscard]] Status claim();
@@ -79,6 +80,7 @@ private:
 
     Config config_;
     bool derives_;
+    std::optional<Json> cpu_features_; ///< of a domain whose configuration is derived
     qemu::PcMemory layout_;
     std::vector<RamBlock> ram_;
     std::shared_ptr<IncomingRam::Target> ram_target_ = std::make_shared<IncomingRam::Target>();

@@ -34,12 +34,30 @@ std::string joined(const std::vector<std::string>& reasons)
 /// may have all that the host has.
 void XenDestination::add_cpu(Json& description) const
 {
+    if (cpu_features_) {
+        description["cpu_features"] = *cpu_features_;
+        return;
+    }
     const Json build = config_.guest.config.value("b_info", Json::object());
     const bool changed = build.contains("cpuid") || build.contains("cpuid_legacy");
     if (auto features = changed ? most_cpu_features() : cpu_features(std::nullopt); features)
         description["cpu_features"] = std::move(*features);
     else
         log::warning(features.error().text() + "; CPU features are not compared");
+}
+
+/// All that could appear under the guest, whatever libxl makes of an older one.
+RegisterBits XenDestination::hide_features(const Json& source)
+{
+    cpu_features_.reset();
+    const auto most = most_cpu_features();
+    auto usual = cpu_features(std::nullopt);
+    const auto seen = source.find("cpu_features");
+    if (!most || !usual || seen == source.end())
+        return {};
+    auto hidden = features_to_hide(*seen, *most);
+    cpu_features_ = without_features(std::move(*usual), hidden);
+    return hidden;
 }
 
 void XenDestination::set_memory(uint64_t bytes)
@@ -65,6 +83,7 @@ Status XenDestination::derive(const Json& source, uint64_t ram)
     auto guest = announced_guest(source, ram);
     if (!guest)
         return pass(guest);
+    guest->hidden_features = hide_features(source);
     const GuestConfig derived = guest_config(*guest, config_.local);
     log::info("the guest's configuration, by what its source says:\n" + derived.text);
     if (!derived.open.empty())
