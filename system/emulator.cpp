@@ -154,6 +154,11 @@ void Emulator::learn_settings(std::function<void()> then)
                              if (!parameters)
                                  return; // QEMU died; its exit tells
                              control_->settings().learn_parameters(*parameters);
+                             // By -global.
+                             if (Json reset = control_->settings().engine_parameters();
+                                 !reset.empty())
+                                 engine_qmp_->execute("migrate-set-parameters", std::move(reset),
+                                                      [](const Result<Json>&) {});
                              then();
                          });
 }

@@ -78,20 +78,39 @@ void MigrateControl::migrate_natively(const Json& arguments, const QmpResponder&
     native_.migrate(arguments, respond);
 }
 
-Status MigrateControl::migrate(const Json& arguments, const std::vector<std::string>& blockers)
+void MigrateControl::migrate(const Json& arguments, const std::vector<std::string>& blockers,
+                             const QmpResponder& respond)
+{
+    auto where = target(arguments);
+    const Status may = where ? check_migration(arguments, blockers) : pass(where);
+    if (!may)
+        return respond(QmpResponse::error(may.error()));
+    read_tls_credentials(qemu_, settings_.tls(), TlsWords::Endpoint::Client, where->address.host,
+                         [this, arguments, respond](Result<SharedTlsCredentials> tls) {
+                             answer(respond, tls ? begin(arguments, std::move(*tls)) : pass(tls));
+                         });
+}
+
+Status MigrateControl::check_migration(const Json& arguments,
+                                       const std::vector<std::string>& blockers) const
 {
     if (Status may = may_migrate(); !may)
         return may;
     if (Status clear = check_blockers(blockers); !clear)
         return clear;
+    if (Status known = check_migrate_arguments(arguments); !known)
+        return known;
+    return settings_.check_capabilities();
+}
+
+Status MigrateControl::begin(const Json& arguments, SharedTlsCredentials tls)
+{
+    if (Status may = may_migrate(); !may) // another may have begun meanwhile
+        return may;
     auto where = target(arguments);
     if (!where)
         return pass(where);
     MigrationAddress& address = where->address;
-    if (Status known = check_migrate_arguments(arguments); !known)
-        return known;
-    if (Status can = settings_.check_capabilities(); !can)
-        return can;
     SourceOptions options;
     options.channels = settings_.channels();
     options.max_bandwidth = settings_.max_bandwidth();
@@ -105,7 +124,7 @@ Status MigrateControl::migrate(const Json& arguments, const std::vector<std::str
             return pass(fd);
         options.connected = std::move(*fd);
     }
-    options.address = std::move(address);
+    options.destination = {std::move(address), std::move(tls)};
     if (Status ours = claim(); !ours)
         return ours;
     end_forecast(QmpResponse::error("a migration began"));

@@ -72,7 +72,8 @@ public:
     }
     /// `blockers`: why the guest cannot be migrated, just asked for. QEMU's own migration knows
     /// itself what it can.
-    [[nodiscard]] Status migrate(const Json& arguments, const std::vector<std::string>& blockers);
+    void migrate(const Json& arguments, const std::vector<std::string>& blockers,
+                 const QmpResponder& respond);
     void migrate_natively(const Json& arguments, const QmpResponder& respond);
     [[nodiscard]] Status resume(const Json& arguments);
     [[nodiscard]] Status cancel();
@@ -134,13 +135,16 @@ private:
     struct ForecastWish {
         MigrationWish wish;
         double bandwidth = 0; ///< bytes/s; 0: as many as the link carries
-        std::optional<MigrationAddress> address;
+        std::optional<MigrationPeer> destination;
         bool check = false; ///< only whether the guest can go there
     };
 
     void forget_source();
     [[nodiscard]] Status check_incoming_arguments(const Json& arguments);
-    [[nodiscard]] Status open_door(const MigrationAddress& address);
+    [[nodiscard]] Status open_door(const MigrationAddress& address, SharedTlsCredentials tls);
+    [[nodiscard]] Status begin(const Json& arguments, SharedTlsCredentials tls);
+    [[nodiscard]] Status check_migration(const Json& arguments,
+                                         const std::vector<std::string>& blockers) const;
     void source_changed(SourceState state);
     void destination_changed(DestinationState state);
     void send_status(const std::string& status);
@@ -149,6 +153,7 @@ private:
     void decided(const Decision& decision);
     [[nodiscard]] Result<double> forecast_bandwidth(const Json& arguments) const;
     [[nodiscard]] Result<ForecastWish> forecast_wish(const Json& arguments) const;
+    void read_credentials();
     void probe_link();
     void dial_destination(const MigrationAddress& address);
     void probed(Result<LinkReport> link);

@@ -66,7 +66,7 @@ Result<MigrateControl::ForecastWish> MigrateControl::forecast_wish(const Json& a
     if (address->kind == MigrationAddress::Kind::Fd)
         return fail(ErrorKind::Invalid, "a link that was handed over (fd:) is used only once",
                     "give bandwidth instead of uri");
-    asked.address = std::move(*address);
+    asked.destination = MigrationPeer{std::move(*address), nullptr};
     return asked;
 }
 
@@ -92,15 +92,31 @@ void MigrateControl::forecast(const Json& arguments, const std::vector<std::stri
         if (!forecast_respond_ || number != forecast_number_)
             return;
         forecast_judgement_.note(may);
-        probe_link();
+        read_credentials();
     });
+}
+
+void MigrateControl::read_credentials()
+{
+    if (!forecast_.destination)
+        return probe_link();
+    read_tls_credentials(qemu_, settings_.tls(), TlsWords::Endpoint::Client,
+                         forecast_.destination->address.host,
+                         [this, number = forecast_number_](Result<SharedTlsCredentials> tls) {
+                             if (!forecast_respond_ || number != forecast_number_)
+                                 return;
+                             if (!tls)
+                                 return end_forecast(QmpResponse::error(tls.error()));
+                             forecast_.destination->tls = std::move(*tls);
+                             probe_link();
+                         });
 }
 
 /// Where the destination is named the link to it is measured, and it is asked what it can, and what
 /// it thinks of our guest: as a migration would ask it.
 void MigrateControl::probe_link()
 {
-    if (!forecast_.address) {
+    if (!forecast_.destination) {
         const auto hold = machine_.page_hold();
         return probed(LinkReport{.no_postcopy = hold ? "" : hold.error().text(), .judgement = {}});
     }
@@ -116,7 +132,7 @@ void MigrateControl::probe_link()
         if (!hello)
             forecast_judgement_.blocks.push_back(hello.error());
         LinkProbe::Wish wish{
-            .address = *forecast_.address, .hello = {}, .measure = !forecast_.check};
+            .destination = *forecast_.destination, .hello = {}, .measure = !forecast_.check};
         if (hello)
             wish.hello = std::move(*hello);
         probe_ = std::make_unique<LinkProbe>(
@@ -130,7 +146,7 @@ void MigrateControl::probed(Result<LinkReport> link)
         return end_forecast(QmpResponse::error(link.error()));
     if (link->judgement)
         forecast_judgement_.add(std::move(*link->judgement));
-    else if (forecast_.address)
+    else if (forecast_.destination)
         forecast_judgement_.warn("the destination does not say beforehand whether the guest can go "
                                  "there",
                                  "it has an older release of Drover");
@@ -165,7 +181,7 @@ void MigrateControl::watched(Result<MigrationStats> stats, const LinkReport& lin
     stats->can_postcopy = link.no_postcopy.empty();
     Json told =
         forecast_json(*stats, drover::forecast(forecast_.wish, *stats, link.no_postcopy), link);
-    if (forecast_.address)
+    if (forecast_.destination)
         told.update(judgement_json(forecast_judgement_));
     end_forecast(QmpResponse::ok(std::move(told)));
 }

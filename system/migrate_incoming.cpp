@@ -40,7 +40,11 @@ void MigrateControl::migrate_incoming(const Json& arguments, const QmpResponder&
         return respond(QmpResponse::error(known.error()));
     if (Status can = settings_.check_capabilities(); !can)
         return respond(QmpResponse::error(can.error()));
-    answer(respond, open_door(target->address));
+    read_tls_credentials(
+        qemu_, settings_.tls(), TlsWords::Endpoint::Server, {},
+        [this, address = target->address, respond](Result<SharedTlsCredentials> tls) {
+            answer(respond, tls ? open_door(address, std::move(*tls)) : pass(tls));
+        });
 }
 
 Status MigrateControl::check_incoming_arguments(const Json& arguments)
@@ -60,10 +64,12 @@ Status MigrateControl::check_incoming_arguments(const Json& arguments)
     return {};
 }
 
-Status MigrateControl::open_door(const MigrationAddress& address)
+Status MigrateControl::open_door(const MigrationAddress& address, SharedTlsCredentials tls)
 {
+    if (door_)
+        return fail(ErrorKind::Refused, "The incoming migration has already been started");
     door_ = std::make_unique<IncomingDoor>(
-        machine_, own_software,
+        machine_, own_software, std::move(tls),
         IncomingDoor::Callbacks{
             .state_changed = [this](DestinationState state) { destination_changed(state); },
             .turned_away =

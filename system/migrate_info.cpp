@@ -126,6 +126,8 @@ Json drover_json(const SourceSession& session, const MigrationWish& wish)
              {"device-bytes", report.device_bytes},
              {"postcopy", report.postcopy},
              {"link-breaks", report.link_breaks}};
+    if (!report.encryption.empty())
+        own["encryption"] = report.encryption;
     if (!report.no_postcopy.empty())
         own["no-postcopy"] = report.no_postcopy;
     if (wish.deadline_s)

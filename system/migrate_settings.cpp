@@ -29,10 +29,11 @@ bool is_engines(const std::string& capability)
            capability == "pause-before-switchover" || capability == "late-block-activate";
 }
 
-/// These decide how QEMU's migration converges: in QEMU they are the engine's, which sends RAM
-/// itself.
-constexpr const char* engines_parameters[] = {"max-bandwidth", "downtime-limit",
-                                              "avail-switchover-bandwidth"};
+/// These decide how QEMU's migration converges and what protects it: in QEMU they are the engine's,
+/// which sends RAM itself.
+constexpr const char* engines_parameters[] = {
+    "max-bandwidth", "downtime-limit", "avail-switchover-bandwidth",
+    "tls-creds",     "tls-hostname",   "tls-authz"};
 
 Json entry(const std::string& name, bool on)
 {
@@ -145,9 +146,6 @@ Result<Json> MigrateSettings::check_parameters(const Json& arguments) const
     if (arguments.contains("avail-switchover-bandwidth") &&
         !qemu_parameters_.contains("avail-switchover-bandwidth"))
         return fail(ErrorKind::Invalid, "Parameter 'avail-switchover-bandwidth' is unexpected");
-    if (!json_string(arguments, "tls-creds").empty())
-        return fail(ErrorKind::Refused, "Drover's migration has no TLS yet",
-                    "leave tls-creds empty, and migrate over a network that you trust");
     if (json_string(arguments, "mode", "normal") != "normal")
         return fail(ErrorKind::Refused,
                     "Drover's migration has no mode '" + json_string(arguments, "mode") + "'",
@@ -199,10 +197,16 @@ Json MigrateSettings::native_parameters() const
             arguments[name] = qemu_parameters_[name];
     if (json_u64(parameters_, "max-bandwidth") > 0)
         arguments["max-bandwidth"] = parameters_["max-bandwidth"];
-    for (const char* name : {"downtime-limit", "avail-switchover-bandwidth"})
+    for (const char* name :
+         {"downtime-limit", "avail-switchover-bandwidth", "tls-creds", "tls-hostname", "tls-authz"})
         if (arguments.contains(name) && parameters_.contains(name))
             arguments[name] = parameters_[name];
     return arguments;
+}
+
+Json MigrateSettings::engine_parameters() const
+{
+    return tls().creds.empty() ? Json::object() : Json{{"tls-creds", ""}};
 }
 
 Json MigrateSettings::engine_capabilities() const
@@ -211,6 +215,13 @@ Json MigrateSettings::engine_capabilities() const
     for (const Capability& known : capabilities_)
         list.push_back(entry(known.name, known.qemus_default));
     return arguments_of(std::move(list));
+}
+
+TlsParameters MigrateSettings::tls() const
+{
+    return {.creds = json_string(parameters_, "tls-creds"),
+            .hostname = json_string(parameters_, "tls-hostname"),
+            .authz = json_string(parameters_, "tls-authz")};
 }
 
 /// downtime-limit is a bound to those who set it, as in QEMU: a guest that is not to be paused for

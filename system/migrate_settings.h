@@ -3,6 +3,7 @@
 
 #include "migration/policy/policy.h"
 #include "monitor/json.h"
+#include "system/tls_objects.h"
 #include "util/result.h"
 
 #include <optional>
@@ -45,6 +46,9 @@ public:
     [[nodiscard]] Json native_capabilities() const;
     [[nodiscard]] Json native_parameters() const;
     [[nodiscard]] Json engine_capabilities() const;
+    /// What the engine, which uses QEMU's migration between two ends of its own, cannot have there:
+    /// arguments of migrate-set-parameters; empty if the user has set no such thing.
+    [[nodiscard]] Json engine_parameters() const;
 
     /// migrate-set-policy: the options of -migrate-policy as members; on-stall as a list.
     [[nodiscard]] Status set_policy(const Json& arguments);
@@ -57,6 +61,7 @@ public:
     [[nodiscard]] uint64_t max_bandwidth() const;
     /// multifd-channels, but 64 at most; each is a thread, so no more than the policy's cores.
     [[nodiscard]] unsigned channels() const;
+    [[nodiscard]] TlsParameters tls() const; ///< tls-creds, tls-hostname, tls-authz
     /// What the policy and QEMU's parameters and capabilities say together.
     [[nodiscard]] MigrationWish wish() const;
 

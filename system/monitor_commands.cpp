@@ -187,7 +187,7 @@ void MonitorCommands::migrate(QmpRequest& request, QmpResponder& respond)
     if (target->native)
         return control_.migrate_natively(request.arguments, respond);
     ask_blockers(respond, [this, arguments = request.arguments, respond](const auto& reasons) {
-        answer(respond, control_.migrate(arguments, reasons));
+        control_.migrate(arguments, reasons, respond);
     });
 }
 

@@ -74,6 +74,8 @@ void NativeMigration::status_changed(const std::string& status)
 void NativeMigration::end()
 {
     phase_ = Phase::Over;
+    if (Json reset = settings_.engine_parameters(); !reset.empty())
+        qemu_.execute("migrate-set-parameters", std::move(reset), [](const Result<Json>&) {});
     qemu_.execute("migrate-set-capabilities", settings_.engine_capabilities(),
                   [](const Result<Json>&) {});
 }

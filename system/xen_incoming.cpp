@@ -38,7 +38,7 @@ Status XenIncoming::start(const std::optional<MigrationAddress>& address,
         server_->add_monitor(std::move(*opened));
     }
     door_ = std::make_unique<IncomingDoor>(
-        machine_, own_software,
+        machine_, own_software, nullptr,
         IncomingDoor::Callbacks{
             .state_changed = [this](DestinationState state) { changed(state); },
             .turned_away =

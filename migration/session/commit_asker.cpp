@@ -15,11 +15,11 @@ constexpr std::chrono::milliseconds answer_limit{10'000};
 constexpr double lately_s = 3;
 } // namespace
 
-CommitAsker::CommitAsker(MigrationAddress address, const stream::SessionToken& token,
-                         Purpose purpose, std::function<void(stream::Outcome)> answered)
-    : address_(std::move(address)), token_(token), purpose_(purpose), answered_(std::move(answered))
+CommitAsker::CommitAsker(MigrationPeer peer, const stream::SessionToken& token, Purpose purpose,
+                         std::function<void(stream::Outcome)> answered)
+    : peer_(std::move(peer)), token_(token), purpose_(purpose), answered_(std::move(answered))
 {
-    if (address_.kind != MigrationAddress::Kind::Fd) // nobody to call: the operator decides
+    if (peer_.address.kind != MigrationAddress::Kind::Fd) // nobody to call: the operator decides
         attempt();
 }
 
@@ -31,8 +31,7 @@ CommitAsker::~CommitAsker()
 void CommitAsker::attempt()
 {
     connection_.reset();
-    connecting_ =
-        connect_to(address_, [this](Result<UniqueFd> socket) { connected(std::move(socket)); });
+    connecting_ = call(peer_, [this](Result<Socket> socket) { connected(std::move(socket)); });
 }
 
 bool CommitAsker::reaches_peer() const
@@ -49,7 +48,7 @@ void CommitAsker::retry()
     pause_ = std::min(pause_ * 2, longest_pause);
 }
 
-void CommitAsker::connected(Result<UniqueFd> socket)
+void CommitAsker::connected(Result<Socket> socket)
 {
     if (!socket) {
         log::debug("asking the destination: " + socket.error().text());

@@ -4,7 +4,7 @@
 #include "migration/stream/frame_io.h"
 #include "migration/stream/messages.h"
 #include "migration/stream/postcopy.h"
-#include "migration/transport/address.h"
+#include "migration/transport/tls_handshake.h"
 #include "util/loop.h"
 
 #include <functional>
@@ -28,7 +28,7 @@ public:
 
     /// `answered` gets each answer; Committed or Arrived follows when a Commit was carried out.
     /// `answered` may not destroy the asker. After Postcopy take_connection() may be called, later.
-    CommitAsker(MigrationAddress address, const stream::SessionToken& token, Purpose purpose,
+    CommitAsker(MigrationPeer peer, const stream::SessionToken& token, Purpose purpose,
                 std::function<void(stream::Outcome)> answered);
     ~CommitAsker();
 
@@ -65,13 +65,13 @@ public:
 private:
     void attempt();
     void retry();
-    void connected(Result<UniqueFd> socket);
+    void connected(Result<Socket> socket);
     void handle(const stream::Frame& frame);
     void handle_outcome(stream::Outcome outcome);
     void handle_page_request(const stream::Frame& frame);
     void await_answer();
 
-    MigrationAddress address_;
+    MigrationPeer peer_;
     stream::SessionToken token_;
     Purpose purpose_;
     std::function<void(stream::Outcome)> answered_;

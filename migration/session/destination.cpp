@@ -24,7 +24,7 @@ Error frame_out_of_place(const stream::Frame& frame, DestinationState state)
 
 } // namespace
 
-DestinationSession::DestinationSession(Machine& machine, UniqueFd control, std::string peer,
+DestinationSession::DestinationSession(Machine& machine, Socket control, std::string peer,
                                        std::string software, DestinationObserver observer)
     : machine_(machine), software_(std::move(software)), observer_(std::move(observer))
 {

@@ -46,14 +46,14 @@ struct DestinationObserver {
 class DestinationSession {
 public:
     /// `control`: its preamble (role Control) has been read.
-    DestinationSession(Machine& machine, UniqueFd control, std::string peer, std::string software,
+    DestinationSession(Machine& machine, Socket control, std::string peer, std::string software,
                        DestinationObserver observer);
     ~DestinationSession();
     DestinationSession(const DestinationSession&) = delete;
     DestinationSession& operator=(const DestinationSession&) = delete;
 
     /// A data connection; its preamble has been read.
-    void add_data(UniqueFd socket);
+    void add_data(Socket socket);
 
     /// Asks the source for pages, over the connection on which it has called.
     using AskForPages = std::function<void(const stream::PageRequest&)>;

@@ -114,7 +114,7 @@ void DestinationSession::prepare(Json own_description)
         });
 }
 
-void DestinationSession::add_data(UniqueFd socket)
+void DestinationSession::add_data(Socket socket)
 {
     if (state_ == DestinationState::Receiving)
         receiver_->add_channel(std::move(socket), hello_->session);

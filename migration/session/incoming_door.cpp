@@ -19,6 +19,7 @@ constexpr std::chrono::milliseconds speech_timeout{10'000};
 
 struct IncomingDoor::Guest {
     std::string peer;
+    std::unique_ptr<TlsHandshake> handshake;
     std::unique_ptr<stream::PreambleReading> reading;
     std::unique_ptr<stream::FrameConnection> asking;
     loop::Source timer;         ///< it asks, and has not named the session yet
@@ -30,8 +31,10 @@ struct IncomingDoor::Guest {
     std::shared_ptr<bool> here = std::make_shared<bool>(true);
 };
 
-IncomingDoor::IncomingDoor(Machine& machine, std::string software, Callbacks callbacks)
-    : machine_(machine), software_(std::move(software)), callbacks_(std::move(callbacks))
+IncomingDoor::IncomingDoor(Machine& machine, std::string software, SharedTlsCredentials tls,
+                           Callbacks callbacks)
+    : machine_(machine), software_(std::move(software)), tls_(std::move(tls)),
+      callbacks_(std::move(callbacks))
 {
 }
 
@@ -53,21 +56,50 @@ Status IncomingDoor::listen(const MigrationAddress& address)
 
 void IncomingDoor::take(UniqueFd socket, std::string peer)
 {
-    // A flood: the longest here that has said nothing yet goes. Whoever is no stranger says who he
-    // is at once, so that a source whose link broke gets in, however many strangers stand about.
+    if (!tls_)
+        return admit(std::move(socket), std::move(peer));
+    const auto guest = make_room(std::move(peer));
+    if (!guest)
+        return;
+    (*guest)->handshake =
+        shake_hands(std::move(socket), tls_, preamble_timeout,
+                    [this, guest](Result<Socket> safe) { read_preamble(*guest, std::move(safe)); });
+}
+
+/// What has passed all that a connection has to pass.
+void IncomingDoor::admit(Socket socket, std::string peer)
+{
+    if (const auto guest = make_room(std::move(peer)))
+        read_preamble(*guest, std::move(socket));
+}
+
+/// In a flood the longest here that has said nothing yet goes. Whoever is no stranger says who he
+/// is at once, so that a source whose link broke gets in, however many strangers stand about.
+std::optional<std::list<IncomingDoor::Guest>::iterator> IncomingDoor::make_room(std::string peer)
+{
     if (guests_.size() >= max_guests) {
         const auto idle = std::ranges::find_if(
             guests_, [](const Guest& guest) { return *guest.here && !guest.known; });
         if (idle == guests_.end())
-            return;
+            return std::nullopt;
+        idle->handshake.reset();
         idle->reading.reset();
         idle->asking.reset();
         forget(idle);
     }
     const auto guest = guests_.emplace(guests_.end());
     guest->peer = std::move(peer);
+    return guest;
+}
+
+void IncomingDoor::read_preamble(std::list<Guest>::iterator guest, Result<Socket> socket)
+{
+    if (!socket) {
+        callbacks_.turned_away(socket.error(), guest->peer);
+        return forget(guest);
+    }
     guest->reading = stream::read_preamble_async(
-        std::move(socket), preamble_timeout,
+        std::move(*socket), preamble_timeout,
         [this, guest](Result<stream::Greeted> result) { greeted(guest, std::move(result)); });
 }
 
@@ -102,7 +134,7 @@ void IncomingDoor::greeted(std::list<Guest>::iterator guest, Result<stream::Gree
     forget(guest);
 }
 
-void IncomingDoor::open_session(UniqueFd socket, const std::string& peer)
+void IncomingDoor::open_session(Socket socket, const std::string& peer)
 {
     if (session_) {
         const Error busy{ErrorKind::Refused, "a migration is coming in already",
@@ -133,7 +165,7 @@ void IncomingDoor::open_session(UniqueFd socket, const std::string& peer)
 }
 
 /// Somebody thinks of migrating to here. A migration is not to be disturbed by that.
-void IncomingDoor::open_probe(UniqueFd socket, const std::string& peer)
+void IncomingDoor::open_probe(Socket socket, const std::string& peer)
 {
     if (session_ || probe_)
         return;
@@ -147,7 +179,7 @@ void IncomingDoor::open_probe(UniqueFd socket, const std::string& peer)
 }
 
 /// A source that was given one connected socket: what it carries comes in by the same door.
-void IncomingDoor::open_tunnel(UniqueFd socket, const std::string& peer)
+void IncomingDoor::open_tunnel(Socket socket, const std::string& peer)
 {
     if (tunnel_)
         return callbacks_.turned_away(
@@ -162,7 +194,7 @@ void IncomingDoor::open_tunnel(UniqueFd socket, const std::string& peer)
     tunnel_ = std::make_unique<stream::Tunnel>(
         std::move(socket), false,
         stream::Tunnel::Callbacks{
-            .opened = [this, peer](UniqueFd end) { take(std::move(end), peer); },
+            .opened = [this, peer](UniqueFd end) { admit(std::move(end), peer); },
             .closed =
                 [this](const Error&) {
                     loop::post([this, alive = alive_] { // not from within its own callback
@@ -173,7 +205,7 @@ void IncomingDoor::open_tunnel(UniqueFd socket, const std::string& peer)
         });
 }
 
-void IncomingDoor::open_ask(std::list<Guest>::iterator guest, UniqueFd socket)
+void IncomingDoor::open_ask(std::list<Guest>::iterator guest, Socket socket)
 {
     guest->asking = std::make_unique<stream::FrameConnection>(
         std::move(socket), stream::ConnectionRole::Ask, false, false,

@@ -4,11 +4,12 @@
 #include "migration/session/destination.h"
 #include "migration/session/link_probe.h"
 #include "migration/stream/tunnel.h"
-#include "migration/transport/address.h"
+#include "migration/transport/tls_handshake.h"
 
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace drover {
@@ -26,7 +27,9 @@ public:
         std::function<void()> given_back = [] {};
     };
 
-    IncomingDoor(Machine& machine, std::string software, Callbacks callbacks);
+    /// `tls`: what each connection has to pass before anything else; null: all are in the clear.
+    IncomingDoor(Machine& machine, std::string software, SharedTlsCredentials tls,
+                 Callbacks callbacks);
     ~IncomingDoor();
     IncomingDoor(const IncomingDoor&) = delete;
     IncomingDoor& operator=(const IncomingDoor&) = delete;
@@ -43,11 +46,14 @@ public:
 private:
     struct Guest; ///< a connection that has not said yet what it is, or that asks
 
+    [[nodiscard]] std::optional<std::list<Guest>::iterator> make_room(std::string peer);
+    void admit(Socket socket, std::string peer);
+    void read_preamble(std::list<Guest>::iterator guest, Result<Socket> socket);
     void greeted(std::list<Guest>::iterator guest, Result<stream::Greeted> greeted);
-    void open_session(UniqueFd socket, const std::string& peer);
-    void open_probe(UniqueFd socket, const std::string& peer);
-    void open_tunnel(UniqueFd socket, const std::string& peer);
-    void open_ask(std::list<Guest>::iterator guest, UniqueFd socket);
+    void open_session(Socket socket, const std::string& peer);
+    void open_probe(Socket socket, const std::string& peer);
+    void open_tunnel(Socket socket, const std::string& peer);
+    void open_ask(std::list<Guest>::iterator guest, Socket socket);
     void resume(std::list<Guest>::iterator guest);
     [[nodiscard]] static DestinationSession::AskForPages
     page_asker(std::list<Guest>::iterator guest);
@@ -56,6 +62,7 @@ private:
 
     Machine& machine_;
     std::string software_;
+    SharedTlsCredentials tls_;
     Callbacks callbacks_;
     std::unique_ptr<Listening> listening_;
     loop::Source tunnel_timer_;              ///< until a Hello comes over it

@@ -33,8 +33,8 @@ Error too_slow()
 LinkProbe::LinkProbe(Wish wish, std::function<void(Result<LinkReport>)> done)
     : wish_(std::move(wish)), done_(std::move(done)), piece_(probe_bytes)
 {
-    connecting_ = connect_to(wish_.address,
-                             [this](Result<UniqueFd> socket) { connected(std::move(socket)); });
+    connecting_ =
+        call(wish_.destination, [this](Result<Socket> socket) { connected(std::move(socket)); });
     limit_ = loop::after(longest, [this] { finish(std::unexpected(too_slow())); });
     for (size_t i = 0; i < piece_.size(); ++i) // nothing that a network could compress to nothing
         piece_[i] = static_cast<std::byte>(i * i * 2654435761U >> 11);
@@ -45,7 +45,7 @@ LinkProbe::~LinkProbe()
     *alive_ = false;
 }
 
-void LinkProbe::connected(Result<UniqueFd> socket)
+void LinkProbe::connected(Result<Socket> socket)
 {
     if (!socket)
         return finish(pass(socket));
@@ -147,7 +147,7 @@ void LinkProbe::finish(Result<LinkReport> result)
     });
 }
 
-ProbeAnswer::ProbeAnswer(UniqueFd socket, Machine& machine, std::function<void()> closed)
+ProbeAnswer::ProbeAnswer(Socket socket, Machine& machine, std::function<void()> closed)
     : machine_(machine), closed_(std::move(closed))
 {
     connection_ = std::make_unique<stream::FrameConnection>(

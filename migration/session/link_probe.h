@@ -3,7 +3,7 @@
 
 #include "migration/session/judgement.h"
 #include "migration/stream/frame_io.h"
-#include "migration/transport/address.h"
+#include "migration/transport/tls_handshake.h"
 #include "util/clock.h"
 #include "util/loop.h"
 
@@ -29,7 +29,7 @@ struct LinkReport {
 class LinkProbe {
 public:
     struct Wish {
-        MigrationAddress address;
+        MigrationPeer destination;
         std::optional<stream::Hello> hello; ///< to be judged
         bool measure = true;
     };
@@ -40,7 +40,7 @@ public:
     LinkProbe& operator=(const LinkProbe&) = delete;
 
 private:
-    void connected(Result<UniqueFd> socket);
+    void connected(Result<Socket> socket);
     void handle(const stream::Frame& frame);
     void informed(const Json& info);
     void judged(const stream::Frame& frame);
@@ -71,7 +71,7 @@ private:
 class ProbeAnswer {
 public:
     /// `closed` is called once; not from within the constructor. `machine`: what waits here.
-    ProbeAnswer(UniqueFd socket, Machine& machine, std::function<void()> closed);
+    ProbeAnswer(Socket socket, Machine& machine, std::function<void()> closed);
     ~ProbeAnswer();
     ProbeAnswer(const ProbeAnswer&) = delete;
     ProbeAnswer& operator=(const ProbeAnswer&) = delete;

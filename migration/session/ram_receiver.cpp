@@ -80,7 +80,7 @@ void RamReceiver::make_room()
         connections_.erase(idle);
 }
 
-void RamReceiver::add_channel(UniqueFd socket, const stream::SessionToken& token)
+void RamReceiver::add_channel(Socket socket, const stream::SessionToken& token)
 {
     make_room();
     Connection& connection = *connections_.emplace_back(std::make_unique<Connection>());

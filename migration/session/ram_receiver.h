@@ -41,7 +41,7 @@ public:
     /// Takes a data connection whose preamble has been read. One that does not begin with this
     /// session's Join is closed, and disturbs nothing. The worker checks that. In a flood the one
     /// that has waited longest without a word goes.
-    void add_channel(UniqueFd socket, const stream::SessionToken& token);
+    void add_channel(Socket socket, const stream::SessionToken& token);
 
     /// After the last round, for post-copy: ends the channels, and tells what is missing (one
     /// bitmap a block).

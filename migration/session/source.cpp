@@ -237,7 +237,7 @@ void SourceSession::ended_unwinding(Status status)
     // The link broke when the destination may have been Ready: it must not wait for us for ever.
     if (tell_later_)
         asker_ = std::make_unique<CommitAsker>(
-            ask_address_, hello_.session, CommitAsker::Purpose::TakeBack, [](stream::Outcome) {});
+            ask_peer_, hello_.session, CommitAsker::Purpose::TakeBack, [](stream::Outcome) {});
     enter(SourceState::Failed);
 }
 

@@ -10,8 +10,8 @@
 #include "migration/session/source_state.h"
 #include "migration/stream/hello.h"
 #include "migration/stream/tunnel.h"
-#include "migration/transport/address.h"
 #include "migration/transport/rate_limit.h"
+#include "migration/transport/tls_handshake.h"
 #include "util/running_checksum.h"
 
 #include <functional>
@@ -28,7 +28,7 @@ namespace drover {
 inline constexpr double usual_handover_s = 0.012;
 
 struct SourceOptions {
-    MigrationAddress address;
+    MigrationPeer destination;
     UniqueFd connected;         ///< for Kind::Fd: the socket, instead of an address to call
     unsigned channels = 2;      ///< data connections, 1 … 64
     uint64_t max_bandwidth = 0; ///< bytes/s while the guest runs; 0: unlimited
@@ -41,6 +41,7 @@ struct SourceOptions {
 /// What happened, for query-migrate, the log and the report. Times in seconds since the start.
 struct SourceReport {
     std::string tracker;
+    std::string encryption; ///< of its connections, in words; empty: in the clear
     std::vector<RoundStats> rounds;
     Decision decision;               ///< the latest
     std::vector<Decision> decisions; ///< one a round; of very many the first and the latest
@@ -140,12 +141,14 @@ private:
     void handle(const stream::Frame& frame);
 
     // source_setup.cpp: up to the first round
-    [[nodiscard]] std::unique_ptr<Connecting> dial(std::function<void(Result<UniqueFd>)> done);
-    void connected(Result<UniqueFd> socket);
+    void open_tunnel(Result<Socket> socket);
+    void open_control();
+    [[nodiscard]] std::unique_ptr<Connecting> dial(std::function<void(Result<Socket>)> done);
+    void connected(Result<Socket> socket);
     void describe_and_greet();
     void welcomed(const stream::Frame& frame);
     void connect_channels(unsigned count);
-    void channel_connected(Result<UniqueFd> socket);
+    void channel_connected(Result<Socket> socket);
     void begin_copying();
 
     // source_copy.cpp: rounds
@@ -209,8 +212,9 @@ private:
 
     // setup
     stream::Hello hello_;
-    std::unique_ptr<stream::Tunnel> tunnel_; ///< for Kind::Fd
-    MigrationAddress ask_address_;           ///< where to call again; Kind::Fd: nowhere
+    std::unique_ptr<stream::Tunnel> tunnel_;  ///< for Kind::Fd
+    std::unique_ptr<TlsHandshake> handshake_; ///< over the socket of Kind::Fd
+    MigrationPeer ask_peer_;                  ///< whom to call again; Kind::Fd: nobody
     std::unique_ptr<Connecting> connecting_;
     std::vector<std::unique_ptr<Connecting>> channels_connecting_;
     std::vector<std::unique_ptr<Channel>> channels_;

@@ -212,7 +212,7 @@ Status SourceSession::resume_at(MigrationAddress address)
     if (state_ != SourceState::PostcopyPaused)
         return drover::fail(ErrorKind::Refused, "Cannot resume if there is no paused migration");
     paused_by_user_ = false;
-    ask_address_ = std::move(address);
+    ask_peer_.address = std::move(address);
     call_destination(SourceState::PostcopyPaused);
     return {};
 }

@@ -12,24 +12,43 @@ using stream::FrameType;
 void SourceSession::start()
 {
     started_ = Clock::now();
-    ask_address_ = options_.address;
-    if (options_.connected) {
-        // Where its other end listened (libvirt connects to the destination itself) we can call.
-        if (auto peer = peer_address(options_.connected.get()))
-            ask_address_ = std::move(*peer);
-        tunnel_ = std::make_unique<stream::Tunnel>(
-            std::move(options_.connected), true,
-            stream::Tunnel::Callbacks{.opened = {}, .closed = [](const Error&) {}});
-    }
-    connecting_ = dial([this](Result<UniqueFd> socket) { connected(std::move(socket)); });
+    ask_peer_ = options_.destination;
+    if (!options_.connected)
+        return open_control();
+    // Where its other end listened (libvirt connects to the destination itself) we can call.
+    if (auto peer = peer_address(options_.connected.get()))
+        ask_peer_.address = std::move(*peer);
+    if (!options_.destination.tls)
+        return open_tunnel(Socket(std::move(options_.connected)));
+    handshake_ =
+        shake_hands(std::move(options_.connected), options_.destination.tls, connect_timeout,
+                    [this](Result<Socket> socket) { open_tunnel(std::move(socket)); });
+}
+
+void SourceSession::open_tunnel(Result<Socket> socket)
+{
+    if (state_ != SourceState::Connecting) // given up meanwhile
+        return;
+    if (!socket)
+        return fail(std::move(socket.error()));
+    report_.encryption = socket->encryption();
+    tunnel_ = std::make_unique<stream::Tunnel>(
+        std::move(*socket), true,
+        stream::Tunnel::Callbacks{.opened = {}, .closed = [](const Error&) {}});
+    open_control();
+}
+
+void SourceSession::open_control()
+{
+    connecting_ = dial([this](Result<Socket> socket) { connected(std::move(socket)); });
 }
 
 /// A connection to the destination; over the one that we were given, there is no calling.
-std::unique_ptr<Connecting> SourceSession::dial(std::function<void(Result<UniqueFd>)> done)
+std::unique_ptr<Connecting> SourceSession::dial(std::function<void(Result<Socket>)> done)
 {
     if (!tunnel_)
-        return connect_to(options_.address, std::move(done));
-    auto end = std::make_shared<Result<UniqueFd>>(tunnel_->open());
+        return call(options_.destination, std::move(done));
+    auto end = std::make_shared<Result<Socket>>(tunnel_->open());
     loop::post([alive = alive_, end, done = std::move(done)] {
         if (*alive)
             done(std::move(*end));
@@ -37,12 +56,14 @@ std::unique_ptr<Connecting> SourceSession::dial(std::function<void(Result<Unique
     return nullptr;
 }
 
-void SourceSession::connected(Result<UniqueFd> socket)
+void SourceSession::connected(Result<Socket> socket)
 {
     if (state_ != SourceState::Connecting) // given up meanwhile
         return;
     if (!socket)
         return fail(std::move(socket.error()));
+    if (!tunnel_)
+        report_.encryption = socket->encryption();
     control_ = std::make_unique<stream::FrameConnection>(
         std::move(*socket), stream::ConnectionRole::Control, true, false,
         stream::FrameConnection::Callbacks{
@@ -119,10 +140,10 @@ void SourceSession::connect_channels(unsigned count)
     channels_wanted_ = count;
     for (unsigned i = 0; i < count; ++i)
         channels_connecting_.push_back(
-            dial([this](Result<UniqueFd> socket) { channel_connected(std::move(socket)); }));
+            dial([this](Result<Socket> socket) { channel_connected(std::move(socket)); }));
 }
 
-void SourceSession::channel_connected(Result<UniqueFd> socket)
+void SourceSession::channel_connected(Result<Socket> socket)
 {
     if (state_ != SourceState::Joining)
         return;

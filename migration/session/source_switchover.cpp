@@ -210,7 +210,7 @@ void SourceSession::call_destination(SourceState state)
         if (paused_by_user_)
             return;
         asker_ = std::make_unique<CommitAsker>(
-            ask_address_, hello_.session,
+            ask_peer_, hello_.session,
             server_ ? CommitAsker::Purpose::Postcopy : CommitAsker::Purpose::Commit,
             [this](stream::Outcome outcome) { answered(outcome); });
         if (server_ && state == SourceState::Asking)

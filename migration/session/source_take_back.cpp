@@ -78,14 +78,14 @@ void SourceSession::take_back(std::function<void(Status)> done)
 void SourceSession::call_for_guest()
 {
     // Only the process that had the guest could say more, and if it had run it we would have heard.
-    if (ask_address_.kind == MigrationAddress::Kind::Fd)
+    if (ask_peer_.address.kind == MigrationAddress::Kind::Fd)
         return taken_back(drover::fail(
             ErrorKind::Connection,
             "the guest was left paused at its destination, and the connection that was handed over "
             "(fd:) has ended: nobody can be asked",
             how_to_insist));
     asker_ =
-        std::make_unique<CommitAsker>(ask_address_, hello_.session, CommitAsker::Purpose::GiveBack,
+        std::make_unique<CommitAsker>(ask_peer_, hello_.session, CommitAsker::Purpose::GiveBack,
                                       [this](stream::Outcome outcome) { answered(outcome); });
     asker_->on_unreachable([this](const Error& error) { destination_unreachable(error); });
 }

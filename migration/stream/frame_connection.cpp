@@ -21,13 +21,6 @@ bool would_block(int errno_value)
     return errno_value == EAGAIN || errno_value == EINTR;
 }
 
-bool is_local(int socket)
-{
-    int domain = 0;
-    socklen_t size = sizeof domain;
-    return getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
-}
-
 } // namespace
 
 /// Held by shared_ptr: each source of the loop keeps it alive while it runs, so that callbacks may
@@ -35,13 +28,12 @@ bool is_local(int socket)
 /// lingering (the owner has gone, the rest of the queue is written).
 class FrameConnection::Impl : public std::enable_shared_from_this<Impl> {
 public:
-    Impl(UniqueFd socket, ConnectionRole role, FrameAssembler::Greeting greeting,
-         Callbacks callbacks)
+    Impl(Socket socket, ConnectionRole role, FrameAssembler::Greeting greeting, Callbacks callbacks)
         : socket_(std::move(socket)), callbacks_(std::move(callbacks)), input_(role, greeting)
     {
     }
 
-    void start() { in_ = watch(G_IO_IN, &Impl::on_readable); }
+    void start() { listen(&Impl::on_readable); }
     void enqueue(Bytes bytes);
     void send_frame(FrameType type, std::span<const std::byte> payload);
     void linger();
@@ -59,6 +51,8 @@ public:
 
 private:
     loop::Source watch(GIOCondition condition, void (Impl::*handler)());
+    void listen(void (Impl::*handler)());
+    void read_on();
     void on_readable();
     [[nodiscard]] Error end_of_input(ssize_t result) const;
     void close_input(Error error);
@@ -68,9 +62,10 @@ private:
     void discard_input();
     void finish_lingering_if_written();
 
-    UniqueFd socket_;
+    Socket socket_;
     Callbacks callbacks_;
     loop::Source in_, out_, timer_;
+    void (Impl::*reader_)() = nullptr; ///< what `in_` calls
     bool receiving_ = true;
     bool input_ended_ = false;
     bool ended_in_order_ = false;
@@ -91,7 +86,7 @@ private:
 
 loop::Source FrameConnection::Impl::watch(GIOCondition condition, void (Impl::*handler)())
 {
-    return loop::watch(socket_.get(), condition, [weak = weak_from_this(), handler](auto) {
+    return loop::watch(socket_.fd(), condition, [weak = weak_from_this(), handler](auto) {
         if (auto self = weak.lock())
             (self.get()->*handler)();
     });
@@ -99,17 +94,35 @@ loop::Source FrameConnection::Impl::watch(GIOCondition condition, void (Impl::*h
 
 // Receiving
 
+void FrameConnection::Impl::listen(void (Impl::*handler)())
+{
+    reader_ = handler;
+    in_ = watch(G_IO_IN, handler);
+    read_on();
+}
+
+/// What TLS has decrypted already, the descriptor does not tell of.
+void FrameConnection::Impl::read_on()
+{
+    if (!in_ || !socket_.has_received())
+        return;
+    loop::post([weak = weak_from_this()] {
+        if (auto self = weak.lock(); self && self->in_)
+            (self.get()->*self->reader_)();
+    });
+}
+
 void FrameConnection::Impl::on_readable()
 {
     for (int i = 0; i < reads_per_turn && receiving_ && !held_; ++i) {
         const auto target = input_.target();
-        const ssize_t n = recv(socket_.get(), target.data(), target.size(), MSG_DONTWAIT);
+        const ssize_t n = socket_.receive(target, Socket::Wait::No);
         if (n < 0 && would_block(errno))
             return;
         if (n <= 0) {
             Error why = end_of_input(n);
             // Within a host nothing is lost on its way.
-            ended_in_order_ = (n == 0 || is_local(socket_.get())) && !input_.is_amid_frame();
+            ended_in_order_ = (n == 0 || socket_.is_local()) && !input_.is_amid_frame();
             input_ended_ = true;
             close_input(std::move(why));
             return;
@@ -121,12 +134,13 @@ void FrameConnection::Impl::on_readable()
         else if (*frame)
             callbacks_.frame(**frame);
     }
+    read_on();
 }
 
 /// Why recv() returned zero or less.
 Error FrameConnection::Impl::end_of_input(ssize_t result) const
 {
-    const Error why = result < 0 ? connection_error(errno) : connection_closed();
+    const Error why = result < 0 ? socket_.failure(errno) : connection_closed();
     return input_.ended(write_error_.value_or(why));
 }
 
@@ -191,8 +205,8 @@ void FrameConnection::Impl::flush()
 {
     while (!queue_.empty()) {
         const auto rest = std::span(queue_.front()).subspan(front_written_);
-        const ssize_t n =
-            ::send(socket_.get(), rest.data(), rest.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+        const iovec piece{rest.data(), rest.size()};
+        const ssize_t n = socket_.send({&piece, 1}, Socket::Wait::No);
         if (n < 0 && would_block(errno)) {
             if (!out_)
                 out_ = watch(G_IO_OUT, &Impl::flush);
@@ -224,13 +238,13 @@ void FrameConnection::Impl::hold_input(bool hold)
     if (hold)
         in_.reset();
     else
-        in_ = watch(G_IO_IN, &Impl::on_readable);
+        listen(&Impl::on_readable);
 }
 
 /// The peer may have said why before it closed: then reading goes on, and finds the end soon.
 void FrameConnection::Impl::write_failed(int reason)
 {
-    write_error_ = connection_error(reason);
+    write_error_ = socket_.failure(reason);
     queue_.clear();
     queued_bytes_ = 0;
     if (reason != EPIPE && reason != ECONNRESET)
@@ -258,7 +272,7 @@ void FrameConnection::Impl::linger()
             self->stop();
     });
     if (!input_ended_)
-        in_ = watch(G_IO_IN, &Impl::discard_input);
+        listen(&Impl::discard_input);
     finish_lingering_if_written();
 }
 
@@ -270,7 +284,7 @@ void FrameConnection::Impl::finish_lingering_if_written()
         const auto self = std::move(lingering_);
         self->stop();
     } else {
-        shutdown(socket_.get(), SHUT_WR);
+        socket_.end_sending();
     }
 }
 
@@ -279,7 +293,7 @@ void FrameConnection::Impl::discard_input()
     std::byte bin[16 << 10];
     size_t discarded = 0;
     while (discarded < discarded_per_turn) {
-        const ssize_t n = recv(socket_.get(), bin, sizeof bin, MSG_DONTWAIT);
+        const ssize_t n = socket_.receive(bin, Socket::Wait::No);
         if (n < 0 && would_block(errno))
             return;
         if (n <= 0) {
@@ -290,9 +304,10 @@ void FrameConnection::Impl::discard_input()
         }
         discarded += static_cast<size_t>(n);
     }
+    read_on();
 }
 
-FrameConnection::FrameConnection(UniqueFd socket, ConnectionRole role, bool send_preamble,
+FrameConnection::FrameConnection(Socket socket, ConnectionRole role, bool send_preamble,
                                  bool expect_preamble, Callbacks callbacks)
 {
     using enum FrameAssembler::Greeting;

@@ -5,6 +5,7 @@
 #include "migration/stream/messages.h"
 #include "migration/stream/payload_buffer.h"
 #include "migration/transport/channel.h"
+#include "migration/transport/socket.h"
 #include "util/clock.h"
 #include "util/loop.h"
 
@@ -79,7 +80,7 @@ public:
     /// preamble may come from the peer even if it is not expected, and a peer that is no Drover is
     /// named in the error.
     /// Callbacks may destroy the connection.
-    FrameConnection(UniqueFd socket, ConnectionRole role, bool send_preamble, bool expect_preamble,
+    FrameConnection(Socket socket, ConnectionRole role, bool send_preamble, bool expect_preamble,
                     Callbacks callbacks);
     ~FrameConnection();
     FrameConnection(const FrameConnection&) = delete;
@@ -129,11 +130,11 @@ public:
     virtual ~PreambleReading() = default;
 };
 struct Greeted {
-    UniqueFd socket;
+    Socket socket;
     ConnectionRole role{};
 };
 [[nodiscard]] std::unique_ptr<PreambleReading>
-read_preamble_async(UniqueFd socket, std::chrono::milliseconds timeout,
+read_preamble_async(Socket socket, std::chrono::milliseconds timeout,
                     std::function<void(Result<Greeted>)> done);
 
 } // namespace drover::stream

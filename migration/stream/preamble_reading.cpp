@@ -13,10 +13,10 @@ class PreambleReadingImpl : public PreambleReading {
 public:
     using Done = std::function<void(Result<Greeted>)>;
 
-    PreambleReadingImpl(UniqueFd socket, std::chrono::milliseconds timeout, Done done)
+    PreambleReadingImpl(Socket socket, std::chrono::milliseconds timeout, Done done)
         : socket_(std::move(socket)), done_(std::move(done))
     {
-        readable_ = loop::watch(socket_.get(), G_IO_IN, [this](auto) { on_readable(); });
+        readable_ = loop::watch(socket_.fd(), G_IO_IN, [this](auto) { on_readable(); });
         timer_ = loop::after(timeout, [this] {
             finish(fail(ErrorKind::Protocol,
                         "at the other end is " + describe_stranger(received()) +
@@ -30,21 +30,20 @@ private:
 
     void on_readable()
     {
-        const ssize_t n =
-            recv(socket_.get(), bytes_.data() + filled_, bytes_.size() - filled_, MSG_DONTWAIT);
-        if (n < 0 && (errno == EINTR || errno == EAGAIN))
-            return;
-        if (n < 0) {
-            finish(std::unexpected(connection_error(errno)));
-        } else if (n == 0) {
-            finish(fail(ErrorKind::Connection, "the peer closed the connection during its greeting"
-                                               "; it looks like " +
-                                                   describe_stranger(received())));
-        } else {
+        while (filled_ < bytes_.size()) { // what TLS has decrypted, the descriptor does not tell of
+            const ssize_t n = socket_.receive(std::span(bytes_).subspan(filled_), Socket::Wait::No);
+            if (n < 0 && (errno == EINTR || errno == EAGAIN))
+                return;
+            if (n < 0)
+                return finish(std::unexpected(socket_.failure(errno)));
+            if (n == 0)
+                return finish(fail(ErrorKind::Connection,
+                                   "the peer closed the connection during its greeting; it looks "
+                                   "like " +
+                                       describe_stranger(received())));
             filled_ += static_cast<size_t>(n);
-            if (filled_ == bytes_.size())
-                decide();
         }
+        decide();
     }
 
     void decide()
@@ -62,16 +61,17 @@ private:
         readable_.reset();
         timer_.reset();
         if (!result) {
-            const PreambleBytes ours = encode_preamble(ConnectionRole::Control);
-            send(socket_.get(), ours.data(), ours.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-            shutdown(socket_.get(), SHUT_WR);
+            PreambleBytes ours = encode_preamble(ConnectionRole::Control);
+            const iovec piece{ours.data(), ours.size()};
+            (void)socket_.send({&piece, 1}, Socket::Wait::No);
+            socket_.end_sending();
             socket_.reset();
         }
         const Done call = std::move(done_);
         call(std::move(result));
     }
 
-    UniqueFd socket_;
+    Socket socket_;
     Done done_;
     PreambleBytes bytes_{};
     size_t filled_ = 0;
@@ -81,7 +81,7 @@ private:
 
 } // namespace
 
-std::unique_ptr<PreambleReading> read_preamble_async(UniqueFd socket,
+std::unique_ptr<PreambleReading> read_preamble_async(Socket socket,
                                                      std::chrono::milliseconds timeout,
                                                      std::function<void(Result<Greeted>)> done)
 {

@@ -37,7 +37,7 @@ struct Tunnel::Stream {
     }
 };
 
-Tunnel::Tunnel(UniqueFd socket, bool is_source, Callbacks callbacks)
+Tunnel::Tunnel(Socket socket, bool is_source, Callbacks callbacks)
     : callbacks_(std::move(callbacks)), is_source_(is_source)
 {
     connection_ = std::make_unique<FrameConnection>(

@@ -20,7 +20,7 @@ public:
     };
 
     /// At the source: sends the preamble. At the destination it has been read.
-    Tunnel(UniqueFd socket, bool is_source, Callbacks callbacks);
+    Tunnel(Socket socket, bool is_source, Callbacks callbacks);
     ~Tunnel();
     Tunnel(const Tunnel&) = delete;
     Tunnel& operator=(const Tunnel&) = delete;

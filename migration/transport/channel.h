@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
-#include "util/fd.h"
+#include "migration/transport/socket.h"
 #include "util/result.h"
 
 #include <atomic>
@@ -34,6 +34,6 @@ public:
 };
 
 /// A Channel over a connected stream socket.
-[[nodiscard]] std::unique_ptr<Channel> make_socket_channel(UniqueFd socket);
+[[nodiscard]] std::unique_ptr<Channel> make_socket_channel(Socket socket);
 
 } // namespace drover

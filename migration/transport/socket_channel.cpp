@@ -29,7 +29,7 @@ namespace {
 
 class SocketChannel : public Channel {
 public:
-    explicit SocketChannel(UniqueFd socket) : socket_(std::move(socket)) {}
+    explicit SocketChannel(Socket socket) : socket_(std::move(socket)) {}
 
     Status write_all(std::span<const iovec> pieces) override;
     Status read_exact(std::span<std::byte> into) override;
@@ -42,7 +42,7 @@ private:
     Status write_batch(std::span<iovec> pieces);
     Status after_failed_call(short wanted_events);
 
-    const UniqueFd socket_;
+    Socket socket_;
     std::atomic<bool> aborted_{false};
     std::atomic<uint64_t> written_{0};
 };
@@ -71,9 +71,9 @@ Status SocketChannel::after_failed_call(short wanted_events)
     if (reason == EINTR)
         return {};
     if (reason != EAGAIN)
-        return std::unexpected(connection_error(reason));
+        return std::unexpected(socket_.failure(reason));
     // Somebody made the socket non-blocking. shutdown() in abort() ends this poll too.
-    pollfd waiting{socket_.get(), wanted_events, 0};
+    pollfd waiting{socket_.fd(), wanted_events, 0};
     poll(&waiting, 1, -1);
     return {};
 }
@@ -82,10 +82,7 @@ Status SocketChannel::write_batch(std::span<iovec> pieces)
 {
     pieces = drop_written(pieces, 0); // empty pieces in front would look like "nothing to write"
     while (!pieces.empty()) {
-        msghdr message{};
-        message.msg_iov = pieces.data();
-        message.msg_iovlen = pieces.size();
-        const ssize_t n = sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
+        const ssize_t n = socket_.send(pieces, Socket::Wait::Yes);
         if (n < 0) {
             if (auto retry = after_failed_call(POLLOUT); !retry)
                 return retry;
@@ -115,7 +112,7 @@ Status SocketChannel::write_all(std::span<const iovec> pieces)
 Status SocketChannel::read_exact(std::span<std::byte> into)
 {
     while (!into.empty()) {
-        const ssize_t n = recv(socket_.get(), into.data(), into.size(), 0);
+        const ssize_t n = socket_.receive(into, Socket::Wait::Yes);
         if (n < 0) {
             if (auto retry = after_failed_call(POLLIN); !retry)
                 return retry;
@@ -134,12 +131,12 @@ Status SocketChannel::read_exact(std::span<std::byte> into)
 void SocketChannel::abort()
 {
     aborted_.store(true);
-    shutdown(socket_.get(), SHUT_RDWR);
+    socket_.abort();
 }
 
 } // namespace
 
-std::unique_ptr<Channel> make_socket_channel(UniqueFd socket)
+std::unique_ptr<Channel> make_socket_channel(Socket socket)
 {
     return std::make_unique<SocketChannel>(std::move(socket));
 }

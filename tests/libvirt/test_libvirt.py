@@ -3,10 +3,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import threading
 
-from drover_e2e import libvirt, paths
+from drover_e2e import libvirt, paths, tls
 from drover_e2e.case import Skip
 from drover_e2e.libvirt import Hosts
 from drover_e2e.runner import test
@@ -61,6 +62,32 @@ def test_tunnelled(case):
     hosts.start()
     hosts.migrate(hosts.a, hosts.b, "--live", "--p2p", "--tunnelled")
     case.healthy(hosts.b)
+
+
+@test(timeout=240)
+def test_tls(case):
+    """virsh migrate --tls, as an administrator sets it up: certificates in each host's folder, then one option."""
+    hosts = Hosts(case)
+    fleet = tls.authority(case.scratch, "fleet")
+    for host in (hosts.a, hosts.b):
+        shutil.copytree(tls.host(fleet, host.name, host.address), host.directory / "etc" / "tls", dirs_exist_ok=True)
+    hosts.start()
+    there, here = hosts.a, hosts.b
+    for way in ("", "--p2p", "--parallel --parallel-connections 2"):
+        print(f"virsh migrate --live --tls {way}, {there.name} to {here.name}", flush=True)
+        hosts.migrate(there, here, "--live", "--tls", *way.split())
+        there, here = here, there
+    case.healthy(there)
+    # Another authority's host is not let in, and the guest stays where it is.
+    shutil.rmtree(here.directory / "etc" / "tls")
+    other = tls.authority(case.scratch, "other")
+    shutil.copytree(tls.host(other, here.name, here.address), here.directory / "etc" / "tls")
+    try:
+        hosts.migrate(there, here, "--live", "--tls")
+        raise AssertionError("it was let in")
+    except libvirt.VirshError as error:
+        print(error)
+    hosts.runs_on(there)
 
 
 @test()

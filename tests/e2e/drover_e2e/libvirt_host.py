@@ -14,6 +14,7 @@ from pathlib import Path
 
 SOCKET = "/run/libvirt/libvirt-sock"
 TCP_PORT = 16509
+TLS_DIRECTORY = "/etc/libvirt/tls"  # each host's own
 CLOEXEC_FROM = 3  # systemd's: the first of the descriptors that are passed
 
 
@@ -46,6 +47,7 @@ host_uuid = "aaaaaaaa-0000-4000-8000-{number:012d}"
 log_filters = "3:rpc 3:util.event 3:util.object 3:util.threadjob 1:qemu.qemu_monitor_json 1:qemu.qemu_migration"
 log_outputs = "1:file:/var/log/libvirt/libvirtd.log"
 """, encoding="ascii")
+    os.mkdir(TLS_DIRECTORY)  # libvirtd does not start without it
     # No virtlogd, no cgroups (which a development machine may not have), no security driver.
     Path("/etc/libvirt/qemu.conf").write_text(f"""user = "root"
 group = "root"
@@ -54,6 +56,7 @@ cgroup_controllers = []
 remember_owner = 0
 stdio_handler = "file"
 migration_host = "{address}"
+migrate_tls_x509_cert_dir = "{TLS_DIRECTORY}"
 """, encoding="ascii")
 
 

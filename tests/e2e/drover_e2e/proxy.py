@@ -25,6 +25,7 @@ class Proxy:
         """`address`: the path of a UNIX socket, or tcp:HOST:PORT."""
         self.uri = address if address.startswith("tcp:") else f"unix:{address}"
         self.forwarded = 0
+        self.openings: list[bytes] = []  # what came first over each connection
         self._target = target_uri
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
@@ -101,8 +102,12 @@ class Proxy:
             pass
 
     def _forward(self, near: socket.socket, far: socket.socket) -> None:
+        opening = b""
         try:
             while data := near.recv(_STEP):
+                if not opening:
+                    opening = data[:16]
+                    self.openings.append(opening)
                 self._gate.wait()
                 for piece in self._pieces(data):
                     self._gate.wait()

@@ -95,7 +95,7 @@ TEST_F(DoorTest, ASecondSourceIsToldThatItIsBusy)
     FakeMachine other("another source", other_witness, {{"ram", 96}}, true);
     other.boot(true);
     SourceOptions options;
-    options.address = rig.address();
+    options.destination.address = rig.address();
     SourceSession second(other, rig.policy, std::move(options),
                          {.state_changed = [](SourceState) {}, .decided = [](const Decision&) {}});
     second.start();

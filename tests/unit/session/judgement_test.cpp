@@ -166,7 +166,8 @@ std::optional<Judgement> ask_of(MigrationRig& rig)
     make_hello(rig.here, {.software = "drover test"}, [&](Result<stream::Hello> hello) {
         ASSERT_TRUE(hello);
         probe = std::make_unique<LinkProbe>(
-            LinkProbe::Wish{.address = rig.address(), .hello = *hello, .measure = false},
+            LinkProbe::Wish{
+                .destination = {rig.address(), nullptr}, .hello = *hello, .measure = false},
             [&](Result<LinkReport> report) { answer = std::move(report); });
     });
     EXPECT_TRUE(run_until([&] { return answer.has_value(); }));

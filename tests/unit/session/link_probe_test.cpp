@@ -11,7 +11,7 @@ namespace {
 std::optional<Result<LinkReport>> probe(const MigrationAddress& address)
 {
     std::optional<Result<LinkReport>> result;
-    LinkProbe probing({.address = address, .hello = {}},
+    LinkProbe probing({.destination = {address, nullptr}, .hello = {}},
                       [&](Result<LinkReport> got) { result = std::move(got); });
     EXPECT_TRUE(run_until([&] { return result.has_value(); }));
     return result;

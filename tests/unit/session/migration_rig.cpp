@@ -82,7 +82,7 @@ MigrationRig::~MigrationRig()
 void MigrationRig::open_door()
 {
     door = std::make_unique<IncomingDoor>(
-        there, "drover test",
+        there, "drover test", options_.door_tls,
         IncomingDoor::Callbacks{
             .state_changed =
                 [this](DestinationState state) {
@@ -118,7 +118,7 @@ MigrationAddress MigrationRig::address() const
 void MigrationRig::start()
 {
     SourceOptions options;
-    options.address = address();
+    options.destination = {address(), options_.source_tls};
     options.channels = options_.channels;
     options.pause_before_switchover = options_.pause_before_switchover;
     options.software = "drover test";

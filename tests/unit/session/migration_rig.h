@@ -37,6 +37,7 @@ struct RigOptions {
     bool postcopy = false; ///< both can, and the policy decides so
     uint64_t max_bandwidth = 0;
     std::vector<StallAction> on_stall = {StallAction::Switch};
+    SharedTlsCredentials source_tls, door_tls; ///< null: in the clear
 };
 
 /// A source and a destination in one process, over real sockets, and all that they did.

@@ -102,14 +102,14 @@ TEST(RefusalOf, OtherRam)
         MigrationRig rig({.blocks = {{"ram", 256}}});
         FakeMachine different("the destination", rig.witness, other.blocks, true);
         std::vector<Error> refused;
-        IncomingDoor door(different, "drover test",
+        IncomingDoor door(different, "drover test", nullptr,
                           {.state_changed = [](DestinationState) {},
                            .turned_away = [&](const Error& error,
                                               const std::string&) { refused.push_back(error); }});
         const std::string path = ::testing::TempDir() + "drover-other-ram";
         ASSERT_TRUE(door.listen(unix_address(path)));
         SourceOptions options;
-        options.address = unix_address(path);
+        options.destination.address = unix_address(path);
         options.software = "drover test";
         SourceSession source(
             rig.here, rig.policy, std::move(options),
@@ -145,7 +145,7 @@ TEST(RefusalOf, NobodyAtTheAddress)
     const MigrationAddress gone = rig.address();
     rig.door.reset();
     SourceOptions options;
-    options.address = gone;
+    options.destination.address = gone;
     SourceSession source(rig.here, rig.policy, std::move(options),
                          {.state_changed = [](SourceState) {}, .decided = [](const Decision&) {}});
     source.start();
