@@ -60,6 +60,17 @@ Status check_number(const Json& arguments, const char* key, uint64_t high, const
                                         std::to_string(high) + " " + unit);
 }
 
+/// QEMU's StrOrNull.
+Status check_names(const Json& arguments)
+{
+    for (const char* key : {"tls-creds", "tls-hostname", "tls-authz"})
+        if (const auto value = arguments.find(key);
+            value != arguments.end() && !value->is_null() && !value->is_string())
+            return fail(ErrorKind::Invalid,
+                        std::string("Invalid parameter type for '") + key + "', expected: string");
+    return {};
+}
+
 /// A member in percent as a part of one; QEMU's most where it is missing.
 double percent_of(const Json& object, const char* key)
 {
@@ -143,6 +154,8 @@ Result<Json> MigrateSettings::check_parameters(const Json& arguments) const
     for (const char* bandwidth : {"max-bandwidth", "avail-switchover-bandwidth"})
         if (Status fits = check_number(arguments, bandwidth, UINT64_MAX, "bytes/second"); !fits)
             return pass(fits);
+    if (Status fits = check_names(arguments); !fits)
+        return pass(fits);
     if (arguments.contains("avail-switchover-bandwidth") &&
         !qemu_parameters_.contains("avail-switchover-bandwidth"))
         return fail(ErrorKind::Invalid, "Parameter 'avail-switchover-bandwidth' is unexpected");

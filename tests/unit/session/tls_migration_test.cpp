@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // Whole migrations inside TLS, and who is kept out.
+#include "../stream/run_loop.h"
 #include "migration_rig.h"
 #include "tls_files.h"
 

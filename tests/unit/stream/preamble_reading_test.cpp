@@ -54,7 +54,7 @@ TEST_F(PreambleReadingTest, GivesRoleAndSocketAndTakesNothingElse)
     ASSERT_TRUE(*result_) << result_->error().text();
     EXPECT_EQ((*result_)->role, ConnectionRole::Data);
     char rest[16];
-    EXPECT_EQ(recv((*result_)->socket.get(), rest, sizeof rest, MSG_DONTWAIT), 4);
+    EXPECT_EQ(recv((*result_)->socket.fd(), rest, sizeof rest, MSG_DONTWAIT), 4);
 }
 
 TEST_F(PreambleReadingTest, StrangersAreNamedAndHearWhoWeAre)

@@ -57,18 +57,22 @@ TEST_F(MigrateSettingsTest, QemuIsAskedAndSetBack)
 TEST_F(MigrateSettingsTest, WhatIsTheEnginesDoesNotReachQemu)
 {
     const Json asked = Json::parse(
-        R"({"max-bandwidth":7,"downtime-limit":0,"multifd-channels":255,"tls-creds":null})");
+        R"({"max-bandwidth":7,"downtime-limit":0,"multifd-channels":255,"tls-creds":"t"})");
     const auto for_qemu = settings.check_parameters(asked);
     ASSERT_TRUE(for_qemu);
-    EXPECT_EQ(*for_qemu, Json::parse(R"({"multifd-channels":255,"tls-creds":null})"));
+    EXPECT_EQ(*for_qemu, Json::parse(R"({"multifd-channels":255})"));
     settings.set_parameters(asked);
-    EXPECT_EQ(settings.parameters()["tls-creds"], "");
+    EXPECT_EQ(settings.tls().creds, "t");
+    EXPECT_EQ(settings.engine_parameters(), Json::parse(R"({"tls-creds":""})"));
     EXPECT_EQ(settings.channels(), 64U);
     EXPECT_EQ(settings.native_parameters(),
-              Json::parse(R"({"max-bandwidth":7,"downtime-limit":0})"));
+              Json::parse(R"({"max-bandwidth":7,"downtime-limit":0,"tls-creds":"t"})"));
+    settings.set_parameters(Json::parse(R"({"tls-creds":null})"));
+    EXPECT_EQ(settings.parameters()["tls-creds"], "");
+    EXPECT_TRUE(settings.engine_parameters().empty());
     for (const char* wrong :
          {R"({"max-bandwidth":"7"})", R"({"max-bandwidth":-1})", R"({"downtime-limit":2000001})",
-          R"({"downtime-limit":1.5})", R"({"tls-creds":"t"})", R"({"mode":"cpr-reboot"})",
+          R"({"downtime-limit":1.5})", R"({"tls-creds":7})", R"({"mode":"cpr-reboot"})",
           R"({"avail-switchover-bandwidth":1})"})
         EXPECT_FALSE(settings.check_parameters(Json::parse(wrong))) << wrong;
 }
@@ -76,7 +80,7 @@ TEST_F(MigrateSettingsTest, WhatIsTheEnginesDoesNotReachQemu)
 TEST_F(MigrateSettingsTest, QemusOwnMigrationHasTheUsersSettings)
 {
     EXPECT_EQ(settings.native_parameters(),
-              Json::parse(R"({"max-bandwidth":134217728,"downtime-limit":300})"));
+              Json::parse(R"({"max-bandwidth":134217728,"downtime-limit":300,"tls-creds":""})"));
     settings.set_capabilities(capabilities({capability("xbzrle", true)}));
     EXPECT_EQ(settings.native_capabilities(),
               capabilities({capability("xbzrle", true), capability("events", true)}));
