@@ -8,8 +8,6 @@ namespace drover {
 
 namespace {
 
-using Done = std::function<void(Result<SharedTlsCredentials>)>;
-
 Result<TlsWords::Kind> kind_of(const Json& object)
 {
     const std::string type = json_string(object, "type");
@@ -48,22 +46,34 @@ Result<TlsWords> words_of(const Json& object, TlsWords::Endpoint endpoint)
     return words;
 }
 
-/// With what the object tls-authz says, where there is one.
-void finish(QmpClient& qemu, TlsWords words, const std::string& authz, const Done& done)
+/// What is asked of an object, of those that object-add takes.
+const std::vector<std::string>& credentials_properties()
 {
-    if (authz.empty() || words.endpoint == TlsWords::Endpoint::Client)
-        return done(TlsCredentials::load(std::move(words)));
-    read_user_object(qemu, authz, authz_properties(), [words, done](Result<Json> object) {
-        auto authorize = object ? make_authorization(*object) : pass(object);
-        if (!authorize)
-            return done(pass(authorize));
-        TlsWords all = words;
-        all.authorize = std::move(*authorize);
-        done(TlsCredentials::load(std::move(all)));
-    });
+    static const std::vector<std::string> names = {"dir",      "endpoint", "verify-peer",
+                                                   "priority", "username", "passwordid"};
+    return names;
 }
 
 } // namespace
+
+Result<SharedTlsCredentials> make_tls_credentials(const Json& object, const Json& authz,
+                                                  TlsWords::Endpoint endpoint,
+                                                  const std::string& host)
+{
+    if (object.is_null())
+        return SharedTlsCredentials();
+    auto words = words_of(object, endpoint);
+    if (!words)
+        return pass(words);
+    words->hostname = host;
+    if (!authz.is_null() && endpoint == TlsWords::Endpoint::Server) {
+        auto authorize = make_authorization(authz);
+        if (!authorize)
+            return pass(authorize);
+        words->authorize = std::move(*authorize);
+    }
+    return TlsCredentials::load(std::move(*words));
+}
 
 void read_tls_credentials(QmpClient& qemu, const TlsParameters& parameters,
                           TlsWords::Endpoint endpoint, const std::string& host,
@@ -71,16 +81,20 @@ void read_tls_credentials(QmpClient& qemu, const TlsParameters& parameters,
 {
     if (parameters.creds.empty())
         return done(SharedTlsCredentials());
-    read_user_object(
-        qemu, parameters.creds,
-        {"dir", "endpoint", "verify-peer", "priority", "username", "passwordid"},
-        [&qemu, parameters, endpoint, host, done = std::move(done)](Result<Json> object) {
-            auto words = object ? words_of(*object, endpoint) : pass(object);
-            if (!words)
-                return done(pass(words));
-            words->hostname = parameters.hostname.empty() ? host : parameters.hostname;
-            finish(qemu, std::move(*words), parameters.authz, done);
-        });
+    const std::string name = parameters.hostname.empty() ? host : parameters.hostname;
+    read_user_object(qemu, parameters.creds, credentials_properties(),
+                     [&qemu, authz = parameters.authz, endpoint, name, done](Result<Json> object) {
+                         if (!object)
+                             return done(pass(object));
+                         if (authz.empty())
+                             return done(make_tls_credentials(*object, nullptr, endpoint, name));
+                         read_user_object(
+                             qemu, authz, authz_properties(),
+                             [object = *object, endpoint, name, done](Result<Json> list) {
+                                 done(list ? make_tls_credentials(object, *list, endpoint, name)
+                                           : pass(list));
+                             });
+                     });
 }
 
 } // namespace drover

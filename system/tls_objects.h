@@ -23,4 +23,11 @@ void read_tls_credentials(QmpClient& qemu, const TlsParameters& parameters,
                           TlsWords::Endpoint endpoint, const std::string& host,
                           std::function<void(Result<SharedTlsCredentials>)> done);
 
+/// The same where the objects are not QEMU's: `object` (null: no TLS) and `authz` (null: none) as
+/// object-add has them.
+[[nodiscard]] Result<SharedTlsCredentials> make_tls_credentials(const Json& object,
+                                                                const Json& authz,
+                                                                TlsWords::Endpoint endpoint,
+                                                                const std::string& host);
+
 } // namespace drover

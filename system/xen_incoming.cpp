@@ -12,6 +12,7 @@ namespace {
 constexpr std::chrono::milliseconds last_words_time{300};
 /// Only our word lets a source that lost its link at the commit run the guest again.
 constexpr std::chrono::minutes owed_answer_time{10};
+constexpr size_t max_objects = 64;
 
 Json greeting()
 {
@@ -37,8 +38,19 @@ Status XenIncoming::start(const std::optional<MigrationAddress>& address,
             return pass(opened);
         server_->add_monitor(std::move(*opened));
     }
+    return address ? open_door(*address) : Status();
+}
+
+Status XenIncoming::open_door(const MigrationAddress& address)
+{
+    const Json authz = tls_.authz.empty() ? Json() : user_object(tls_.authz);
+    auto tls = tls_.creds.empty() ? SharedTlsCredentials()
+                                  : make_tls_credentials(user_object(tls_.creds), authz,
+                                                         TlsWords::Endpoint::Server, {});
+    if (!tls)
+        return pass(tls);
     door_ = std::make_unique<IncomingDoor>(
-        machine_, own_software, nullptr,
+        machine_, own_software, std::move(*tls),
         IncomingDoor::Callbacks{
             .state_changed = [this](DestinationState state) { changed(state); },
             .turned_away =
@@ -47,33 +59,71 @@ Status XenIncoming::start(const std::optional<MigrationAddress>& address,
                 },
             .given_back = [] {},
         });
-    return address ? door_->listen(*address) : Status();
+    Status listening = door_->listen(address);
+    if (!listening)
+        door_.reset();
+    return listening;
 }
 
 Status XenIncoming::open_late(const Json& arguments)
 {
-    if (door_->listening() || door_->session())
+    if (door_)
         return fail(ErrorKind::Refused, "the guest is waited for already");
     auto address = MigrationAddress::parse(json_string(arguments, "uri"));
-    return address ? door_->listen(*address) : Status(pass(address));
+    return address ? open_door(*address) : Status(pass(address));
+}
+
+/// An object that is lacking is none that anything can be made of.
+Json XenIncoming::user_object(const std::string& id) const
+{
+    const auto found = objects_.find(id);
+    return found == objects_.end() ? Json::object() : found->second;
+}
+
+/// TLS is set up by QEMU's commands, though here is no QEMU yet that would have the objects.
+bool XenIncoming::handle_tls(const QmpRequest& request, const QmpResponder& respond)
+{
+    const Json& arguments = request.arguments;
+    const std::string id = json_string(arguments, "id");
+    if (request.command == "object-add" && objects_.size() < max_objects) {
+        Json object = arguments;
+        object["type"] = json_string(arguments, "qom-type");
+        if (!objects_.emplace(id, std::move(object)).second)
+            return respond(QmpResponse::error("attempt to add duplicate property '" + id + "'")),
+                   true;
+        return respond(QmpResponse::ok()), true;
+    }
+    if (request.command == "object-del") {
+        if (objects_.erase(id) == 0)
+            return respond(QmpResponse::error("object '" + id + "' not found")), true;
+        return respond(QmpResponse::ok()), true;
+    }
+    if (request.command != "migrate-set-parameters")
+        return false;
+    if (arguments.contains("tls-creds"))
+        tls_.creds = json_string(arguments, "tls-creds");
+    if (arguments.contains("tls-authz"))
+        tls_.authz = json_string(arguments, "tls-authz");
+    respond(QmpResponse::ok());
+    return true;
 }
 
 void XenIncoming::changed(DestinationState state)
 {
-    const DestinationSession& session = *door_->session();
-    const std::string status = migration_status(session);
+    const DestinationSession& coming = *session();
+    const std::string status = migration_status(coming);
     if (std::exchange(last_status_, status) != status && events_)
         server_->broadcast(make_event("MIGRATION", Json{{"status", status}}));
     if (state == DestinationState::Completed)
-        log::info("the guest came from " + session.report().source + " and is here now");
+        log::info("the guest came from " + coming.report().source + " and is here now");
     if (state == DestinationState::Failed)
-        failed(*session.report().error);
+        failed(*coming.report().error);
 }
 
 void XenIncoming::failed(const Error& error)
 {
     log::error("the incoming migration failed; the guest never ran here: " + error.text());
-    const bool owes = door_->session()->owes_an_answer();
+    const bool owes = session()->owes_an_answer();
     if (owes)
         log::warning("staying for 10 minutes, so that the source can learn that the guest is its");
     loop::post([this] { machine_.give_up(); }); // not from within the session
@@ -84,6 +134,8 @@ void XenIncoming::failed(const Error& error)
 void XenIncoming::handle(QmpRequest request, QmpResponder respond)
 {
     const std::string& command = request.command;
+    if (handle_tls(request, respond))
+        return;
     if (command == "query-migrate")
         return respond(QmpResponse::ok(query_migrate()));
     if (command == "query-status") {
@@ -101,8 +153,8 @@ void XenIncoming::handle(QmpRequest request, QmpResponder respond)
         const auto here = request.arguments.find("guest-is-here");
         if (here == request.arguments.end() || !here->is_boolean())
             return respond(QmpResponse::error("Parameter 'guest-is-here' is missing"));
-        return answer(respond, door_->session()
-                                   ? door_->session()->resolve(here->get<bool>())
+        return answer(respond, session()
+                                   ? session()->resolve(here->get<bool>())
                                    : fail(ErrorKind::Refused, "there is no migration to resolve"));
     }
     if (command == "quit") {
@@ -127,15 +179,15 @@ void XenIncoming::set_capabilities(const Json& arguments)
 
 Json XenIncoming::query_migrate() const
 {
-    Json info = door_->session() ? migrate_info(*door_->session()) : Json{{"status", "setup"}};
-    if (door_->listening())
+    Json info = session() ? migrate_info(*session()) : Json{{"status", "setup"}};
+    if (door_ && door_->listening())
         info["socket-address"] = Json::array({socket_address(door_->listening()->address())});
     return info;
 }
 
 std::string XenIncoming::run_state() const
 {
-    if (!door_->session() || door_->session()->state() != DestinationState::Completed)
+    if (!session() || session()->state() != DestinationState::Completed)
         return "inmigrate";
     return machine_.runs() ? "running" : "paused";
 }
@@ -143,9 +195,9 @@ std::string XenIncoming::run_state() const
 /// From Ready to the source's word the only copy of the guest may be ours.
 Status XenIncoming::may_end() const
 {
-    const DestinationSession* session = door_->session();
-    if (session && (session->state() == DestinationState::Ready ||
-                    session->state() == DestinationState::TakingOver))
+    const DestinationSession* coming = session();
+    if (coming && (coming->state() == DestinationState::Ready ||
+                   coming->state() == DestinationState::TakingOver))
         return fail(ErrorKind::Refused, "the guest is being handed over",
                     "migrate-resolve says whose it is");
     return {};
@@ -160,15 +212,15 @@ void XenIncoming::terminate()
 {
     if (Status may = may_end(); !may)
         return log::warning("not ended: " + may.error().text());
-    if (DestinationSession* session = door_->session())
-        session->give_up({ErrorKind::Cancelled, "the destination was ended", ""});
+    if (session())
+        session()->give_up({ErrorKind::Cancelled, "the destination was ended", ""});
     end_soon(0);
 }
 
 void XenIncoming::defect_found(const Error& defect)
 {
-    if (door_ && door_->session())
-        door_->session()->give_up(defect);
+    if (session())
+        session()->give_up(defect);
 }
 
 } // namespace drover

@@ -4,9 +4,11 @@
 #include "migration/session/incoming_door.h"
 #include "monitor/monitor_listener.h"
 #include "monitor/qmp_server.h"
+#include "system/tls_objects.h"
 #include "vmm/xen/live/xen_destination.h"
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -36,7 +38,11 @@ private:
     void changed(DestinationState state);
     void failed(const Error& error);
     void set_capabilities(const Json& arguments);
+    [[nodiscard]] bool handle_tls(const QmpRequest& request, const QmpResponder& respond);
+    [[nodiscard]] Json user_object(const std::string& id) const;
+    [[nodiscard]] Status open_door(const MigrationAddress& address);
     [[nodiscard]] Status open_late(const Json& arguments);
+    [[nodiscard]] DestinationSession* session() const { return door_ ? door_->session() : nullptr; }
     [[nodiscard]] Json query_migrate() const;
     [[nodiscard]] std::string run_state() const;
     [[nodiscard]] Status may_end() const;
@@ -44,10 +50,12 @@ private:
 
     xen::XenDestination machine_;
     Callbacks callbacks_;
-    std::unique_ptr<IncomingDoor> door_;
+    std::unique_ptr<IncomingDoor> door_; ///< once it is known where
     std::unique_ptr<QmpServer> server_;
     std::string last_status_;
     bool events_ = false;
+    std::map<std::string, Json> objects_; ///< of object-add
+    TlsParameters tls_;
     loop::Source end_timer_;
 };
 

@@ -40,13 +40,16 @@ struct GuestCheck : std::enable_shared_from_this<GuestCheck> {
             [this](const HostDoor::Answer& answer) {
                 if (!answer)
                     return end(fail(ErrorKind::Refused, to + " refused: " + answer.error().text));
-                judge(json_string(*answer, "uri"));
+                judge(*answer);
             });
     }
 
-    void judge(const std::string& uri)
+    void judge(const Json& prepared)
     {
-        ask(from, "query-vm-forecast", {{"name", vm}, {"uri", uri}, {"check", true}},
+        Json arguments{{"name", vm}, {"uri", json_string(prepared, "uri")}, {"check", true}};
+        if (prepared.contains("tls-hostname"))
+            arguments["tls-hostname"] = prepared["tls-hostname"];
+        ask(from, "query-vm-forecast", std::move(arguments),
             [this](const HostDoor::Answer& answer) {
                 end(answer ? Result<Json>(*answer)
                            : fail(ErrorKind::Refused, from + ": " + answer.error().text));

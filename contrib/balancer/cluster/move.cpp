@@ -135,6 +135,7 @@ void Move::on_prepared(const HostDoor::Answer& answer)
     if (record_.cancel)
         return finish(MoveEvent::GiveUp, {}, "it was cancelled");
     record_.uri = uri;
+    record_.tls_hostname = json_string(*answer, "tls-hostname");
     if (step(MoveEvent::Prepared, uri))
         start();
 }
@@ -147,6 +148,8 @@ void Move::start()
                       {"owner", around_.owner}};
     if (!record_.policy.empty())
         arguments["policy"] = record_.policy;
+    if (!record_.tls_hostname.empty())
+        arguments["tls-hostname"] = record_.tls_hostname;
     if (!ask(record_.from, "vm-migrate", std::move(arguments),
              [this](const HostDoor::Answer& answer) { on_started(answer); }))
         step(MoveEvent::Lost, record_.from + " cannot be reached");

@@ -30,7 +30,9 @@ struct MoveRecord {
     MoveState state = MoveState::Planned;
     bool cancel = false; ///< somebody asked for it to stop
     std::string uri;     ///< of the target, once it was prepared
-    double created = 0;  ///< wall clock, seconds since 1970
+    std::string
+        tls_hostname;   ///< what its certificate names it, if it has told; not kept in the journal
+    double created = 0; ///< wall clock, seconds since 1970
     double changed = 0;
     std::string outcome;              ///< once it is decided: "completed", "failed", "cancelled"
     std::string error;                ///< in words

@@ -164,6 +164,7 @@ Status read_migration(const Json& table, DroverdConfig& config)
 {
     TableReader reader(table, "[migration]");
     reader.text("address", config.migrate_address);
+    reader.boolean("tls", config.migration_tls);
     reader.integer("first-port", 1024, 65535, config.first_port);
     reader.integer("last-port", 1024, 65535, config.last_port);
     reader.integer("waiting-limit", 10, 86400, config.waiting_limit_s);

@@ -33,7 +33,7 @@ struct DroverdConfig {
     std::string socket;       ///< default: STATE/droverd.sock
     std::string socket_group; ///< may open it too, as observers; empty: nobody
     std::string listen;       ///< "tls:HOST:PORT"; empty: no door to other hosts
-    std::string ca, certificate, key;          ///< PEM files, for `listen`
+    std::string ca, certificate, key;          ///< PEM files, for `listen` and migrations
     std::string metrics_address = "127.0.0.1"; ///< numeric
     unsigned metrics_port = 0;                 ///< 0: no page
     std::vector<std::string> emulators;        ///< that VMs may name; a bare name is looked for
@@ -41,6 +41,7 @@ struct DroverdConfig {
     std::vector<std::string> adopt; ///< patterns of QMP sockets that are adopted by themselves
     std::vector<NicConfig> nics;    ///< that count; empty: all that reach other hosts
     std::string migrate_address;    ///< where this host's droverd lets migrations come in
+    bool migration_tls = true;      ///< where there are certificates
     unsigned first_port = 49152;    ///< of migrations; libvirt's range
     unsigned last_port = 49215;
     unsigned waiting_limit_s = 600; ///< for a source that does not come

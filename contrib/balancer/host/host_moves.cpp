@@ -2,6 +2,7 @@
 #include "contrib/balancer/host/host_moves_state.h"
 
 #include "contrib/balancer/host/state_file.h"
+#include "migration/transport/address.h"
 #include "monitor/qmp_server.h"
 #include "util/log.h"
 
@@ -55,7 +56,7 @@ Error not_found(const std::string& id)
 
 HostMoves::HostMoves(const DroverdConfig& config, HostVms& vms,
                      std::function<void(const Json&)> event)
-    : config_(config), vms_(vms), event_(std::move(event))
+    : config_(config), vms_(vms), tls_(config), event_(std::move(event))
 {
 }
 
@@ -216,6 +217,12 @@ void HostMoves::forecast(const Json& arguments, const Answer& answer)
     if (arguments.contains("bandwidth")) // the emulator takes whole bytes
         asked["bandwidth"] =
             static_cast<uint64_t>(std::clamp(arguments["bandwidth"].get<double>(), 1.0, 1e15));
+    // As the migration itself would be; and who may only look does not change how one is.
+    if (const auto address = MigrationAddress::parse(json_string(asked, "uri"));
+        address && open_move_of(*vm) == nullptr)
+        for (const EmulatorCommand& command :
+             tls_.at_source(json_string(arguments, "tls-hostname", address->host)))
+            vm->link().execute(command.name, command.arguments, [](const Result<Json>&) {});
     vm->link().execute("query-migrate-forecast", std::move(asked), in_time(answer));
 }
 

@@ -3,6 +3,7 @@
 
 #include "contrib/balancer/host/host_vms.h"
 #include "contrib/balancer/host/migrate_reading.h"
+#include "contrib/balancer/host/migration_tls.h"
 
 #include <map>
 
@@ -48,7 +49,9 @@ private:
     void finish(Move& move, MoveStatus status, const std::string& error);
     Move* new_move(const Json& arguments, const std::string& vm, bool incoming);
     Result<Vm*> vm_for_migration(const Json& arguments, const std::string& id);
-    void begin(Move& move, Vm& vm, const std::string& uri, const std::string& policy);
+    void begin(Move& move, Vm& vm, const std::string& uri, const Json& arguments);
+    void tell(const Move& move, Vm& vm, const std::vector<EmulatorCommand>& commands);
+    [[nodiscard]] Json where_to_come(const Move& move) const;
     void send_migrate(const std::string& id, const std::string& uri);
     void runs_nothing(Move& move);
     void note_whether_it_runs(Move& move);
@@ -68,6 +71,7 @@ private:
 
     const DroverdConfig& config_;
     HostVms& vms_;
+    MigrationTls tls_;
     std::function<void(const Json&)> event_;
     std::map<std::string, std::unique_ptr<Move>> moves_;
 };

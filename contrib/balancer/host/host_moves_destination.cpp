@@ -33,7 +33,7 @@ void HostMoves::prepare(const Json& arguments, const Answer& answer)
                                    " is over: " + std::string(to_string(known->record.status)) +
                                    " " + known->record.error));
         if (!known->record.uri.empty())
-            return answer(Json{{"uri", known->record.uri}});
+            return answer(where_to_come(*known));
         known->waiting.push_back(answer);
         return;
     }
@@ -54,6 +54,15 @@ void HostMoves::prepare(const Json& arguments, const Answer& answer)
     limit(*move);
 }
 
+/// What a source, or the balancer for it, has to know.
+Json HostMoves::where_to_come(const Move& move) const
+{
+    Json where{{"uri", move.record.uri}};
+    if (tls_.is_on())
+        where["tls-hostname"] = tls_.own_name();
+    return where;
+}
+
 /// A guest that is held takes its disks with `cont`: until then its source may need them again.
 void HostMoves::first_door(Move& move, Vm& vm)
 {
@@ -65,7 +74,11 @@ void HostMoves::first_door(Move& move, Vm& vm)
                               if (refused != nullptr && !is_over(refused->record.status))
                                   finish(*refused, MoveStatus::Failed, set.error().text());
                           });
-    open_door(move.record.id, config_.first_port);
+    tell(move, vm, tls_.at_destination());
+    // Commands of one monitor are answered in order: a refusal has been heard by then.
+    vm.link().execute(
+        "query-status", Json::object(),
+        [this, id = move.record.id](const Result<Json>&) { open_door(id, config_.first_port); });
 }
 
 /// Ports are tried in turn; a door that opens tells its address to who waits.
@@ -101,7 +114,7 @@ void HostMoves::door_opened(Move& move, const std::string& uri)
         return finish(move, MoveStatus::Failed, saved.error().text());
     set_status(move, MoveStatus::Waiting);
     for (const Answer& answer : std::exchange(move.waiting, {}))
-        answer(Json{{"uri", uri}});
+        answer(where_to_come(move));
     watch(move);
 }
 

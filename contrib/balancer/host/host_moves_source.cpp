@@ -68,21 +68,32 @@ void HostMoves::migrate(const Json& arguments, const Answer& answer)
         return answer(std::unexpected(kept.error()));
     }
     answer(Json::object());
-    begin(*move, **vm, *uri, policy);
+    begin(*move, **vm, *uri, arguments);
 }
 
-void HostMoves::begin(Move& move, Vm& vm, const std::string& uri, const std::string& policy)
+/// What has to be done before; a refusal ends the migration.
+void HostMoves::tell(const Move& move, Vm& vm, const std::vector<EmulatorCommand>& commands)
+{
+    for (const EmulatorCommand& command : commands)
+        vm.link().execute(command.name, command.arguments,
+                          [id = move.record.id, this, name = command.name,
+                           may_fail = command.may_fail](const Result<Json>& reply) {
+                              Move* failed = reply || may_fail ? nullptr : find(id);
+                              if (failed != nullptr && !is_over(failed->record.status))
+                                  finish(*failed, MoveStatus::Failed,
+                                         name + ": " + reply.error().text());
+                          });
+}
+
+void HostMoves::begin(Move& move, Vm& vm, const std::string& uri, const Json& arguments)
 {
     move.begun = false;
-    const auto commands = commands_before_migrate(vm.record().definition.kind, policy);
-    for (const EmulatorCommand& command : *commands)
-        vm.link().execute(
-            command.name, command.arguments,
-            [id = move.record.id, this, name = command.name](const Result<Json>& reply) {
-                Move* failed = reply ? nullptr : find(id);
-                if (failed != nullptr && !is_over(failed->record.status))
-                    finish(*failed, MoveStatus::Failed, name + ": " + reply.error().text());
-            });
+    const VmDefinition& definition = vm.record().definition;
+    if (const auto commands = commands_before_migrate(
+            definition.kind, json_string(arguments, "policy", definition.policy)))
+        tell(move, vm, *commands);
+    if (const auto address = MigrationAddress::parse(uri))
+        tell(move, vm, tls_.at_source(json_string(arguments, "tls-hostname", address->host)));
     // Commands of one monitor are answered in order: a refusal has been heard by then.
     vm.link().execute(
         "query-status", Json::object(),

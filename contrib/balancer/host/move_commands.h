@@ -8,6 +8,7 @@ namespace drover::balancer {
 struct EmulatorCommand {
     std::string name;
     Json arguments;
+    bool may_fail = false;
 };
 
 /// What the source's emulator is told before `migrate`, so that it moves by `policy`
