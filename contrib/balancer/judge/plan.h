@@ -46,6 +46,7 @@ enum class Reason : uint8_t {
     LinkBusy,     ///< too many migrations over one of the links
     VmCoolDown,
     HostCoolDown,
+    HostHot,     ///< it has a hotspot itself
     WouldReturn, ///< it left that host lately
     FailedLately,
     Impossible, ///< the guest's own forecast says so
