@@ -15,13 +15,12 @@ constexpr double xen_overhead = 1.02; ///< page tables, and what the device mode
 std::string_view to_string(Reason reason)
 {
     constexpr std::array names{
-        "none",           "unknown",     "unreachable",    "pinned",
-        "moving",         "same-host",   "not-receiving",  "group",
-        "needs",          "hypervisor",  "apart",          "together",
-        "too-many-out",   "too-many-in", "link-busy",      "vm-cool-down",
-        "host-cool-down", "host-hot",    "would-return",   "failed-lately",
-        "impossible",     "no-room-cpu", "no-room-memory", "no-room-bandwidth",
-        "no-huge-pages",  "no-gain",     "costs-more",     "better-there"};
+        "none",          "unknown",      "unreachable",    "pinned",         "settling",
+        "moving",        "same-host",    "not-receiving",  "group",          "needs",
+        "hypervisor",    "apart",        "together",       "too-many-out",   "too-many-in",
+        "link-busy",     "vm-cool-down", "host-cool-down", "host-hot",       "would-return",
+        "failed-lately", "impossible",   "no-room-cpu",    "no-room-memory", "no-room-bandwidth",
+        "no-huge-pages", "no-gain",      "costs-more",     "better-there"};
     static_assert(names.size() == static_cast<size_t>(Reason::BetterThere) + 1);
     return names[static_cast<size_t>(reason)];
 }
@@ -41,6 +40,8 @@ Reason Scene::vm_refusal(VmId vm, Purpose purpose) const
     if (!spec.reachable || !snapshot_.vms[vm].fresh || !fleet().has_host(host) ||
         host >= hosts_.size() || !snapshot_.hosts[host].fresh)
         return Reason::Unreachable;
+    if (spec.settling)
+        return Reason::Settling;
     if (going_.contains(vm))
         return Reason::Moving;
     if (const auto told = snapshot_.forecasts.find(vm);
@@ -236,6 +237,8 @@ std::string refusal_text(const Scene& scene, Reason reason, VmId vm, HostId to)
     case Reason::Unreachable:
         return "nothing was heard of " + (to == no_host ? name : host) + " lately";
     case Reason::Pinned: return name + " is pinned: only a user moves it";
+    case Reason::Settling:
+        return name + " has just come to its host, which can let it go in half a minute";
     case Reason::Moving: return name + " is being moved already";
     case Reason::SameHost: return name + " runs on " + host + " already";
     case Reason::NotReceiving:
@@ -291,7 +294,7 @@ NobodyTakes nobody_takes(const Scene& scene, VmId vm)
     if (hosts == 0)
         nobody.why = "there is no other host";
     else if (hosts > named)
-        nobody.why += "; and so of " + std::to_string(hosts - named) + " more";
+        nobody.why += "; and " + std::to_string(hosts - named) + " more take none";
     return nobody;
 }
 

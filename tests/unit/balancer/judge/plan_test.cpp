@@ -96,6 +96,8 @@ TEST(Plan, RulesAreKeptAndNamed)
          [&](HotAndCold& f) { both(f, [](VmSpec& vm) { vm.pinned = true; }); }},
         {"unreachable", Reason::Unreachable,
          [&](HotAndCold& f) { both(f, [](VmSpec& vm) { vm.reachable = false; }); }},
+        {"settling", Reason::Settling,
+         [&](HotAndCold& f) { both(f, [](VmSpec& vm) { vm.settling = true; }); }},
         {"stale", Reason::Unreachable,
          [](HotAndCold& f) {
              f.snapshot.vms[f.large].fresh = f.snapshot.vms[f.small].fresh = false;
