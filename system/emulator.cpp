@@ -37,10 +37,12 @@ void Emulator::user_monitor_ready(Result<Json> greeting)
         return failed_to_start(loaded.error());
     build(std::move(*greeting));
     learn_settings([this] {
-        if (plan_.incoming.present)
+        if (plan_.incoming.present) {
             control_->allow_incoming(plan_.incoming.uri, [this](const std::string& why) {
                 failed_to_start({ErrorKind::Invalid, why, ""});
             });
+            machine_->learn_form_ahead();
+        }
         if (!exit_code_)
             serve();
     });
@@ -74,6 +76,7 @@ void Emulator::build(Json greeting)
     config.aio = plan_.aio;
     config.blocker = plan_.blocker;
     config.blank = blank_plan(plan_);
+    config.forms = qemu::FormStore(qemu::FormStore::default_directory());
     machine_ = std::make_unique<qemu::QemuMachine>(*engine_qmp_, std::move(config));
     warn_if_untracked();
     control_ = std::make_unique<MigrateControl>(*machine_, *user_qmp_, wish_,

@@ -2,7 +2,10 @@
 """Guests that move where their hypervisor's own state could not be loaded: it is translated."""
 
 import shlex
+import shutil
 import subprocess
+import time
+from pathlib import Path
 
 from drover_e2e import newer, paths, tale, watch
 from drover_e2e.case import Skip
@@ -34,6 +37,77 @@ def test_microvm_of_two_versions(case, smp):
     case.migrate(second, third)
     case.healthy(third)
     watch.steady(third.console, before.beat)
+
+
+ASKED = "how this machine is loaded was asked of a second QEMU"
+KNOWN = "how this machine is loaded is known from before"
+
+
+def until_said(vm, words: str) -> None:
+    deadline = time.monotonic() + 30
+    while words not in vm.stderr():
+        assert time.monotonic() < deadline, vm.stderr()
+        time.sleep(0.05)
+
+
+def copy_of_new(case) -> str:
+    """The same QEMU as another file, with the firmware that it finds beside itself."""
+    tree = Path(newer.QEMU).parents[1]
+    program = case.scratch / "usr" / "bin" / Path(newer.QEMU).name
+    program.parent.mkdir(parents=True)
+    shutil.copy(newer.QEMU, program)
+    (case.scratch / "usr" / "share").symlink_to(tree / "share")
+    return str(program)
+
+
+@test(timeout=240)
+def test_a_form_is_asked_for_once(case):
+    """How a QEMU wants its devices is kept: for that build, that command line, and as long as nobody touches it."""
+    old = SMALL.but(env={"DROVER_DEBUG": "1"})
+    other = new(old).but(qemu=copy_of_new(case))
+    here = case.guest(old)
+
+    def move(options: GuestOptions) -> str:
+        nonlocal here
+        there = case.destination(options)
+        case.migrate(here, there)
+        here.stop()
+        here = there
+        return there.stderr()
+
+    ways = [new(old), old]
+    assert all(ASKED in move(way) for way in ways)
+    for way in ways:
+        said = move(way)
+        assert KNOWN in said and ASKED not in said, said
+    assert ASKED in move(other), "another build"
+    assert KNOWN in move(old)
+    assert ASKED in move(new(old).but(boot=("drover.another=line",))), "another command line"
+    assert KNOWN in move(old)
+    for form in (case.scratch / "cache" / "drover").iterdir():
+        with open(form, "r+b") as damaged:
+            damaged.seek(1000)
+            damaged.write(b"damaged")
+    said = move(new(old))
+    assert ASKED in said and "was damaged" in said, said
+    move(old)
+    assert KNOWN in move(new(old))
+    case.healthy(here)
+
+
+@test(timeout=120)
+def test_a_form_is_asked_for_ahead_where_such_guests_come(case):
+    """A host that has taken a guest of another kind asks as soon as it awaits the next one; no other does."""
+    old = SMALL.but(env={"DROVER_DEBUG": "1"})
+    here = case.guest(old)
+    there = case.destination(new(old))
+    assert ASKED not in there.stderr()
+    case.migrate(here, there)
+    here.stop()
+    back = case.destination(old)
+    until_said(back, ASKED)
+    case.migrate(there, back)
+    case.healthy(back)
 
 
 @test(timeout=120)

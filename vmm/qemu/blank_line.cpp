@@ -16,7 +16,7 @@ constexpr std::string_view dropped[] = {
     "display",    "D",       "d",          "trace", "gdb",         "s",      "S",
     "daemonize",  "pidfile", "sandbox",    "runas", "chroot",      "loadvm", "incoming",
     "add-fd",     "qtest",   "qtest-log",  "msg",   "no-shutdown", "action", "watchdog-action",
-    "overcommit",
+    "overcommit", "name",
 };
 
 /// What would have to be there twice.

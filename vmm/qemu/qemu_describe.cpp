@@ -149,6 +149,7 @@ void QemuMachine::describe_layout(const std::string& cpu, Json description,
                    if (!*alive)
                        return;
                    description.update(layout);
+                   described_ = description;
                    describe_hardware(std::move(description), std::move(done));
                });
 }

@@ -36,10 +36,12 @@ void QemuMachine::begin_load(std::function<void(Status)> ready, std::function<vo
     collected_.clear();
     loaded_ = nullptr; // this and the others may be of a source that is gone
     load_prepared_ = nullptr;
-    blank_.reset();
-    if (form_ == StateForm::Neutral)
-        if (Status begun = begin_to_learn_layout(); !begun)
-            return loop::post([ready = std::move(ready), begun] { ready(begun); });
+    if (form_ == StateForm::Own) { // of what was learnt ahead nothing is needed
+        blank_.reset();
+        form_to_load_.reset();
+    } else if (Status begun = begin_to_learn_layout(); !begun) {
+        return loop::post([ready = std::move(ready), begun] { ready(begun); });
+    }
     begin_feeding(std::move(ready));
 }
 

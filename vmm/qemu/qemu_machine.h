@@ -5,6 +5,7 @@
 #include "monitor/qmp_client.h"
 #include "util/loop.h"
 #include "vmm/qemu/blockers.h"
+#include "vmm/qemu/form_store.h"
 #include "vmm/qemu/ram_plan.h"
 #include "vmm/qemu/state/blank_machine.h"
 #include "vmm/qemu/state/neutral_stream.h"
@@ -39,6 +40,8 @@ struct QemuMachineConfig {
     /// How to start a QEMU with the same machine beside it, which tells how its devices are saved;
     /// or why that cannot be.
     Result<BlankPlan> blank = BlankPlan();
+    /// What such QEMUs have told.
+    FormStore forms{""};
 };
 
 /// A stock QEMU as a Machine. Its RAM is Drover's shared files; its devices travel in QEMU's own
@@ -70,6 +73,9 @@ public:
     /// between: nobody knows then whether the guest is to run.
     void run_state_asked() { ++run_states_asked_; }
     void run_state_answered();
+    /// A guest is awaited: where guests of other kinds come to, how this machine is to be loaded is
+    /// learnt now, if it is not known.
+    void learn_form_ahead();
     /// Each event of `qmp`.
     void handle_event(const Json& event);
     void process_died(const Error& how) override;
@@ -136,7 +142,10 @@ private:
     void collect(std::span<const std::byte> piece);
     [[nodiscard]] Status hand_on_neutral();
     [[nodiscard]] Status begin_to_learn_layout();
+    [[nodiscard]] Status start_blank();
+    [[nodiscard]] bool take_kept_form();
     void layout_learnt(Result<UniqueFd> saved);
+    void keep_form(const LoadForm& form);
     void translate_what_was_loaded();
 
     // qemu_load.cpp
@@ -191,7 +200,9 @@ private:
     StateForm form_ = StateForm::Own;
     std::vector<std::byte> collected_; ///< to be translated: QEMU's stream, or the neutral state
     std::unique_ptr<BlankMachine> blank_;
-    std::optional<LoadForm> form_to_load_; ///< from it; until a guest has come
+    std::string form_key_;                 ///< of what it tells; empty: that is for nobody else
+    std::optional<LoadForm> form_to_load_; ///< from it, or kept; until a guest has come
+    Json described_ = Json::object();      ///< what describe() has told last
 
     bool activates_late_ = false;
     bool exits_on_error_ = true;

@@ -3,6 +3,7 @@
 // The neutral form: what QEMU saves is collected and translated, and what came is made a stream
 // that this QEMU loads. The pause lasts as long as that takes, some milliseconds.
 #include "util/log.h"
+#include "vmm/qemu/form_key.h"
 #include "vmm/qemu/qemu_machine.h"
 #include "vmm/qemu/ram_file.h"
 
@@ -66,8 +67,13 @@ Status QemuMachine::hand_on_neutral()
 /// While the source sends its first pages: neither they nor the guest's pause wait for it.
 Status QemuMachine::begin_to_learn_layout()
 {
-    if (form_to_load_)
+    if (form_to_load_ || blank_ || take_kept_form())
         return {};
+    return start_blank();
+}
+
+Status QemuMachine::start_blank()
+{
     BlankStart start{config_.blank->command, {}};
     for (const RamFile& ram : config_.blank->ram) {
         auto file = create_ram_file({.id = ram.id, .size = ram.size, .directory = {}, .path = {}});
@@ -80,6 +86,52 @@ Status QemuMachine::begin_to_learn_layout()
     return {};
 }
 
+/// If an earlier QEMU of this build and command line has told it.
+bool QemuMachine::take_kept_form()
+{
+    auto key = form_key(config_.blank->command, config_.pid, described_);
+    form_key_ = key ? *key : "";
+    if (!key) {
+        log::debug("how this machine is loaded is not kept: " + key.error().text());
+        return false;
+    }
+    const auto kept = config_.forms.find(form_key_);
+    if (!kept)
+        log::warning(kept.error().text());
+    if (!kept || !*kept)
+        return false;
+    auto form = read_load_form(MemoryBytes(**kept));
+    if (!form) {
+        config_.forms.forget(form_key_);
+        return false;
+    }
+    log::debug("how this machine is loaded is known from before");
+    form_to_load_ = std::move(*form);
+    return true;
+}
+
+/// For the next one; not where this host's QEMU was replaced while it told it.
+void QemuMachine::keep_form(const LoadForm& form)
+{
+    const auto key = form_key(config_.blank->command, config_.pid, described_);
+    if (!key || *key != form_key_)
+        return;
+    if (const Status kept = config_.forms.keep(*key, form.bytes); !kept)
+        log::debug("how this machine is loaded is not kept: " + kept.error().text());
+}
+
+void QemuMachine::learn_form_ahead()
+{
+    if (!can_load_neutral() || !config_.forms.in_use())
+        return;
+    describe([this](const Result<Json>& described) {
+        if (!described || load_phase_ != LoadPhase::Idle || form_to_load_ || blank_)
+            return;
+        if (!take_kept_form())
+            (void)start_blank(); // or once a guest comes, who is told why not
+    });
+}
+
 void QemuMachine::layout_learnt(Result<UniqueFd> saved)
 {
     auto file = saved ? FileBytes::of(std::move(*saved), "this machine's form") : pass(saved);
@@ -87,6 +139,8 @@ void QemuMachine::layout_learnt(Result<UniqueFd> saved)
     blank_.reset();
     if (!form)
         return load_failed(std::move(form.error()).in("learning how this machine is to be loaded"));
+    log::debug("how this machine is loaded was asked of a second QEMU");
+    keep_form(*form);
     form_to_load_ = std::move(*form);
     if (loaded_)
         return translate_what_was_loaded();

@@ -20,6 +20,8 @@ std::string FleetVm::standstill() const
 {
     if (state != "running" && state != "paused")
         return "it is " + state;
+    if (settling)
+        return "it has just come to its host, which can let it go in half a minute";
     for (const char* dead :
          {"internal-error", "guest-panicked", "shutdown", "crash", "postmigrate"})
         if (run_state == dead)
@@ -160,6 +162,7 @@ void Fleet::take_vms(FleetHost& host, const Json& answer)
         vm.state = json_string(entry, "state", "unreachable");
         vm.run_state = json_string(entry, "run-state");
         vm.migration = json_string(entry, "migration");
+        vm.settling = json_bool(entry, "settling");
         if (const auto definition = entry.find("definition");
             definition != entry.end() && definition->is_object())
             vm.definition = *definition;

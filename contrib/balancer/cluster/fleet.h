@@ -23,6 +23,7 @@ struct FleetVm {
     std::string state;     ///< of query-vms
     std::string run_state; ///< QEMU's; empty: not known
     std::string migration;
+    bool settling = false; ///< it has just come, and its host cannot let it go yet
     Json definition = Json::object();
     VmLoad load;
     double load_at = -1; ///< our clock, when it arrived; < 0: never

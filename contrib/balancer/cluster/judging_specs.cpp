@@ -148,7 +148,8 @@ VmSpec Judging::spec_of(const Surroundings& around, const Fleet::Place& place)
     std::tie(spec.for_qemu, spec.for_xen) = hypervisors_of(vm.definition);
     // Somebody else moves it, or two hosts claim it: then it is left alone.
     const bool strange = vm.state == "moving" && around.mover.of_vm(vm.name) == nullptr;
-    const bool stands = vm.state != "moving" && !vm.standstill().empty();
+    spec.settling = vm.settling;
+    const bool stands = vm.state != "moving" && !vm.settling && !vm.standstill().empty();
     spec.reachable = !stands && !place.twice && !strange;
     spec.policy = policy_words(around.config, json_string(vm.definition, "policy"));
     std::vector<std::string> groups = list_of(vm.definition, "groups");

@@ -24,7 +24,7 @@ Result<Vm*> HostMoves::vm_for_migration(const Json& arguments, const std::string
             return fail(ErrorKind::Refused,
                         *name + " cannot be moved: its guest does not run any more (" + dead + ")",
                         "reset or end it");
-    if (vm->record().takes_in)
+    if (vm->is_settling())
         return fail(ErrorKind::Refused, *name + " has just come to this host",
                     "try again in half a minute");
     if (!vm->link().is_up() || !vm->knows_state())

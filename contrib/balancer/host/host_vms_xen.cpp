@@ -194,7 +194,10 @@ void HostVms::serve_again(Entry& entry, const XenDomainFacts& domain)
     log::info("domain " + name + " is served by process " + std::to_string(record.process.pid));
     const bool runs = domain.runs();
     const Answer waiting = std::exchange(entry.waiting, nullptr);
+    const bool is_handover = entry.vm.hands_over();
     Vm* vm = add(std::move(record));
+    if (is_handover)
+        vm->assume(runs ? "running" : "paused");
     if (waiting)
         answer_when_up(name, waiting);
     callbacks_.served_again(*vm, runs);
@@ -216,8 +219,11 @@ void HostVms::relieve_receiver(Entry& entry)
     if (!entry.vm.record().migration.empty() || entry.handover || !entry.vm.link().is_up())
         return;
     entry.handover = loop::after(asked_so_long, [this, name = entry.vm.name()] {
-        if (Vm* vm = find(name); vm != nullptr)
-            vm->link().execute("quit", Json::object(), [](const Result<Json>&) {});
+        Vm* vm = find(name);
+        if (vm == nullptr)
+            return;
+        vm->hand_over();
+        vm->link().execute("quit", Json::object(), [](const Result<Json>&) {});
     });
 }
 

@@ -8,6 +8,9 @@ namespace drover::balancer {
 
 namespace {
 
+/// xl, Xen and a new drover-xen need some seconds; a host that is busy more.
+constexpr std::chrono::seconds handover_limit{30};
+
 constexpr std::array state_names = {"starting", "running", "paused",     "incoming",
                                     "moving",   "moved",   "unreachable"};
 
@@ -60,6 +63,8 @@ Vm::Vm(VmRecord record, Callbacks callbacks)
       link_(record_.socket, {.up = [this] { connected(); },
                              .down =
                                  [this] {
+                                     if (hands_over_ && !run_state_.empty())
+                                         assume(run_state_);
                                      run_state_.clear();
                                      callbacks_.changed(*this);
                                  },
@@ -73,11 +78,27 @@ VmState Vm::state() const
         return VmState::Moved;
     if (run_state_ == "inmigrate" || incoming_)
         return VmState::Incoming; // even if it does not answer yet: whatever it does, it waits
-    if (run_state_.empty())
+    const std::string& run_state = run_state_.empty() ? assumed_ : run_state_;
+    if (run_state.empty())
         return link_.is_up() ? VmState::Starting : VmState::Unreachable;
     if (!record_.migration.empty())
         return VmState::Moving;
-    return run_state_ == "running" ? VmState::Running : VmState::Paused;
+    return run_state == "running" ? VmState::Running : VmState::Paused;
+}
+
+bool Vm::is_settling() const
+{
+    const bool has_come = record_.takes_in && !incoming_ && !away_ && record_.migration.empty();
+    return has_come || !assumed_.empty();
+}
+
+void Vm::assume(const std::string& run_state)
+{
+    assumed_ = run_state;
+    assumed_limit_ = loop::after(handover_limit, [this] {
+        assumed_.clear();
+        callbacks_.changed(*this);
+    });
 }
 
 void Vm::set_migration(const std::string& id, bool incoming, bool away)
@@ -112,6 +133,8 @@ void Vm::take_status(const Result<Json>& status)
     if (!status)
         return; // it comes again when the link is up
     run_state_ = json_string(*status, "status");
+    assumed_.clear();
+    assumed_limit_.reset();
     callbacks_.changed(*this);
     callbacks_.migration_news(*this);
 }
@@ -145,6 +168,8 @@ Json Vm::describe() const
                  {"adopted", record_.adopted}};
     if (!record_.migration.empty())
         json["migration"] = record_.migration;
+    if (is_settling())
+        json["settling"] = true;
     return json;
 }
 

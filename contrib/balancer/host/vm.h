@@ -53,6 +53,16 @@ public:
     /// In a migration (an ID) or not (empty); `away`: the guest is elsewhere for good.
     void set_migration(const std::string& id, bool incoming, bool away);
 
+    /// Of Xen's: its guest came a moment ago, and is still to be served by another process than
+    /// the one that took it in. Until then it cannot be moved on.
+    [[nodiscard]] bool is_settling() const;
+    /// Its process is told to make way for that other one: what the guest does shows as it was,
+    /// until another Vm has taken over, or for 30 s.
+    void hand_over() { hands_over_ = true; }
+    [[nodiscard]] bool hands_over() const { return hands_over_; }
+    /// Until its monitor has answered, or for 30 s, it is taken to be in this run state.
+    void assume(const std::string& run_state);
+
     /// Asks the emulator for its state again.
     void refresh();
 
@@ -68,6 +78,9 @@ private:
     VmRecord record_;
     Callbacks callbacks_;
     std::string run_state_; ///< QEMU's RunState; empty: not known
+    std::string assumed_;   ///< what it is then; empty: nobody knows
+    loop::Source assumed_limit_;
+    bool hands_over_ = false;
     std::string uuid_;
     std::vector<pid_t> vcpu_threads_;
     bool incoming_ = false;

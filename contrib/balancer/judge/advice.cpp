@@ -63,10 +63,14 @@ Advice best_target(const Snapshot& snapshot, VmId vm)
         advice.why = advice.move->why = "the best of the hosts; " + advice.move->why;
         return advice;
     }
-    advice.reason = advice.rejected.empty() ? Reason::NotReceiving : advice.rejected[0].reason;
-    advice.why = advice.rejected.empty()
-                     ? "no other host takes VMs"
-                     : "no host takes it; the emptiest: " + advice.rejected[0].why;
+    if (!advice.rejected.empty()) {
+        advice.reason = advice.rejected[0].reason;
+        advice.why = "no host takes it; the emptiest: " + advice.rejected[0].why;
+    } else {
+        const NobodyTakes nobody = nobody_takes(scene, vm);
+        advice.reason = nobody.reason;
+        advice.why = "no host takes it: " + nobody.why;
+    }
     return advice;
 }
 

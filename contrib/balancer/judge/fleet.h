@@ -47,6 +47,7 @@ struct VmSpec {
     double huge = 0;              ///< of them huge pages, which are no part of its demand
     bool pinned = false;          ///< moved only if a user asks
     bool reachable = true;        ///< its monitor answers; if not, it is never moved
+    bool settling = false;        ///< it has just come: its host cannot let it go yet
     WordSet groups;               ///< host groups that it may be on; empty: any
     WordSet needs;                ///< its host must offer all of them
     bool for_qemu = true;         ///< its definition says how QEMU's hosts run it

@@ -33,7 +33,8 @@ enum class Reason : uint8_t {
     Unknown,     ///< no such VM or host, or it runs nowhere
     Unreachable, ///< the VM's monitor, or the host
     Pinned,
-    Moving, ///< it is in a migration
+    Settling, ///< it has just come, and its host is not done with that
+    Moving,   ///< it is in a migration
     SameHost,
     NotReceiving, ///< the host takes no VMs
     Group,        ///< not one of the host groups of the VM
@@ -46,6 +47,7 @@ enum class Reason : uint8_t {
     LinkBusy,     ///< too many migrations over one of the links
     VmCoolDown,
     HostCoolDown,
+    HostHot,     ///< it has a hotspot itself
     WouldReturn, ///< it left that host lately
     FailedLately,
     Impossible, ///< the guest's own forecast says so

@@ -14,33 +14,13 @@ constexpr double xen_overhead = 1.02; ///< page tables, and what the device mode
 
 std::string_view to_string(Reason reason)
 {
-    constexpr std::array names{"none",
-                               "unknown",
-                               "unreachable",
-                               "pinned",
-                               "moving",
-                               "same-host",
-                               "not-receiving",
-                               "group",
-                               "needs",
-                               "hypervisor",
-                               "apart",
-                               "together",
-                               "too-many-out",
-                               "too-many-in",
-                               "link-busy",
-                               "vm-cool-down",
-                               "host-cool-down",
-                               "would-return",
-                               "failed-lately",
-                               "impossible",
-                               "no-room-cpu",
-                               "no-room-memory",
-                               "no-room-bandwidth",
-                               "no-huge-pages",
-                               "no-gain",
-                               "costs-more",
-                               "better-there"};
+    constexpr std::array names{
+        "none",          "unknown",      "unreachable",    "pinned",         "settling",
+        "moving",        "same-host",    "not-receiving",  "group",          "needs",
+        "hypervisor",    "apart",        "together",       "too-many-out",   "too-many-in",
+        "link-busy",     "vm-cool-down", "host-cool-down", "host-hot",       "would-return",
+        "failed-lately", "impossible",   "no-room-cpu",    "no-room-memory", "no-room-bandwidth",
+        "no-huge-pages", "no-gain",      "costs-more",     "better-there"};
     static_assert(names.size() == static_cast<size_t>(Reason::BetterThere) + 1);
     return names[static_cast<size_t>(reason)];
 }
@@ -60,6 +40,8 @@ Reason Scene::vm_refusal(VmId vm, Purpose purpose) const
     if (!spec.reachable || !snapshot_.vms[vm].fresh || !fleet().has_host(host) ||
         host >= hosts_.size() || !snapshot_.hosts[host].fresh)
         return Reason::Unreachable;
+    if (spec.settling)
+        return Reason::Settling;
     if (going_.contains(vm))
         return Reason::Moving;
     if (const auto told = snapshot_.forecasts.find(vm);
@@ -88,6 +70,12 @@ Reason Scene::host_refusal(HostId to, Purpose purpose) const
     if (!snapshot_.hosts[to].fresh)
         return Reason::Unreachable;
     return hosts_[to].cooling && purpose == Purpose::Relief ? Reason::HostCoolDown : Reason::None;
+}
+
+Reason Scene::door_refusal(HostId to) const
+{
+    const Reason refusal = host_refusal(to, Purpose::Asked);
+    return refusal == Reason::None && hosts_[to].hot ? Reason::HostHot : refusal;
 }
 
 Reason Scene::pair_refusal(VmId vm, HostId to, Purpose purpose, std::span<const VmId> along) const
@@ -249,6 +237,8 @@ std::string refusal_text(const Scene& scene, Reason reason, VmId vm, HostId to)
     case Reason::Unreachable:
         return "nothing was heard of " + (to == no_host ? name : host) + " lately";
     case Reason::Pinned: return name + " is pinned: only a user moves it";
+    case Reason::Settling:
+        return name + " has just come to its host, which can let it go in half a minute";
     case Reason::Moving: return name + " is being moved already";
     case Reason::SameHost: return name + " runs on " + host + " already";
     case Reason::NotReceiving:
@@ -265,6 +255,7 @@ std::string refusal_text(const Scene& scene, Reason reason, VmId vm, HostId to)
         return name + " was moved less than " + minutes(rules.vm_cool_down) + " ago";
     case Reason::HostCoolDown:
         return host + " took part in a move less than " + minutes(rules.host_cool_down) + " ago";
+    case Reason::HostHot: return host + " is hot itself";
     case Reason::WouldReturn:
         return name + " left " + host + " less than " + minutes(rules.no_return) + " ago";
     case Reason::FailedLately:
@@ -283,6 +274,28 @@ std::string refusal_text(const Scene& scene, Reason reason, VmId vm, HostId to)
     case Reason::BetterThere: return "another choice is better";
     }
     return "";
+}
+
+NobodyTakes nobody_takes(const Scene& scene, VmId vm)
+{
+    constexpr size_t named = 3;
+    NobodyTakes nobody;
+    size_t hosts = 0;
+    for (HostId id = 0; id < scene.host_count(); ++id) {
+        const Reason refusal = scene.door_refusal(id);
+        if (refusal == Reason::Unknown || refusal == Reason::None ||
+            id == scene.fleet().host_of(vm))
+            continue;
+        if (hosts == 0 || refusal == Reason::HostHot)
+            nobody.reason = refusal; // a hotspot passes
+        if (++hosts <= named)
+            nobody.why += (hosts == 1 ? "" : "; ") + refusal_text(scene, refusal, vm, id);
+    }
+    if (hosts == 0)
+        nobody.why = "there is no other host";
+    else if (hosts > named)
+        nobody.why += "; and " + std::to_string(hosts - named) + " more take none";
+    return nobody;
 }
 
 } // namespace drover::balancer

@@ -73,6 +73,8 @@ public:
     [[nodiscard]] Reason pair_refusal(VmId vm, HostId to, Purpose purpose,
                                       std::span<const VmId> along = {}) const;
     [[nodiscard]] Reason host_refusal(HostId to, Purpose purpose) const;
+    /// Of a host for any VM: what has nothing to do with the VM, nor with cool-downs.
+    [[nodiscard]] Reason door_refusal(HostId to) const;
     [[nodiscard]] MoveCost cost(const Step& step) const;
 
     /// Steps on top of those planned; room, numbers of migrations, and whether they can be ordered.
@@ -114,5 +116,13 @@ private:
 
 /// Why, in words with numbers.
 [[nodiscard]] std::string refusal_text(const Scene& scene, Reason reason, VmId vm, HostId to);
+
+/// Why no host at all is looked at for the VM: what is said of each other one (door_refusal), and
+/// the reason of which there is most hope.
+struct NobodyTakes {
+    Reason reason = Reason::NotReceiving;
+    std::string why;
+};
+[[nodiscard]] NobodyTakes nobody_takes(const Scene& scene, VmId vm);
 
 } // namespace drover::balancer

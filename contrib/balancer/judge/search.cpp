@@ -53,7 +53,7 @@ Search::Search(Scene& scene) : scene_(scene), moves_left_(scene.rules().max_move
     std::vector<std::pair<double, HostId>> ranked;
     for (HostId id = 0; id < scene.host_count(); ++id) {
         // Cool-downs are asked for later: an evacuation does not mind them.
-        if (scene.host_refusal(id, Purpose::Asked) != Reason::None || scene.host(id).hot)
+        if (scene.door_refusal(id) != Reason::None)
             continue;
         double fullest = 0;
         for (const Resource r : all_resources)

@@ -127,8 +127,11 @@ Rejection PlanWriter::reject(const Hotspot& spot, VmId vm) const
 /// Where it would have gone, and what spoke against it there. Reckoned with the plan's moves made.
 void PlanWriter::look_around(const Hotspot& spot, Rejection& rejection) const
 {
-    rejection.reason = Reason::NotReceiving;
-    rejection.why = "no other host takes VMs";
+    if (around_.empty()) {
+        const NobodyTakes nobody = nobody_takes(scene_, rejection.vm);
+        rejection.reason = nobody.reason;
+        rejection.why = nobody.why;
+    }
     Outcome best;
     for (const HostId id : around_) {
         const Step step{rejection.vm, spot.host, id};

@@ -65,7 +65,8 @@ class Emulator:
             self.process = subprocess.Popen(
                 self._namespace.prefix() + arguments, stdin=stdin, stdout=stderr,
                 stderr=stderr, pass_fds=[monitor.fileno()], preexec_fn=_die_with_parent,
-                env={**os.environ, "DROVER_DEFECTS": "fatal", **env})
+                env={**os.environ, "DROVER_DEFECTS": "fatal",
+                     "XDG_CACHE_HOME": str(self.directory / "cache"), **env})
         stdin.close()
         monitor.close()
         self._pidfd = os.pidfd_open(self.process.pid)

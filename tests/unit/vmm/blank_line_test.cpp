@@ -41,8 +41,8 @@ TEST(BlankLine, HasNoPartInWhatIsTheGuests)
     EXPECT_EQ(blank({"-chardev", "socket,id=c,path=/s", "-serial", "chardev:c", "-serial", "stdio",
                      "-parallel", "none"}),
               "-chardev null,id=c -serial chardev:c -serial null -parallel none -display none");
-    EXPECT_EQ(blank({"-qmp", "unix:/q", "-vnc", ":1", "-nographic", "-S", "-daemonize", "-pidfile",
-                     "/p", "-display", "gtk"}),
+    EXPECT_EQ(blank({"-qmp", "unix:/q", "-vnc", ":1", "-nographic", "-S", "-name", "g",
+                     "-daemonize", "-pidfile", "/p", "-display", "gtk"}),
               "-display none");
 }
 

@@ -45,6 +45,25 @@ TEST_F(BalancerTest, says_what_an_evacuation_waits_for)
         << json_string(*text, "text");
 }
 
+/// Its host would refuse to let it go: nothing is begun that could only fail.
+TEST_F(BalancerTest, lets_a_guest_settle_that_has_just_come)
+{
+    fleet_.settling.insert("web");
+    live(2);
+    judge_.choice = move("web", "a", "b");
+    const auto refused = balancer_->migrate("web", "b", "me");
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text().find("has just come"), std::string::npos)
+        << refused.error().text();
+    const auto explained = balancer_->explain("web");
+    const std::string text = json_string(*explained, "text");
+    EXPECT_NE(text.find("it cannot be moved: it has just come"), std::string::npos) << text;
+    EXPECT_TRUE(journal_->latest_moves(10, "web")->empty());
+    fleet_.settling.clear();
+    live(2);
+    EXPECT_TRUE(balancer_->migrate("web", "b", "me"));
+}
+
 TEST_F(BalancerTest, shows_what_is_shut_off)
 {
     fleet_.run_states["db"] = "shut-off";

@@ -232,6 +232,8 @@ Json FakeFleet::query_vms(const std::string& name) const
             {"definition", {{"name", vm}, {"kind", stock.contains(vm) ? "qemu" : "drover"}}}};
         if (!emulator.migration.empty())
             entry["migration"] = emulator.migration;
+        if (settling.contains(vm))
+            entry["settling"] = true;
         if (const auto run_state = run_states.find(vm); run_state != run_states.end()) {
             entry["state"] = run_state->second == "shut-off" ? "shut-off" : "paused";
             entry["run-state"] = run_state->second;

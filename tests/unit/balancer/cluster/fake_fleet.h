@@ -75,6 +75,7 @@ public:
     bool foretells = true;  ///< else all are refused
     bool forecasts_hang = false;
     std::map<std::string, std::string> run_states; ///< of VMs that are not "running"
+    std::set<std::string> settling;                ///< VMs that have just come
     std::string policy_asked;                      ///< by the last vm-migrate
     double shortest_transfer = 0.2; ///< seconds; the longest is 8, or a second more than this
     /// Cores that each guest uses; each host has 4.

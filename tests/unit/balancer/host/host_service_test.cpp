@@ -3,6 +3,8 @@
 // VMs and their migrations under a droverd that lives.
 #include "tests/unit/balancer/host/host_service_testing.h"
 
+#include <netinet/in.h>
+
 namespace drover::balancer {
 namespace {
 
@@ -57,6 +59,67 @@ TEST_F(HostServiceTest, NoticesAnEmulatorThatIsStuck)
     kill(record.process.pid, SIGCONT);
     EXPECT_TRUE(run_until([&] { return up; })) << "it is found again";
     start(one);
+}
+
+/// A guest of Xen's that has just come, for which its drover-xen makes way for another one: here an
+/// emulator takes its place.
+TEST_F(HostServiceTest, AGuestThatIsHandedOverIsNotUnreachable)
+{
+    for (const bool planned : {true, false}) {
+        create(one, "v");
+        VmRecord record = one.service->vms().find("v")->record();
+        one.service.reset(); // its emulator lives on
+        record.takes_in = true;
+        bool ended = false;
+        std::set<VmState> states;
+        Vm vm(record, {.changed = [&](Vm& it) { states.insert(it.state()); },
+                       .migration_news = [](Vm&) {},
+                       .ended = [&](Vm&) { ended = true; }});
+        ASSERT_TRUE(drover::testing::run_until([&] { return vm.knows_state(); }));
+        EXPECT_EQ(vm.describe()["settling"], true);
+        if (planned)
+            vm.hand_over();
+        vm.link().execute("quit", Json::object(), [](const Result<Json>&) {});
+        ASSERT_TRUE(drover::testing::run_until([&] { return ended && !vm.knows_state(); }));
+        EXPECT_EQ(vm.state(), planned ? VmState::Running : VmState::Unreachable);
+        EXPECT_EQ(states.contains(VmState::Unreachable), !planned);
+        EXPECT_EQ(vm.describe()["settling"], true);
+        start(one);
+    }
+}
+
+TEST_F(HostServiceTest, AGuestIsWhatItIsTakenForUntilItsMonitorAnswers)
+{
+    create(one, "v");
+    VmRecord record = one.service->vms().find("v")->record();
+    one.service.reset();
+    Vm vm(record, {.changed = [](Vm&) {}, .migration_news = [](Vm&) {}, .ended = [](Vm&) {}});
+    EXPECT_EQ(vm.state(), VmState::Unreachable);
+    EXPECT_FALSE(vm.describe().contains("settling"));
+    vm.assume("paused");
+    EXPECT_EQ(vm.state(), VmState::Paused);
+    EXPECT_TRUE(vm.describe().contains("settling"));
+    ASSERT_TRUE(drover::testing::run_until([&] { return vm.knows_state(); }));
+    EXPECT_EQ(vm.state(), VmState::Running);
+    EXPECT_FALSE(vm.describe().contains("settling"));
+    start(one);
+}
+
+/// As that of a drover-xen which stays for a while when its guest has come.
+TEST_F(HostServiceTest, APortThatIsListenedAtIsPassedOver)
+{
+    const UniqueFd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    socklen_t length = sizeof address;
+    ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
+    ASSERT_EQ(listen(listener.get(), 1), 0);
+    ASSERT_EQ(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
+    two.config.first_port = ntohs(address.sin_port);
+    two.config.last_port = two.config.first_port + 20;
+    const std::string uri = prepare(two, "m1", "v");
+    EXPECT_TRUE(uri.starts_with("tcp:127.0.0.1:")) << uri;
+    EXPECT_NE(uri, "tcp:127.0.0.1:" + std::to_string(two.config.first_port));
 }
 
 TEST_F(HostServiceTest, AMigrationThatFailsLeavesTheGuestWhereItWas)

@@ -96,11 +96,13 @@ TEST(Plan, RulesAreKeptAndNamed)
          [&](HotAndCold& f) { both(f, [](VmSpec& vm) { vm.pinned = true; }); }},
         {"unreachable", Reason::Unreachable,
          [&](HotAndCold& f) { both(f, [](VmSpec& vm) { vm.reachable = false; }); }},
+        {"settling", Reason::Settling,
+         [&](HotAndCold& f) { both(f, [](VmSpec& vm) { vm.settling = true; }); }},
         {"stale", Reason::Unreachable,
          [](HotAndCold& f) {
              f.snapshot.vms[f.large].fresh = f.snapshot.vms[f.small].fresh = false;
          }},
-        {"stale host", Reason::NotReceiving,
+        {"stale host", Reason::Unreachable,
          [](HotAndCold& f) { f.snapshot.hosts[f.b].fresh = false; }},
         {"group", Reason::Group,
          [&](HotAndCold& f) {
@@ -318,6 +320,44 @@ TEST(Plan, AskedMovesExplainRefusals)
     ASSERT_TRUE(best.move);
     EXPECT_EQ(best.move->to, fleet.b);
     EXPECT_EQ(check_move(fleet.look(), 99, fleet.b).reason, Reason::Unknown);
+}
+
+/// Which is no host that takes no VMs.
+TEST(Plan, ThatAllOtherHostsAreHotIsSaid)
+{
+    HotAndCold fleet;
+    fleet.vm("busy", fleet.b, 9.6);
+    fleet.hotspot(fleet.b);
+    const Plan plan = fleet.plan();
+    EXPECT_TRUE(plan.moves.empty());
+    EXPECT_TRUE(has_reason(plan, fleet.large, Reason::HostHot));
+    ASSERT_FALSE(plan.verdicts.empty());
+    EXPECT_NE(plan.verdicts[0].why.find("b is hot itself"), std::string::npos)
+        << plan.verdicts[0].why;
+    const Advice advice = best_target(fleet.look(), fleet.large);
+    EXPECT_EQ(advice.reason, Reason::HostHot);
+    EXPECT_EQ(advice.why, "no host takes it: b is hot itself");
+}
+
+TEST(Plan, WhyNoHostIsLookedAtIsSaidOfEach)
+{
+    HotAndCold fleet;
+    HostSpec closed = test_host("closed");
+    closed.receives = false;
+    fleet.fleet.remove_host(fleet.b);
+    EXPECT_EQ(best_target(fleet.look(), fleet.large).why,
+              "no host takes it: there is no other host");
+    fleet.add(closed);
+    const Advice advice = best_target(fleet.look(), fleet.large);
+    EXPECT_EQ(advice.reason, Reason::NotReceiving);
+    EXPECT_NE(advice.why.find("closed takes no VMs"), std::string::npos) << advice.why;
+    const HostId lost = fleet.host("lost");
+    fleet.snapshot.hosts[lost].fresh = false;
+    fleet.hotspot(fleet.host("warm"));
+    const Advice all = best_target(fleet.look(), fleet.large);
+    EXPECT_EQ(all.reason, Reason::HostHot);
+    for (const char* words : {"closed takes no VMs", "of lost lately", "warm is hot itself"})
+        EXPECT_NE(all.why.find(words), std::string::npos) << all.why;
 }
 
 TEST(Plan, SaysWhyInWordsAndJson)
