@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import paths
+from . import tls as certificates
 from .emulator import _die_with_parent, children_of
 from .faulty import Clock, SmallDisk
 from .net import Namespace
@@ -44,9 +45,10 @@ class Fleet:
 
     def __init__(self, hosts: int = 2, slices: Slice = Slice(), mode: str = "automatic",
                  more: str = "", own_slices: dict[str, Slice] | None = None, faulty: bool = False,
-                 persistence: str = "3s"):
+                 persistence: str = "3s", tls: bool = False):
         self.directory = Path(tempfile.mkdtemp(prefix="drover-fleet-"))
         self.faulty = faulty
+        self.authority = certificates.authority(self.directory, "certs") if tls else None
         self.disks: dict[str, SmallDisk] = {}
         self.clocks: dict[str, Clock] = {}
         self.core = Namespace()
@@ -252,6 +254,14 @@ class Host:
     def _idle_nic(self) -> str:
         return f'[[nic]]\nname = "moves"\ncapacity = {self.slice.idle_link}\n' if self.slice.idle_link else ""
 
+    def _certificates(self) -> str:
+        """They name the host, and no address of any of its networks."""
+        if not self.fleet.authority:
+            return ""
+        certificates.host(self.fleet.authority, self.name)
+        files = {"ca": "ca.crt", "certificate": f"{self.name}.crt", "key": f"{self.name}.key"}
+        return "[tls]\n" + "".join(f'{member} = "{self.fleet.authority}/{file}"\n' for member, file in files.items())
+
     def _write_config(self, number: int) -> None:
         self.config = self.directory / "droverd.toml"
         self.config.write_text(f"""name = "{self.name}"
@@ -268,7 +278,7 @@ directories = ["{Path(paths.guest_file('vmlinuz')).parent}", "{self.fleet.direct
 [[nic]]
 name = "uplink"
 capacity = {self.slice.link}
-{self._idle_nic()}""", encoding="utf-8")
+{self._idle_nic()}{self._certificates()}""", encoding="utf-8")
 
     def start(self) -> None:
         self.daemon = Daemon("droverd", ["--config", str(self.config)],
