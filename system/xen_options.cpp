@@ -11,7 +11,7 @@ const char* const xen_usage =
     "       drover-xen create FILE [-name NAME] -qmp …\n"
     "       drover-xen incoming ADDRESS [-S] [-qmp …] [-name NAME] [-disks DIRECTORY]… "
     "[-netdev …]…\n"
-    "                           [-serial …]… [-config FILE]\n"
+    "                           [-serial …]… [-balloon idle] [-config FILE]\n"
     "       drover-xen watch\n"
     "       drover-xen cpus\n"
     "\n"
@@ -26,8 +26,12 @@ const char* const xen_usage =
     "the source says: of its disks those are taken that lie in an allowed DIRECTORY, its network\n"
     "cards get the back end (-netdev, as QEMU's) that has the id of the source's, its serial "
     "ports\n"
-    "those of -serial, or a pty. With -config FILE, xl's, it is that configuration. -S: it stays\n"
-    "paused. -name: what the guest is called here; a FILE of another is refused.\n"
+    "those of -serial, or a pty. A balloon must not be used on Xen, since a guest ends its own "
+    "device\n"
+    "model by putting a page into it: -balloon idle lets a guest come with one. With -config "
+    "FILE,\n"
+    "xl's, it is that configuration. -S: it stays paused. -name: what the guest is called here; a\n"
+    "FILE of another is refused.\n"
     "watch: what Xen knows of its host and domains, a line of JSON each second, for droverd.\n"
     "cpus: what CPU Xen gives guests here, as JSON: a HOST for drover cpu-baseline.\n"
     "All: as root, in Dom0.\n";
@@ -73,6 +77,10 @@ Status parse_option(XenOptions& options, std::string_view name, const std::strin
         if (!wish)
             return pass(wish);
         options.wish = std::move(*wish);
+    } else if (name == "-balloon" && !serves) {
+        if (value != "idle")
+            return fail(ErrorKind::Invalid, "a balloon cannot be used on Xen", "-balloon idle");
+        options.local.balloon = true;
     } else if (serves || !take_local_part(options, name, value)) {
         return fail(ErrorKind::Invalid, "an option " + std::string(name) + " is not known",
                     "drover-xen --help");

@@ -9,6 +9,9 @@ namespace drover {
 namespace {
 
 constexpr std::chrono::milliseconds last_words_time{300};
+/// docs/heterogeneity.md, "Devices".
+constexpr const char* no_balloon = "a guest of Xen's keeps its memory: its device model would end "
+                                   "where the guest puts a page into its balloon";
 
 /// HMP commands that are ours, and not the device model's.
 bool is_own_word(const Json& arguments)
@@ -16,7 +19,8 @@ bool is_own_word(const Json& arguments)
     std::string line = json_string(arguments, "command-line");
     line.erase(0, line.find_first_not_of(" \t"));
     const std::string word = line.substr(0, line.find_first_of(" \t"));
-    for (const char* own : {"stop", "s", "cont", "c", "quit", "q", "migrate", "migrate_incoming"})
+    for (const char* own :
+         {"stop", "s", "cont", "c", "quit", "q", "migrate", "migrate_incoming", "balloon"})
         if (word == own)
             return true;
     return false;
@@ -153,6 +157,8 @@ void XenServer::handle(QmpRequest request, QmpResponder respond)
     }
     if (command == "migrate-incoming")
         return respond(QmpResponse::error("the guest is here already: drover-xen incoming"));
+    if (command == "balloon")
+        return respond(QmpResponse::error(no_balloon));
     if (command == "human-monitor-command" && is_own_word(request.arguments))
         return respond(QmpResponse::ok("Error: use the QMP command\r\n"));
     commands_->handle(std::move(request), std::move(respond));

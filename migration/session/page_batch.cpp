@@ -6,6 +6,12 @@
 
 namespace drover {
 
+namespace {
+
+constexpr uint64_t least_read = 64; ///< pages
+
+} // namespace
+
 using stream::PageEncoding;
 
 PageBatch::PageBatch(stream::FrameWriter& writer, RateLimit& limit, SendProgress& progress)
@@ -35,6 +41,11 @@ Status PageBatch::add(size_t index, const RamBlock& block, PageBitmap& present, 
                       uint64_t count)
 {
     while (count > 0) {
+        // A reader maps what it reads, few pages in as much time as many: with little room left the
+        // zeros behind some data would be read page by page.
+        const bool is_tight = block.reader && max_pages - pages_ < std::min(count, least_read);
+        if (Status status = is_tight ? flush() : Status(); !status)
+            return status;
         if (Status status = begin_block(index); !status)
             return status;
         const uint64_t now = std::min<uint64_t>(count, max_pages - pages_);

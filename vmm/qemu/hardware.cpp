@@ -23,6 +23,11 @@ constexpr const char* network_properties[] = {
     "netdev",        "mac",           "vectors",  "mq",
     "rx_queue_size", "tx_queue_size", "host_mtu", "disable-legacy",
     "disable-modern"};
+constexpr const char* entropy_properties[] = {"max-bytes", "period", "vectors", "disable-legacy",
+                                              "disable-modern"};
+constexpr const char* balloon_properties[] = {
+    "deflate-on-oom", "free-page-reporting", "free-page-hint", "page-poison",
+    "vectors",        "disable-legacy",      "disable-modern"};
 
 struct DescribedKind {
     std::string_view type;
@@ -32,6 +37,8 @@ struct DescribedKind {
 constexpr DescribedKind described_kinds[] = {
     {"virtio-blk-pci", disk_properties},
     {"virtio-net-pci", network_properties},
+    {"virtio-rng-pci", entropy_properties},
+    {"virtio-balloon-pci", balloon_properties},
 };
 
 /// "disk0" → "/machine/peripheral/disk0"; "unnamed device[0]" → "/machine/peripheral-anon/…".
@@ -90,6 +97,7 @@ public:
              [this](const Json& answer) { description_["max_ram_below_4g"] = answer; }});
         questions_.push_back({"qom-list", Json{{"path", "/machine/unattached"}},
                               [this](const Json& answer) { count_serial_ports(answer); }});
+        ask_for_memory();
         questions_.push_back({"query-block", Json::object(),
                               [this](const Json& answer) { add_disks(description_, answer); }});
         ask();
@@ -119,6 +127,18 @@ private:
             });
     }
 
+    /// A guest without a balloon has all of it: QEMU answers with an error.
+    void ask_for_memory()
+    {
+        questions_.push_back(
+            {"query-memory-size-summary", Json::object(),
+             [this](const Json& answer) { memory_ = json_u64(answer, "base-memory"); }});
+        questions_.push_back({"query-balloon", Json::object(), [this](const Json& answer) {
+                                  description_["ballooned"] =
+                                      memory_ - std::min(memory_, json_u64(answer, "actual"));
+                              }});
+    }
+
     void count_serial_ports(const Json& children)
     {
         if (children.is_array())
@@ -144,6 +164,7 @@ private:
     QmpClient& qmp_;
     Json description_;
     std::function<void(Json)> done_;
+    uint64_t memory_ = 0; ///< bytes
     std::vector<Question> questions_;
     size_t next_ = 0;
 };

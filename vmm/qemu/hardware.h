@@ -15,6 +15,7 @@ namespace drover::qemu {
 ///           {} of one that is empty;
 ///   serial_ports: how many ISA serial ports there are;
 ///   max_ram_below_4g: bytes; more RAM than that does not lie in one piece;
+///   ballooned: bytes of its RAM that the guest has given back, if it has a balloon;
 ///   name: the guest's, if it has one.
 /// Only of devices whose form is known here, and at most 64 of them. What QEMU does not tell is
 /// left out. `done` is not called when `qmp` is destroyed before.

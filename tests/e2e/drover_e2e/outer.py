@@ -64,6 +64,18 @@ class OuterGuest:
     def execute(self, command: str, **arguments) -> None:
         self._server.execute(self.name, command, json.dumps(arguments))
 
+    def balloon(self, mebibytes: int) -> None:
+        """Until the guest has that much memory, and the rest is in its balloon."""
+        self._server.balloon(self.name, mebibytes)
+
+    def place(self) -> list[int]:
+        """How many pages of its memory lie above 4 GiB, and below (drover.place=1)."""
+        return self._server.place(self.name)
+
+    def entropy(self, beyond: int = 0) -> int:
+        """How many bytes it has had from its entropy device, once there are more than that."""
+        return int(self._server.entropy(self.name, str(beyond)))
+
     def migrate(self, port: int = 0) -> None:
         """To this host's DOOR, or to a port of the outer machine."""
         self._server.migrate(self.name, port)

@@ -21,7 +21,10 @@ from .vm import NEUTRAL, GuestOptions, Vm, guest_arguments
 _METHODS = ("guest", "drover_guest", "resume", "destination", "waiting", "told", "healthy", "looked_at", "clock",
             "door_here", "kvm_host", "save", "query", "execute", "migrate", "migrated", "held_guest", "held_destination",
             "came", "let_go", "kill", "end", "host_start", "host_command", "host_execute", "host_migrate", "host_gone",
-            "host_end", "disk", "written", "network", "echoed")
+            "host_end", "disk", "written", "network", "echoed",
+            "balloon", "entropy", "place")
+MOVE_S = 300  # of a large guest to or from an emulated host that is busy
+HEALTHY_S = 180
 DISK_BYTES, BLOCK = 16 << 20, 4096
 
 
@@ -122,7 +125,7 @@ class OuterMachine:
     def migrated(self, vm: str, statuses: list) -> str:
         """Waits for one of these, or for the migration's end; what query-migrate says then, as JSON."""
         qmp = self._vms[vm].qmp
-        qmp.wait_migration("completed", "failed", "cancelled", *statuses, timeout=120, after=self._marks[vm])
+        qmp.wait_migration("completed", "failed", "cancelled", *statuses, timeout=MOVE_S, after=self._marks[vm])
         return json.dumps(qmp.execute("query-migrate"))
 
     def execute(self, vm: str, command: str, arguments: str) -> bool:
@@ -181,7 +184,7 @@ class OuterMachine:
 
     def healthy(self, vm: str) -> tuple:
         guest = self._vms[vm]
-        return astuple(tale.healthy(guest.console, pages_of(guest.options.working_set)))
+        return astuple(tale.healthy(guest.console, pages_of(guest.options.working_set), HEALTHY_S))
 
     def save(self, vm: str, name: str) -> tuple:
         guest = self._vms[vm]
@@ -191,6 +194,21 @@ class OuterMachine:
         self._case.finish_migration(guest, mark)
         self.end(vm)
         return astuple(told)
+
+    def balloon(self, vm: str, mebibytes: int) -> bool:
+        """Until the guest has that much memory, and the rest is in its balloon."""
+        qmp, size = self._vms[vm].qmp, mebibytes << 20
+        mark = qmp.mark()
+        qmp.execute("balloon", value=size)
+        qmp.wait_event("BALLOON_CHANGE", 60, mark, lambda data: data["actual"] == size)
+        return True
+
+    def place(self, vm: str) -> list:
+        return tale.place(self._vms[vm].console)
+
+    def entropy(self, vm: str, beyond: str) -> str:
+        """Text, as echoed()."""
+        return str(tale.entropy(self._vms[vm].console, int(beyond)))
 
     def disk(self) -> str:
         path = self.disks / f"disk{len(list(self.disks.iterdir()))}.raw"

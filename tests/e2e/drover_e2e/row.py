@@ -106,19 +106,21 @@ class OnQemu:
 
 
 class OnXen:
-    """A guest on this host."""
+    """A guest on this host. `derived`: its configuration follows from what its source says, and so its CPU has only what
+    the guest has seen so far."""
 
     name = "Xen"
 
-    def __init__(self, case: Case, number: int, options: GuestOptions, clock: ClockOf, port: int):
+    def __init__(self, case: Case, number: int, options: GuestOptions, clock: ClockOf, port: int, derived: bool):
         self._case, self._clock, self.port = case, clock, port
         self._guest = xen.XenGuest(case, f"row{number}", options)
-        self._number = number
+        self._number, self._derived = number, derived
         self._server: DroverXen | None = None
 
     def wait(self) -> "OnXen":
-        self._server = DroverXen(self._case, f"in{self._number}", "incoming", f"tcp:0.0.0.0:{DOOR}", "-config",
-                                 str(self._guest.file))
+        words = ("-name", self._guest.name, "-serial", f"unix:{self._guest.console.path}") if self._derived else \
+            ("-config", str(self._guest.file))
+        self._server = DroverXen(self._case, f"in{self._number}", "incoming", f"tcp:0.0.0.0:{DOOR}", *words)
         return self
 
     def arrived(self) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from . import watch
 from .console import Console
 
+_ENTROPY = re.compile(r"ENTROPY (\d+) bytes")
+_PLACE = re.compile(r"PLACE (\d+) pages above 4 GiB, (\d+) below")
 _BEAT = re.compile(r"BEAT (\d+) at (\d+) ms: (\d+) pages written, (\d+) verified, (\d+) wrong")
 
 
@@ -35,6 +37,19 @@ def wait(console: Console, match=None, timeout: float = 60) -> Told:
         return next((told for line in console.lines if (told := _parse(line)) and (match is None or match(told))), None)
 
     return console.wait_for(find, "such beat", timeout)
+
+
+def place(console: Console) -> list[int]:
+    """How many pages of its memory lie above 4 GiB, and below (drover.place=1)."""
+    line = next(found for line in console.lines if (found := _PLACE.search(line)))
+    return [int(count) for count in line.groups()]
+
+
+def entropy(console: Console, beyond: int = 0, timeout: float = 60) -> int:
+    """How many bytes it has had from its entropy device, once there are more than that."""
+    return console.wait_for(lambda: next((count for line in reversed(list(console.lines))
+                                          if (found := _ENTROPY.search(line)) and (count := int(found[1])) > beyond),
+                                         None), "more entropy", timeout)
 
 
 def healthy(console: Console, pages: int, timeout: float = 60) -> Told:

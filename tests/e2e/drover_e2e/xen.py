@@ -99,9 +99,13 @@ class XenGuest:
         """What it tells after that beat."""
         return tale.wait(self.console, lambda told: told.number > after, timeout)
 
-    def healthy(self, timeout: float = 120) -> Told:
+    def healthy(self, timeout: float = 240) -> Told:
         """It has looked at all of its pages once more, and found them right."""
         return tale.healthy(self.console, pages_of(self.options.working_set), timeout)
+
+    def entropy(self, beyond: int = 0) -> int:
+        """How many bytes it has had from its entropy device, once there are more than that."""
+        return tale.entropy(self.console, beyond)
 
     def looked_at(self, after: int) -> watch.Look:
         """Its clocks, sleeps and registers were watched since that beat: watch.look()."""

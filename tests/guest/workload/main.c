@@ -149,6 +149,8 @@ int main(void)
         tcp_start();
     if (options.disk)
         disk_start();
+    if (options.entropy)
+        entropy_start();
     if (options.control[0])
         load_start();
     if (options.watch) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "workload.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -122,6 +123,25 @@ static void* map_memory(size_t bytes)
     return memory;
 }
 
+/// The kernel tells frames to root alone; its pages do not wander without a reason.
+static void tell_place(void)
+{
+    static const uint64_t frame_bits = (1ull << 55) - 1;
+    static const uint64_t four_gib = 1ull << 20; // frames
+    int fd = open("/proc/self/pagemap", O_RDONLY);
+    uint64_t above = 0;
+    for (uint64_t i = 0; i < page_count; i++) {
+        uint64_t entry = 0;
+        off_t at = (off_t)((uintptr_t)&pages[i] / sizeof(struct page) * sizeof(entry));
+        if (pread(fd, &entry, sizeof(entry), at) != sizeof(entry))
+            give_up("cannot read /proc/self/pagemap");
+        above += (entry & frame_bits) >= four_gib;
+    }
+    close(fd);
+    say("PLACE %llu pages above 4 GiB, %llu below", (unsigned long long)above,
+        (unsigned long long)(page_count - above));
+}
+
 void memory_start(void)
 {
     page_count = options.memory / sizeof(struct page);
@@ -137,6 +157,8 @@ void memory_start(void)
         pages[i].generation = generations[i] = 1;
         change_words(&pages[i], &random, 0, WORDS_IN_PAGE);
     }
+    if (options.place)
+        tell_place();
     atomic_store(&counters.dirty_rate, options.pattern == PATTERN_IDLE ? 0 : options.dirty);
     for (uint32_t i = 0; i < writer_count; i++) {
         struct writer* writer = calloc(1, sizeof(*writer));

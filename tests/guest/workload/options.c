@@ -60,6 +60,10 @@ static void set_option(const char* name, const char* value)
         snprintf(options.control, sizeof(options.control), "%s", value);
     else if (strcmp(name, "disk") == 0)
         options.disk = atoi(value) != 0;
+    else if (strcmp(name, "place") == 0)
+        options.place = atoi(value) != 0;
+    else if (strcmp(name, "entropy") == 0)
+        options.entropy = atoi(value) != 0;
     else if (strcmp(name, "watch") == 0)
         options.watch = atoi(value) != 0;
     else if (strcmp(name, "reboot_after") == 0)

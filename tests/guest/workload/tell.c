@@ -44,6 +44,8 @@ static void* tell_on(void* argument)
             (unsigned long long)atomic_load(&counters.pages_written),
             (unsigned long long)atomic_load(&counters.pages_verified),
             (unsigned long long)atomic_load(&counters.memory_errors));
+        if (options.entropy)
+            say("ENTROPY %llu bytes", (unsigned long long)atomic_load(&counters.entropy_bytes));
         deadline += options.tell * 1000000ull;
         uint64_t now = now_ns();
         if (now > deadline)

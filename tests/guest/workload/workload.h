@@ -28,6 +28,8 @@ struct options {
     uint32_t tell;         ///< ms between two lines that say how it is, 0: says nothing
     char tcp[64];          ///< HOST:PORT, or empty
     bool disk;             ///< write and verify /dev/vda
+    bool place;            ///< say where the memory lies
+    bool entropy;          ///< read /dev/hwrng
     bool watch;            ///< look after clocks, sleeps and registers
     char control[64];      ///< a serial port that says what load to make, or empty
     uint32_t reboot_after; ///< seconds after READY, each time it boots; 0: never
@@ -42,7 +44,8 @@ struct counters {
     atomic_uint_fast32_t memory_errors;
     atomic_uint_fast32_t disk_errors;
     atomic_uint_fast64_t disk_blocks;
-    atomic_uint_fast64_t tcp_bytes; ///< echoed by the host and found right
+    atomic_uint_fast64_t entropy_bytes; ///< read from /dev/hwrng
+    atomic_uint_fast64_t tcp_bytes;     ///< echoed by the host and found right
     atomic_uint_fast32_t tcp_state;
     atomic_uint_fast32_t dirty_rate;     ///< wanted, changed by the host's commands
     atomic_uint_fast32_t clock_back;     ///< how often time ran back, or clocks moved apart
@@ -64,6 +67,7 @@ void heartbeat_start(void);
 void tell_start(void); ///< on the console, each options.tell ms
 void tcp_start(void);
 void disk_start(void);
+void entropy_start(void);
 void load_start(void); ///< obeys options.control
 void clocks_start(void);
 void registers_start(void);

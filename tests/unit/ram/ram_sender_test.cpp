@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "../session/fake_ram.h"
 #include "../stream/run_loop.h"
+#include "migration/session/page_batch.h"
 #include "migration/session/ram_sender.h"
 #include "migration/stream/frame_io.h"
 
@@ -228,6 +229,48 @@ TEST_F(RamSenderTest, BrokenTrackerFailsTheCount)
     ram_.fail_collect_all = true;
     sender_->count_dirty();
     EXPECT_TRUE(run_until([this] { return done_ && !*done_; })) << "as a round's failure";
+}
+
+/// What is written to it is nowhere.
+class SinkChannel : public Channel {
+public:
+    Status write_all(std::span<const iovec>) override { return {}; }
+    Status read_exact(std::span<std::byte>) override { return fail(ErrorKind::Connection, "none"); }
+    void abort() override {}
+    [[nodiscard]] uint64_t bytes_written() const override { return 0; }
+};
+
+/// Each 127th page holds something, the others are zeros.
+class SparseMemory : public RamReader {
+public:
+    Status read(uint64_t offset, std::span<std::byte> into) const override
+    {
+        ++reads;
+        for (size_t at = 0; at < into.size(); at += ram_page_size)
+            std::ranges::fill(into.subspan(at, ram_page_size),
+                              std::byte((offset + at) / ram_page_size % 127 == 0));
+        return {};
+    }
+    mutable uint64_t reads = 0;
+};
+
+/// Each read of a hypervisor's memory costs as much as some hundred pages do.
+TEST(PageBatch, AReaderIsAskedForManyPagesAtOnce)
+{
+    constexpr uint64_t pages = 1U << 15;
+    const auto memory = std::make_shared<SparseMemory>();
+    const RamBlock block{.name = "ram", .size = pages * ram_page_size, .reader = memory};
+    SinkChannel channel;
+    stream::FrameWriter writer(channel);
+    RateLimit limit;
+    SendProgress progress;
+    PageBatch batch(writer, limit, progress);
+    PageBitmap present(pages);
+    ASSERT_TRUE(batch.add(0, block, present, 0, pages));
+    ASSERT_TRUE(batch.flush());
+    EXPECT_EQ(progress.pages_sent, (pages + 126) / 127);
+    EXPECT_EQ(progress.pages_zero, pages - (pages + 126) / 127);
+    EXPECT_LE(memory->reads, pages / 64) << "it was once a page where little room was left";
 }
 
 } // namespace

@@ -124,6 +124,53 @@ TEST_F(Disks, AGuestIsConfigured)
                   "romfile=\"]\n");
 }
 
+TEST(AnnouncedGuest, EntropyAndBalloonAreConfigured)
+{
+    Json machine = described();
+    machine["devices"] = {{"balloon0", "virtio-balloon-pci"}, {"rng0", "virtio-rng-pci"}};
+    machine["hardware"] = {
+        {"balloon0",
+         {{"type", "virtio-balloon-pci"},
+          {"addr", 56U},
+          {"properties",
+           {{"deflate-on-oom", true}, {"free-page-reporting", false}, {"vectors", 0U}}}}},
+        {"rng0",
+         {{"type", "virtio-rng-pci"},
+          {"addr", 48U},
+          {"properties", {{"rng", "/etc/shadow"}, {"max-bytes", 1024U}, {"period", 1000U}}}}}};
+    const auto guest = announced_guest(machine, some_memory);
+    ASSERT_TRUE(guest) << guest.error().text();
+    const GuestConfig config = guest_config(*guest, {.balloon = true});
+    EXPECT_THAT(config.open, ElementsAre());
+    EXPECT_THAT(config.text,
+                HasSubstr("[\"-object\", \"rng-builtin,id=drover-rng0\", \"-device\", "
+                          "\"virtio-rng-pci,id=rng0,addr=06.0,max-bytes=1024,period=1000,"
+                          "rng=drover-rng0\", \"-device\", "
+                          "\"virtio-balloon-pci,id=balloon0,addr=07.0,deflate-on-oom=on\"]"));
+    const auto refused = guest_config(*guest, {}).open;
+    ASSERT_EQ(refused.size(), 1U);
+    EXPECT_THAT(refused[0].text(), HasSubstr("-balloon idle"));
+    machine["hardware"]["balloon0"]["properties"]["vectors"] = 2U; // from QEMU 8.0 on
+    EXPECT_THAT(guest_config(*announced_guest(machine, some_memory), {}).text,
+                HasSubstr("deflate-on-oom=on,vectors=2\""));
+}
+
+/// Where a guest uses it a device model of Xen's ends.
+TEST(NotForXen, ABalloonThatIsInUse)
+{
+    Json machine = described();
+    machine["devices"]["balloon0"] = "virtio-balloon-pci";
+    machine["hardware"]["balloon0"] = {{"type", "virtio-balloon-pci"}, {"addr", 56}};
+    machine["ballooned"] = 0;
+    EXPECT_THAT(not_for_xen(machine), ElementsAre());
+    machine["ballooned"] = (32U << 20) - 4096;
+    EXPECT_THAT(not_for_xen(machine), ElementsAre(HasSubstr("balloon 'balloon0' has 32 MiB")));
+    machine["ballooned"] = 0;
+    machine["hardware"]["balloon0"]["properties"]["free-page-reporting"] = true;
+    EXPECT_THAT(not_for_xen(machine), ElementsAre(HasSubstr("free-page-reporting=on")));
+    EXPECT_EQ(without_neutral_form(machine), not_for_xen(machine));
+}
+
 TEST_F(Disks, WhatIsMissingIsTold)
 {
     const auto guest = announced_guest(with_disk("secret"), some_memory);

@@ -122,6 +122,31 @@ TEST(XenMachineTest, CountersAreAsOldAsTheDeviceModelsClock)
     }
 }
 
+/// A guest that goes on where it was: its vCPUs are given again, and nothing else.
+TEST(XenMachineTest, TheTscOfADomainIsMoved)
+{
+    HvmContext context = legal_context(5, 2);
+    context.records[0] = {HvmType::Header, 0, state::encode(HvmHeader{.tsc_khz = 2'000'000})};
+    const auto tsc_of = [](const Result<HvmContext>& of, uint16_t vcpu) {
+        return decode_record<HvmCpu>(*of->find(HvmType::Cpu, vcpu))->tsc;
+    };
+    for (HvmRecord& record : context.records)
+        if (record.type == HvmType::Cpu) {
+            auto cpu = decode_record<HvmCpu>(record);
+            cpu->tsc = record.instance == 0 ? 10'000'000'000 : 5;
+            record.bytes = state::encode(*cpu);
+        }
+    const auto back = with_tsc_moved(context, -1'500'000'001); // 1.5 s
+    ASSERT_TRUE(back) << back.error().text();
+    EXPECT_EQ(back->records.size(), 3U);
+    EXPECT_EQ(tsc_of(back, 0), 10'000'000'000U - 3'000'000'002U);
+    EXPECT_EQ(tsc_of(back, 1), 0U) << "no counter is before its beginning";
+    const auto on = with_tsc_moved(context, 1);
+    ASSERT_TRUE(on);
+    EXPECT_EQ(tsc_of(on, 0), 10'000'000'002U);
+    EXPECT_FALSE(with_tsc_moved(HvmContext(), 1));
+}
+
 /// Whatever byte is another, the neutral state is, or the reader says that it does not know it.
 TEST(XenMachineTest, NoByteIsDroppedWithoutAWord)
 {

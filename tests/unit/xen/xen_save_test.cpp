@@ -176,6 +176,13 @@ TEST(XenFitTest, TellsWhatIsImpossibleBeforeAnythingIsWritten)
                       {.name = "hpet", .fields = {{"config", "uint64", {0, 0, 0, 0, 0, 0, 0, 1}}}});
               }).find("HPET"),
               std::string::npos);
+    for (const state::VirtioBalloon pages : {state::VirtioBalloon{.given = 1}, {.wanted = 1}})
+        EXPECT_NE(impossible([pages](Machine& m) {
+                      m.virtio.push_back({.place = "0000:00:07.0",
+                                          .device = state::VirtioKind::Balloon,
+                                          .balloon = {pages}});
+                  }).find("0000:00:07.0/virtio-balloon"),
+                  std::string::npos);
     EXPECT_NE(impossible([](Machine& m) {
                   m.acpi_pm->port = 0x600;
                   m.ioapic->redirection.assign(24, 0x10000);

@@ -17,7 +17,8 @@ constexpr unsigned functions_a_slot = 8;
 constexpr unsigned pci_slots = 32;
 constexpr unsigned first_free_slot = 2; ///< behind the host bridge and PIIX
 
-enum class Form { Number, Truth, TruthOrAuto, Mac, Text };
+/// NonZero: a number that an older QEMU does not know, which has what 0 stands for.
+enum class Form { Number, NonZero, Truth, TruthOrAuto, Mac, Text };
 
 struct KnownProperty {
     std::string_view name;
@@ -46,15 +47,27 @@ constexpr KnownProperty network_words[] = {
     {"disable-legacy", Form::TruthOrAuto},
     {"disable-modern", Form::Truth},
 };
+constexpr KnownProperty entropy_words[] = {
+    {"max-bytes", Form::Number, INT64_MAX}, {"period", Form::Number, UINT32_MAX},
+    {"vectors", Form::Number, 2048},        {"disable-legacy", Form::TruthOrAuto},
+    {"disable-modern", Form::Truth},
+};
+constexpr KnownProperty balloon_words[] = {
+    {"deflate-on-oom", Form::Truth},  {"page-poison", Form::Truth},
+    {"vectors", Form::NonZero, 2048}, {"disable-legacy", Form::TruthOrAuto},
+    {"disable-modern", Form::Truth},
+};
 
 struct KnownKind {
     std::string_view type;
     std::span<const KnownProperty> properties;
-    bool is_disk;
+    BackEnd back_end;
 };
 constexpr KnownKind known_kinds[] = {
-    {"virtio-blk-pci", disk_words, true},
-    {"virtio-net-pci", network_words, false},
+    {"virtio-blk-pci", disk_words, BackEnd::Disk},
+    {"virtio-net-pci", network_words, BackEnd::Network},
+    {"virtio-rng-pci", entropy_words, BackEnd::Entropy},
+    {"virtio-balloon-pci", balloon_words, BackEnd::Nothing},
 };
 
 const KnownKind* find_kind(std::string_view type)
@@ -115,6 +128,7 @@ std::optional<std::string> property_word(const KnownProperty& known, const Json&
     std::string word;
     switch (known.form) {
     case Form::Number:
+    case Form::NonZero:
         if (!value.is_number_unsigned() || value.get<uint64_t>() > known.most)
             return std::nullopt;
         word = std::to_string(value.get<uint64_t>());
@@ -184,14 +198,16 @@ Result<AnnouncedDevice> read_device(const std::string& name, const std::string& 
     for (const KnownProperty& known : kind->properties) {
         const auto value = properties.find(known.name);
         if (value == properties.end() ||
-            (value->is_string() && value->get_ref<const std::string&>().empty()))
+            (value->is_string() && value->get_ref<const std::string&>().empty()) ||
+            (known.form == Form::NonZero && *value == 0))
             continue;
         auto word = property_word(known, *value);
         if (!word)
             return unclear(name, "has a " + std::string(known.name) + " that cannot be");
         device.properties.push_back(std::move(*word));
     }
-    if (kind->is_disk) {
+    device.back_end = kind->back_end;
+    if (device.back_end == BackEnd::Disk) {
         auto image = image_of(name, object_in(hardware, "disk"));
         if (!image)
             return pass(image);
@@ -199,6 +215,8 @@ Result<AnnouncedDevice> read_device(const std::string& name, const std::string& 
         device.read_only = json_bool(object_in(hardware, "disk"), "read_only");
         return device;
     }
+    if (device.back_end != BackEnd::Network)
+        return device;
     device.network = json_string(properties, "netdev");
     if (!device.network.empty() && !is_id(device.network))
         return unclear(name, "has a network of no possible name");

@@ -11,6 +11,9 @@
 /// Devices as a source describes them, for whom nobody vouches: see announced_guest.h.
 namespace drover::xen {
 
+/// What a device needs of the host that makes it.
+enum class BackEnd { Nothing, Disk, Network, Entropy };
+
 /// A device that the domain's device model can be told to make.
 struct AnnouncedDevice {
     std::string name; ///< its id, or "unnamed device[0]" of one that has none
@@ -18,7 +21,8 @@ struct AnnouncedDevice {
     unsigned slot = 0;
     unsigned function = 0;
     std::vector<std::string> properties; ///< "queue-size=256": known ones, of values in bounds
-    std::optional<std::string> disk;     ///< the path of its image, which is raw
+    BackEnd back_end = BackEnd::Nothing;
+    std::optional<std::string> disk; ///< the path of its image, which is raw
     bool read_only = false;
     std::string network; ///< the id of its back end; empty: it has none
 };

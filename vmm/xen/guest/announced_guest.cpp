@@ -18,6 +18,7 @@ constexpr unsigned functions_each_slot = 8;
 constexpr size_t most_announced = 16; ///< devices, which have 32 slots less the machine's own
 constexpr size_t most_serial_ports = 4;
 constexpr size_t most_vcpus = 128; ///< of Xen's HVM guests
+constexpr uint64_t mebibyte = 1U << 20;
 /// Gives the tables of a guest that was born on Xen a place under QEMU: here they need none.
 constexpr std::string_view home_of_tables = "ivshmem-plain";
 
@@ -80,6 +81,28 @@ void judge_drives(const Json& machine, std::vector<std::string>& reasons)
                               "the guest virtio-blk-pci instead, or eject it");
 }
 
+/// Xen's device model has the guest's memory in passing only: where a guest puts a page into its
+/// balloon, takes one out or reports one, it looks for a mapping that there is not, and ends. A
+/// balloon that nobody fills is left alone by its driver.
+void judge_balloon(const Json& machine, std::vector<std::string>& reasons)
+{
+    for (const auto& [name, hardware] : object_in(machine, "hardware").items()) {
+        if (json_string(hardware, "type") != "virtio-balloon-pci")
+            continue;
+        const std::string balloon = "balloon " + quoted(name);
+        if (const uint64_t given = json_u64(machine, "ballooned"); given > 0)
+            reasons.push_back(balloon + " has " +
+                              std::to_string((given + mebibyte - 1) / mebibyte) +
+                              " MiB of the guest's memory, which a device model of Xen's cannot "
+                              "give back; give them back first (balloon)");
+        for (const char* property : {"free-page-reporting", "free-page-hint"})
+            if (json_bool(object_in(hardware, "properties"), property))
+                reasons.push_back(balloon + " has " + property +
+                                  "=on: a device model of Xen's cannot take free pages; start the "
+                                  "guest without it, or detach it (device_del)");
+    }
+}
+
 void judge_places(const Json& machine, std::vector<std::string>& reasons)
 {
     for (const auto& [place, what] : object_in(machine, "pci").items()) {
@@ -121,6 +144,7 @@ std::vector<std::string> without_neutral_form(const Json& machine)
             reasons.push_back(quoted(kind) + " " + quoted(name) + slot_of(machine, name) +
                               ": no neutral form; " + remedy_for(kind));
     judge_drives(machine, reasons);
+    judge_balloon(machine, reasons);
     judge_places(machine, reasons);
     return reasons;
 }

@@ -95,13 +95,41 @@ private:
         words += std::string(",addr=") + place;
         for (const std::string& property : device.properties)
             words += "," + property;
-        if (device.disk)
-            words += ",drive=" + add_disk(device);
-        else if (!device.network.empty())
-            words += ",netdev=" + add_network(device);
-        if (!device.disk)
-            words += ",romfile="; // used at a boot only, and memory that is nobody's here
+        words += back_end_words(device);
         words_.insert(words_.end(), {"-device", words});
+    }
+
+    std::string back_end_words(const AnnouncedDevice& device)
+    {
+        // A boot ROM was used at a boot, and is memory that is nobody's here.
+        switch (device.back_end) {
+        case BackEnd::Disk: return ",drive=" + add_disk(device);
+        case BackEnd::Network:
+            return (device.network.empty() ? "" : ",netdev=" + add_network(device)) + ",romfile=";
+        case BackEnd::Entropy: return ",rng=" + add_entropy();
+        case BackEnd::Nothing: check_balloon(device); break;
+        }
+        return "";
+    }
+
+    /// The only kind that needs nothing of the host.
+    void check_balloon(const AnnouncedDevice& device)
+    {
+        if (!local_.balloon)
+            config_.open.push_back(
+                {ErrorKind::Refused,
+                 "the guest's balloon " + device.name +
+                     " would let it end its own device model there, by putting a page into it",
+                 "detach it at the source (device_del), or take that into account: -balloon idle "
+                 "at the destination"});
+    }
+
+    /// This host's own, wherever the guest had it from.
+    std::string add_entropy()
+    {
+        std::string id = "drover-rng" + std::to_string(sources_++);
+        words_.insert(words_.end(), {"-object", "rng-builtin,id=" + id});
+        return id;
     }
 
     /// Through the page cache: the guest's memory is mapped, and cannot be read by a disk.
@@ -155,6 +183,7 @@ private:
     std::vector<std::string> words_;
     GuestConfig config_;
     unsigned disks_ = 0;
+    unsigned sources_ = 0; ///< of entropy
 };
 
 } // namespace

@@ -13,6 +13,8 @@ struct LocalParts {
     /// Back ends for guests' network cards in QEMU's words ("tap,id=lan0,ifname=tap7,…"): the id is
     /// that of the source's.
     std::vector<std::string> networks;
+    /// A guest may have a balloon, though it ends its own device model by putting a page into it.
+    bool balloon = false;
     std::vector<std::string> serial_ports; ///< as QEMU's -serial; ports without one are "pty"
 };
 

@@ -4,8 +4,7 @@
 #include "migration/ram/ram_block.h"
 #include "util/log.h"
 #include "vmm/qemu/state/acpi_hole.h"
-#include "vmm/xen/state/hvm_chips.h"
-#include "vmm/xen/state/hvm_vcpu_fields.h"
+#include "vmm/xen/state/stopped_counters.h"
 
 #include <algorithm>
 #include <chrono>
@@ -15,6 +14,7 @@ namespace drover::xen {
 
 namespace {
 
+constexpr double second_ns = 1e9;
 constexpr double most_clock_gap_s = 5; ///< more is a wall clock that was set meanwhile
 
 /// A domain may have little more memory than its RAM: the tables' pages alone.
@@ -153,30 +153,16 @@ void EarlyDomain::failed(Error error)
 
 /// The device model's clocks (the ACPI timer's among them) go on when it has its state, the
 /// hypervisor's (TSC) when it gets its own. A guest that sees them apart takes its TSC for
-/// unstable. Only the vCPUs' own records are given again: devices, which go on by now, may have set
-/// interrupts pending in the others (a disk's request that was under way is completed at once).
+/// unstable. Only the vCPUs' own records are given again: a disk's request that was under way is
+/// completed at once, and its interrupt pending in another.
 Status EarlyDomain::set_clocks(double clock_s)
 {
-    const HvmRecord* first = hvm_.find(HvmType::Header);
-    const auto header = first ? decode_record<HvmHeader>(*first) : Result<HvmHeader>();
-    const double khz = header ? header->tsc_khz : 0;
     const auto now =
         std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch());
     const double late_s =
         clock_s > 0 ? std::clamp(now.count() - clock_s, 0.0, most_clock_gap_s) : 0;
-    HvmContext again;
-    for (const HvmRecord& record : hvm_.records) {
-        if (record.type == HvmType::Header)
-            again.records.push_back(record);
-        if (record.type != HvmType::Cpu)
-            continue;
-        auto cpu = decode_record<HvmCpu>(record);
-        if (!cpu)
-            return pass(cpu);
-        cpu->tsc += static_cast<uint64_t>(late_s * khz * 1e3);
-        again.add(HvmType::Cpu, record.instance, *cpu);
-    }
-    return domain_->set_context(join_hvm_context(again));
+    auto again = with_tsc_moved(hvm_, static_cast<int64_t>(late_s * second_ns));
+    return again ? domain_->set_context(join_hvm_context(*again)) : pass(again);
 }
 
 void EarlyDomain::load(WrittenMachine machine, std::optional<state::Memory> tables,

@@ -183,6 +183,14 @@ Result<uint32_t> XenDomain::tsc_khz() const
     return khz;
 }
 
+Result<uint64_t> XenDomain::last_frame() const
+{
+    xen_pfn_t last = 0;
+    if (xc_domain_maximum_gpfn(handles_->control, id_, &last) < 0)
+        return fail_errno("asking where the domain's memory ends", errno);
+    return last;
+}
+
 Status XenDomain::read(uint64_t first_frame, std::span<std::byte> into, std::span<bool> there) const
 {
     std::array<xen_pfn_t, frames_at_once> frames{};

@@ -50,6 +50,8 @@ public:
     /// How fast its time-stamp counter counts.
     [[nodiscard]] Result<uint32_t> tsc_khz() const;
 
+    /// The highest frame at which it has anything.
+    [[nodiscard]] Result<uint64_t> last_frame() const;
     /// Reads frames that follow each other; zeros where the guest has none. `there`, if not empty,
     /// gets for each whether it has it.
     [[nodiscard]] Status read(uint64_t first_frame, std::span<std::byte> into,

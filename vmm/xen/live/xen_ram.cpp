@@ -4,6 +4,15 @@
 #include "vmm/qemu/state/acpi_hole.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <numeric>
+
+#undef __STRICT_ANSI__ // as xen_domain.cpp
+extern "C" {
+#include <xencall.h>
+#include <xenctrl.h>
+}
 
 namespace drover::xen {
 
@@ -37,28 +46,101 @@ private:
     qemu::PcMemory layout_;
 };
 
-Result<uint64_t> count(const XenDomain& domain, uint64_t first, uint64_t frames)
-{
-    constexpr uint64_t at_once = 512;
-    std::vector<std::byte> contents(at_once * ram_page_size);
-    std::array<bool, at_once> there{};
-    uint64_t found = 0;
-    for (uint64_t done = 0; done < frames; done += at_once) {
-        const uint64_t now = std::min(frames - done, at_once);
-        if (Status read = domain.read(first + done, std::span(contents).first(now * ram_page_size),
-                                      std::span(there).first(now));
-            !read)
-            return pass(read);
-        found += static_cast<uint64_t>(std::ranges::count(std::span(there).first(now), true));
+/// Which frames of a domain have memory, by Xen's own books: no page is mapped, and a thousand
+/// frames are one call.
+class Census {
+public:
+    explicit Census(uint32_t domain) : domain_(domain), call_(xencall_open(nullptr, 0))
+    {
+        if (!call_)
+            return;
+        operation_ = static_cast<xen_domctl*>(xencall_alloc_buffer(call_, sizeof *operation_));
+        frames_ =
+            static_cast<uint64_t*>(xencall_alloc_buffer(call_, frames_at_once * sizeof *frames_));
     }
-    return found;
+    ~Census()
+    {
+        if (frames_)
+            xencall_free_buffer(call_, frames_);
+        if (operation_)
+            xencall_free_buffer(call_, operation_);
+        if (call_)
+            xencall_close(call_);
+    }
+    Census(const Census&) = delete;
+    Census& operator=(const Census&) = delete;
+
+    [[nodiscard]] Result<uint64_t> count(const state::FrameRange& range)
+    {
+        if (!operation_ || !frames_)
+            return fail(ErrorKind::System, "Xen cannot be called from here",
+                        "run it as root, in Dom0, with /dev/xen/privcmd");
+        uint64_t found = 0;
+        for (uint64_t done = 0; done < range.count; done += frames_at_once) {
+            const auto now = std::min(range.count - done, frames_at_once);
+            if (Status asked = ask(range.first + done, now); !asked)
+                return pass(asked);
+            found += static_cast<uint64_t>(std::ranges::count_if(
+                std::span(frames_, now), [](uint64_t type) { return !is_hole(type); }));
+        }
+        return found;
+    }
+
+private:
+    static constexpr uint64_t frames_at_once = 1024; ///< Xen takes no more
+
+    static bool is_hole(uint64_t type)
+    {
+        return (type & XEN_DOMCTL_PFINFO_LTAB_MASK) == XEN_DOMCTL_PFINFO_XTAB;
+    }
+    /// The answers stand where the questions stood.
+    Status ask(uint64_t first, uint64_t count)
+    {
+        std::iota(frames_, frames_ + count, first);
+        memset(operation_, 0, sizeof *operation_);
+        operation_->cmd = XEN_DOMCTL_getpageframeinfo3;
+        operation_->interface_version = XEN_DOMCTL_INTERFACE_VERSION;
+        operation_->domain = static_cast<domid_t>(domain_);
+        operation_->u.getpageframeinfo3.num = count;
+        set_xen_guest_handle_raw(operation_->u.getpageframeinfo3.array, frames_);
+        if (xencall1(call_, __HYPERVISOR_domctl, reinterpret_cast<uint64_t>(operation_)) < 0)
+            return fail_errno("asking Xen where the domain has memory", errno);
+        return {};
+    }
+
+    uint32_t domain_;
+    xencall_handle* call_;
+    xen_domctl* operation_ = nullptr; ///< in memory that a hypercall may use, as the next
+    uint64_t* frames_ = nullptr;
+};
+
+/// The frames up to the last one that are not RAM.
+std::vector<state::FrameRange> beside(const qemu::PcMemory& layout, uint64_t last)
+{
+    std::vector<state::FrameRange> between;
+    uint64_t at = 0;
+    for (const state::FrameRange& range : layout.ranges()) {
+        if (range.first > at)
+            between.push_back({at, range.first - at});
+        at = range.first + range.count;
+    }
+    if (last >= at)
+        between.push_back({at, last + 1 - at});
+    return between;
 }
 
-Result<uint64_t> count_ram(const XenDomain& domain, const qemu::PcMemory& layout)
+uint64_t frames_in(std::span<const state::FrameRange> ranges)
+{
+    return std::accumulate(
+        ranges.begin(), ranges.end(), uint64_t{0},
+        [](uint64_t sum, const state::FrameRange& range) { return sum + range.count; });
+}
+
+Result<uint64_t> count_all(Census& census, std::span<const state::FrameRange> ranges)
 {
     uint64_t found = 0;
-    for (const state::FrameRange& range : layout.ranges()) {
-        const auto there = count(domain, range.first, range.count);
+    for (const state::FrameRange& range : ranges) {
+        const auto there = census.count(range);
         if (!there)
             return there;
         found += *there;
@@ -66,23 +148,42 @@ Result<uint64_t> count_ram(const XenDomain& domain, const qemu::PcMemory& layout
     return found;
 }
 
+/// How many of its pages are neither RAM nor `known`. A small guest's RAM is looked through, and
+/// what is beside it of a large one: there are no more than 4 GiB of that.
+Result<uint64_t> count_strangers(const XenDomain& domain, Census& census,
+                                 const qemu::PcMemory& layout, uint64_t known)
+{
+    const auto info = domain.info();
+    const auto last = domain.last_frame();
+    if (!info || !last)
+        return std::unexpected(!info ? info.error() : last.error());
+    const auto ram = layout.ranges();
+    const auto others = beside(layout, *last);
+    const bool is_small = frames_in(ram) < frames_in(others);
+    const auto found = count_all(census, is_small ? ram : others);
+    if (!found)
+        return found;
+    const uint64_t all = is_small ? info->pages : *found;
+    known += is_small ? *found : 0;
+    return all - std::min(all, known);
+}
+
 } // namespace
 
 Result<DomainRam> ram_of(const std::shared_ptr<const XenDomain>& domain,
                          const qemu::PcMemory& layout)
 {
-    const auto info = domain->info();
-    const auto ram = count_ram(*domain, layout);
-    const auto hole = count(*domain, qemu::acpi_hole_frame, hole_frames);
-    const auto own = count(*domain, own_first, own_frames);
-    if (!info || !ram || !hole || !own)
-        return std::unexpected(!info   ? info.error()
-                               : !ram  ? ram.error()
-                               : !hole ? hole.error()
-                                       : own.error());
-    if (const uint64_t known = *ram + *hole + *own; info->pages > known)
+    Census census(domain->id());
+    const auto hole = census.count({qemu::acpi_hole_frame, hole_frames});
+    const auto own = census.count({own_first, own_frames});
+    if (!hole || !own)
+        return std::unexpected(!hole ? hole.error() : own.error());
+    auto strangers = count_strangers(*domain, census, layout, *hole + *own);
+    if (!strangers)
+        return pass(strangers);
+    if (*strangers > 0)
         return fail(ErrorKind::Refused,
-                    "the domain has " + std::to_string(info->pages - known) +
+                    "the domain has " + std::to_string(*strangers) +
                         " pages of memory at places where QEMU has none",
                     "graphics cards and network cards' boot ROMs are not moved: vga=\"none\", "
                     "-device …,romfile=");

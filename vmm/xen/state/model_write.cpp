@@ -239,6 +239,13 @@ void judge_devices(const state::MachineState& machine, XenFit& fit)
         if (const UnwantedDevice* known = find_unwanted(device.name); known && known->change)
             fit.change(known->change);
     }
+    // Its driver would take the pages out one day, or put them in, and the device model end of it.
+    for (const state::Virtio& device : machine.virtio)
+        for (const state::VirtioBalloon& balloon : device.balloon)
+            if (balloon.given > 0 || balloon.wanted > 0)
+                fit.refuse(qemu::virtio_section(device) +
+                           " has memory of the guest's, or is to have some: give the guest all of "
+                           "it first (balloon)");
     if (machine.rtc && machine.rtc->memory.size() > cmos_memory)
         fit.change("of its RTC's memory Xen has 114 bytes");
 }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "vmm/xen/state/stopped_counters.h"
 
+#include "vmm/xen/state/hvm_chip_layout.h"
 #include "vmm/xen/state/hvm_chips.h"
+#include "vmm/xen/state/hvm_cpu_layout.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace drover::xen {
 
@@ -30,6 +33,29 @@ void set_back_to_stop(state::MachineState& machine, int64_t ns)
         vcpu.tsc -= std::min(ticks, vcpu.tsc);
     if (is_born_on_xen(machine))
         machine.clocks->acpi_timer -= static_cast<uint32_t>(ticks_in(ns, pm_timer_hz));
+}
+
+Result<HvmContext> with_tsc_moved(const HvmContext& context, int64_t ns)
+{
+    const HvmRecord* first = context.find(HvmType::Header);
+    if (first == nullptr)
+        return fail(ErrorKind::Protocol, "the domain's state has no header");
+    auto header = decode_record<HvmHeader>(*first);
+    if (!header)
+        return pass(header);
+    const uint64_t ticks = ticks_in(std::abs(ns), uint64_t{header->tsc_khz} * hz_per_khz);
+    HvmContext again;
+    again.records.push_back(*first);
+    for (const HvmRecord& record : context.records) {
+        if (record.type != HvmType::Cpu)
+            continue;
+        auto cpu = decode_record<HvmCpu>(record);
+        if (!cpu)
+            return pass(cpu);
+        cpu->tsc = ns > 0 ? cpu->tsc + ticks : cpu->tsc - std::min(ticks, cpu->tsc);
+        again.add(HvmType::Cpu, record.instance, *cpu);
+    }
+    return again;
 }
 
 } // namespace drover::xen
