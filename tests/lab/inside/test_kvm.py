@@ -155,7 +155,7 @@ def test_an_ordinary_user_under_yama(case):
 
 # What is the same under both: KVM has the interrupt controller's newer form, which TCG of QEMU 7.2 has not, and the
 # emulated host's CPU lacks one of the model's instructions. Under TCG, which is emulated itself here, a guest whose timers
-expire each millisecond does nothing but handle them, on a busy machine: so this one looks up rarely.
+# expire each millisecond does nothing but handle them, on a busy machine: so this one looks up rarely.
 EITHER = GuestOptions(machine="pc,hpet=off", cpu="qemu64,-x2apic,-cx16,-svm,kvm=off", memory="128M", working_set="8M",
                       dirty=20, boot=("nopv", "drover.tell=1000", "drover.watch=1", "drover.verify=1000",
                                       "drover.tick=20"))

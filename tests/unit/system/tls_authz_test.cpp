@@ -39,12 +39,11 @@ TEST(TlsAuthz, TheFirstRuleThatFitsDecides)
 
 TEST(TlsAuthz, WhatIsNotUnderstoodLetsNobodyIn)
 {
-    for (const char* list :
-         {R"({"type":"authz-list"})", R"({"type":"authz-list","rules":[]})",
-          R"({"type":"authz-list","policy":"maybe"})",
-          R"({"type":"authz-list","policy":"deny","rules":[{"match":"CN=x"}]})",
-          R"({"type":"authz-list","policy":"deny","rules":[7]})",
-          R"({"type":"authz-list-file","filename":"/none"})"})
+    for (const char* list : {R"({"type":"authz-list"})", R"({"type":"authz-list","rules":[]})",
+                             R"({"type":"authz-list","policy":"maybe"})",
+                             R"({"type":"authz-list","policy":"deny","rules":[{"match":"CN=x"}]})",
+                             R"({"type":"authz-list","policy":"deny","rules":[7]})",
+                             R"({"type":"authz-list-file","filename":"/none"})"})
         EXPECT_FALSE(lets_in(list, "CN=x")) << list;
     EXPECT_FALSE(make_authorization(Json::parse(R"({"type":"authz-pam","service":"x"})")));
 }
