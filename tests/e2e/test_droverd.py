@@ -70,6 +70,29 @@ def test_a_move(case, kind):
     wait_for(lambda: not fleet.hosts["h1"].qmp.execute("query-vms"))  # the old emulator is ended
 
 
+@test(kind=["drover", "qemu"])
+def test_a_move_inside_tls(case, kind):
+    """Where hosts have certificates, nothing more is needed: their guests move inside TLS, between hosts that prove who
+    they are."""
+    fleet = hosts(case, tls=True)
+    boot(fleet, Guest("web1", "10.80.1.10", kind=kind))
+    where = fleet.hosts["h2"].qmp.execute("vm-prepare", migration="m0", definition=definition(fleet, "web1"))
+    assert where["tls-hostname"] == "h2", where
+    # The address is in no certificate: somebody else might answer there.
+    fleet.hosts["h1"].qmp.execute("vm-migrate", migration="m0", name="web1", uri=where["uri"])
+    end = end_of(fleet, "h1", "m0")
+    assert end["status"] == "failed", end
+    runs_only_on(fleet, "web1", "h1")
+    fleet.hosts["h2"].qmp.execute("vm-abandon", migration="m0")
+    wait_for(lambda: not fleet.hosts["h2"].qmp.execute("query-vms"))
+    where = fleet.hosts["h2"].qmp.execute("vm-prepare", migration="m1", definition=definition(fleet, "web1"))
+    fleet.hosts["h1"].qmp.execute("vm-migrate", migration="m1", name="web1", policy="downtime=200ms", **where)
+    assert end_of(fleet, "h1")["status"] == "completed"
+    runs_only_on(fleet, "web1", "h2")
+    parameters = fleet.hosts["h2"].qmp.execute("vm-execute", name="web1", command="query-migrate-parameters")
+    assert parameters["tls-creds"] and parameters["tls-authz"], parameters
+
+
 def begin_held_move(fleet: Fleet, name: str, source: str = "h1", target: str = "h2", move: str = "m1") -> None:
     """As a balancer begins it: stock QEMU's guest is to stand until the source's word is known."""
     uri = fleet.hosts[target].qmp.execute("vm-prepare", migration=move, confirms=True,
