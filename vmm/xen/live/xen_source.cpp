@@ -210,12 +210,9 @@ Result<std::vector<std::byte>> XenSource::neutral_state(std::span<const std::byt
 void XenSource::model_told(const Json& event)
 {
     const auto time = event.find("timestamp");
-    const std::string name = json_string(event, "event");
-    if (time == event.end() || (name != "STOP" && name != "RESUME"))
-        return;
-    (name == "STOP" ? model_stopped_ : model_resumed_) =
-        static_cast<int64_t>(json_u64(*time, "seconds")) * ns_per_s +
-        static_cast<int64_t>(json_u64(*time, "microseconds")) * ns_per_us;
+    if (json_string(event, "event") == "STOP" && time != event.end())
+        model_stopped_ = static_cast<int64_t>(json_u64(*time, "seconds")) * ns_per_s +
+                         static_cast<int64_t>(json_u64(*time, "microseconds")) * ns_per_us;
 }
 
 void XenSource::save_failed(Error error)
@@ -236,7 +233,6 @@ void XenSource::abandon_save(std::function<void(Status)> done)
         return loop::post(
             [done = std::move(done), error = *died_] { done(std::unexpected(error)); });
     // It takes its disks back before the guest uses them.
-    model_resumed_.reset();
     model_.execute("cont", Json::object(),
                    [this, alive = alive_, done = std::move(done)](const Result<Json>& answer) {
                        if (!*alive)
@@ -249,31 +245,11 @@ void XenSource::abandon_save(std::function<void(Status)> done)
 
 void XenSource::resumed(const std::function<void(Status)>& done)
 {
-    if (Status set = set_tsc_back(); !set) // the guest had rather run with it
-        log::warning(set.error().text() + "; the guest's TSC is ahead of its ACPI timer now");
     // Whatever had been reached: a suspension that is under way is undone, too.
     Status back = domain_->resume();
     if (!back)
         back.error().hint = "cont runs it once the cause is gone";
     done(std::move(back));
-}
-
-/// Of a guest whose ACPI timer is the device model's, which stood meanwhile.
-Status XenSource::set_tsc_back()
-{
-    const auto stopped = std::exchange(model_stopped_, std::nullopt);
-    if (ram_.has_tables || !stopped || !model_resumed_)
-        return {};
-    const TimePoint begun = Clock::now();
-    const std::chrono::nanoseconds most = begun - stop_asked_; // the wall clock may have been set
-    const auto stood = std::clamp<int64_t>(*model_resumed_ - *stopped, 0, most.count());
-    auto context = domain_->context();
-    auto records = context ? split_hvm_context(context->bytes) : pass(context);
-    if (!records)
-        return pass(records);
-    const std::chrono::nanoseconds later = Clock::now() - begun;
-    auto again = with_tsc_moved(*records, later.count() - stood);
-    return again ? domain_->set_context(join_hvm_context(*again)) : pass(again);
 }
 
 namespace {

@@ -65,7 +65,6 @@ private:
     [[nodiscard]] Result<std::vector<std::byte>> neutral_state(std::span<const std::byte> model);
     void save_failed(Error error);
     void resumed(const std::function<void(Status)>& done);
-    [[nodiscard]] Status set_tsc_back();
 
     std::shared_ptr<XenDomain> domain_;
     QmpClient& model_;
@@ -78,7 +77,6 @@ private:
 
     SaveCallbacks save_;
     std::optional<int64_t> model_stopped_; ///< real time, ns
-    std::optional<int64_t> model_resumed_; ///< the same, of the latest start after that
     TimePoint stop_asked_{};               ///< of the device model; the vCPUs stood by then
     unsigned saving_ = 0; ///< counts saves, so that an answer to an earlier one is known
     bool ran_ = false;
