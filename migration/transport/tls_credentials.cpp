@@ -57,6 +57,19 @@ std::unexpected<Error> tls_file_failed(const std::string& file, int code)
                 "files and their names are those of QEMU's TLS setup");
 }
 
+void FreeTlsPriority::operator()(gnutls_priority_t priority) const
+{
+    gnutls_priority_deinit(priority);
+}
+
+Status TlsCredentials::equip(gnutls_session_t session) const
+{
+    int code = gnutls_priority_set(session, priority_.get());
+    if (code >= 0)
+        code = provide(session);
+    return code < 0 ? tls_failed("preparing a TLS handshake", code) : Status();
+}
+
 Result<SharedTlsCredentials> TlsCredentials::load(TlsWords words)
 {
     if (Status can = check_authorization(words); !can)

@@ -8,6 +8,7 @@
 #include <string>
 
 using gnutls_session_t = struct gnutls_session_int*;
+using gnutls_priority_t = struct gnutls_priority_st*;
 
 namespace drover {
 
@@ -24,15 +25,19 @@ struct TlsWords {
     /// X509: ca-cert.pem, ca-crl.pem (if there is one), server-cert.pem and server-key.pem, or
     /// client-cert.pem and client-key.pem (if there are any). Psk: keys.psk.
     std::string dir;
-    std::string priority;     ///< GnuTLS's; empty: TLS 1.2 and 1.3 as GnuTLS thinks best
-    std::string username;     ///< Psk, client: whose key; empty: "qemu"
-    std::string key_password; ///< X509: of the private key; empty: it has none
-    bool verify_peer = true;  ///< X509: whoever has no certificate of this CA is a stranger
-    std::string hostname;     ///< X509, client: what the other's certificate must name
+    std::string priority;    ///< GnuTLS's; empty: TLS 1.2 and 1.3 as GnuTLS thinks best
+    std::string username;    ///< Psk, client: whose key; empty: "qemu"
+    bool verify_peer = true; ///< X509: whoever has no certificate of this CA is a stranger
+    std::string hostname;    ///< X509, client: what the other's certificate must name
     /// X509, server: whether a peer with this distinguished name may come in. Empty: whoever has a
     /// certificate.
     std::function<Status(const std::string& distinguished_name)> authorize;
 };
+
+struct FreeTlsPriority {
+    void operator()(gnutls_priority_t priority) const;
+};
+using TlsPriority = std::unique_ptr<struct gnutls_priority_st, FreeTlsPriority>;
 
 /// The same, its files read: what changes in them later counts for the next load(). Immutable, so
 /// that connections of all threads may share it.
@@ -41,19 +46,27 @@ public:
     /// Errors (kind Invalid) name the file, and what to do about it.
     [[nodiscard]] static Result<std::shared_ptr<const TlsCredentials>> load(TlsWords words);
 
+    TlsCredentials(TlsWords words, TlsPriority priority)
+        : words_(std::move(words)), priority_(std::move(priority))
+    {
+    }
     virtual ~TlsCredentials() = default;
 
     [[nodiscard]] TlsWords::Endpoint endpoint() const { return words_.endpoint; }
 
     /// Before a handshake. `session` must not outlive this.
-    [[nodiscard]] virtual Status equip(gnutls_session_t session) const = 0;
+    [[nodiscard]] Status equip(gnutls_session_t session) const;
     /// After it: whether the peer is one that is let in.
     [[nodiscard]] virtual Status verify(gnutls_session_t session) const = 0;
 
 protected:
-    explicit TlsCredentials(TlsWords words) : words_(std::move(words)) {}
+    /// What is the kind's own of equip(); a code of GnuTLS's.
+    [[nodiscard]] virtual int provide(gnutls_session_t session) const = 0;
 
     TlsWords words_;
+
+private:
+    TlsPriority priority_;
 };
 
 using SharedTlsCredentials = std::shared_ptr<const TlsCredentials>;

@@ -17,10 +17,7 @@ constexpr size_t max_key_file = 1 << 20;
 /// By a key that both sides have.
 class PskCredentials : public TlsCredentials {
 public:
-    PskCredentials(TlsWords words, TlsPriority priority)
-        : TlsCredentials(std::move(words)), priority_(std::move(priority))
-    {
-    }
+    using TlsCredentials::TlsCredentials;
     ~PskCredentials() override
     {
         if (server_)
@@ -32,14 +29,13 @@ public:
     PskCredentials& operator=(const PskCredentials&) = delete;
 
     [[nodiscard]] Status read_files();
-    [[nodiscard]] Status equip(gnutls_session_t session) const override;
     /// Who does not have the key does not get through the handshake.
     [[nodiscard]] Status verify(gnutls_session_t) const override { return {}; }
 
 private:
+    [[nodiscard]] int provide(gnutls_session_t session) const override;
     [[nodiscard]] Status read_key(const std::string& file);
 
-    TlsPriority priority_;
     gnutls_psk_server_credentials_t server_ = nullptr;
     gnutls_psk_client_credentials_t client_ = nullptr;
 };
@@ -85,13 +81,10 @@ Status PskCredentials::read_files()
     return code < 0 ? tls_file_failed(file, code) : Status();
 }
 
-Status PskCredentials::equip(gnutls_session_t session) const
+int PskCredentials::provide(gnutls_session_t session) const
 {
-    int code = gnutls_priority_set(session, priority_.get());
-    if (code >= 0)
-        code = server_ ? gnutls_credentials_set(session, GNUTLS_CRD_PSK, server_)
-                       : gnutls_credentials_set(session, GNUTLS_CRD_PSK, client_);
-    return code < 0 ? tls_failed("preparing a TLS handshake", code) : Status();
+    return server_ ? gnutls_credentials_set(session, GNUTLS_CRD_PSK, server_)
+                   : gnutls_credentials_set(session, GNUTLS_CRD_PSK, client_);
 }
 
 } // namespace

@@ -14,10 +14,7 @@ namespace {
 /// By certificates of one authority.
 class X509Credentials : public TlsCredentials {
 public:
-    X509Credentials(TlsWords words, TlsPriority priority)
-        : TlsCredentials(std::move(words)), priority_(std::move(priority))
-    {
-    }
+    using TlsCredentials::TlsCredentials;
     ~X509Credentials() override
     {
         if (files_)
@@ -27,16 +24,15 @@ public:
     X509Credentials& operator=(const X509Credentials&) = delete;
 
     [[nodiscard]] Status read_files();
-    [[nodiscard]] Status equip(gnutls_session_t session) const override;
     [[nodiscard]] Status verify(gnutls_session_t session) const override;
 
 private:
+    [[nodiscard]] int provide(gnutls_session_t session) const override;
     [[nodiscard]] bool is_server() const { return endpoint() == TlsWords::Endpoint::Server; }
     [[nodiscard]] Status read_authority();
     [[nodiscard]] Status read_identity();
     [[nodiscard]] Status authorize(gnutls_session_t session) const;
 
-    TlsPriority priority_;
     gnutls_certificate_credentials_t files_ = nullptr;
 };
 
@@ -67,9 +63,8 @@ Status X509Credentials::read_identity()
     for (const std::string& file : {certificate, key})
         if (access(file.c_str(), R_OK) < 0)
             return tls_file_failed(file, GNUTLS_E_FILE_ERROR);
-    const char* password = words_.key_password.empty() ? nullptr : words_.key_password.c_str();
-    if (const int code = gnutls_certificate_set_x509_key_file2(
-            files_, certificate.c_str(), key.c_str(), GNUTLS_X509_FMT_PEM, password, 0);
+    if (const int code = gnutls_certificate_set_x509_key_file(files_, certificate.c_str(),
+                                                              key.c_str(), GNUTLS_X509_FMT_PEM);
         code < 0)
         return tls_file_failed(certificate + " and " + key, code);
     return {};
@@ -84,20 +79,15 @@ Status X509Credentials::read_files()
     return read_identity();
 }
 
-Status X509Credentials::equip(gnutls_session_t session) const
+int X509Credentials::provide(gnutls_session_t session) const
 {
-    int code = gnutls_priority_set(session, priority_.get());
-    if (code >= 0)
-        code = gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, files_);
-    if (code < 0)
-        return tls_failed("preparing a TLS handshake", code);
     if (is_server())
         gnutls_certificate_server_set_request(session, words_.verify_peer ? GNUTLS_CERT_REQUIRE
                                                                           : GNUTLS_CERT_IGNORE);
     else if (!words_.hostname.empty()) // of use to a server with several names; says nothing secret
         (void)gnutls_server_name_set(session, GNUTLS_NAME_DNS, words_.hostname.c_str(),
                                      words_.hostname.size());
-    return {};
+    return gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, files_);
 }
 
 Status X509Credentials::verify(gnutls_session_t session) const

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "tls_files.h"
 
-#include <cstdlib>
 #include <filesystem>
-#include <glib.h>
 #include <gtest/gtest.h>
 #include <vector>
 
@@ -15,23 +13,14 @@ namespace {
 
 void run_certs(std::vector<std::string> words)
 {
-    words.insert(words.begin(), DROVER_SOURCE_ROOT "/scripts/drover-certs");
-    std::vector<char*> argv;
-    for (std::string& word : words)
-        argv.push_back(word.data());
-    argv.push_back(nullptr);
-    int status = -1;
-    EXPECT_TRUE(g_spawn_sync(nullptr, argv.data(), nullptr, G_SPAWN_STDOUT_TO_DEV_NULL, nullptr,
-                             nullptr, nullptr, nullptr, &status, nullptr));
-    EXPECT_EQ(status, 0) << words[1];
+    const RunResult result = drover_certs(std::move(words));
+    EXPECT_EQ(result.code, 0) << result.out;
 }
 
 } // namespace
 
 TlsFiles::TlsFiles()
 {
-    std::string pattern = fs::temp_directory_path() / "drover-tls-XXXXXX";
-    path_ = mkdtemp(pattern.data()) ? pattern : std::string();
     make_authority("ours");
     make_authority("other");
     make_host("ours", "here", "here");
@@ -39,12 +28,6 @@ TlsFiles::TlsFiles()
     make_host("other", "here", "stranger");
     fs::create_directory(dir("nobody"));
     fs::copy_file(dir("here") + "/ca-cert.pem", dir("nobody") + "/ca-cert.pem");
-}
-
-TlsFiles::~TlsFiles()
-{
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
 }
 
 const TlsFiles& TlsFiles::get()
@@ -55,13 +38,13 @@ const TlsFiles& TlsFiles::get()
 
 void TlsFiles::make_authority(const std::string& name) const
 {
-    run_certs({"init", path_ + "/" + name + "-ca"});
+    run_certs({"init", dir(name + "-ca")});
 }
 
 void TlsFiles::make_host(const std::string& authority, const std::string& name,
                          const std::string& into) const
 {
-    const std::string from = path_ + "/" + authority + "-ca";
+    const std::string from = dir(authority + "-ca");
     run_certs({"host", from, name, name + ".example", "127.0.0.1"});
     fs::create_directory(dir(into));
     fs::copy_file(from + "/ca.crt", dir(into) + "/ca-cert.pem");
@@ -84,7 +67,6 @@ SharedTlsCredentials TlsFiles::client(const std::string& name, const std::string
                    .dir = dir(name),
                    .priority = {},
                    .username = {},
-                   .key_password = {},
                    .hostname = hostname,
                    .authorize = {}});
 }
@@ -96,7 +78,6 @@ SharedTlsCredentials TlsFiles::server(const std::string& name,
                    .dir = dir(name),
                    .priority = {},
                    .username = {},
-                   .key_password = {},
                    .hostname = {},
                    .authorize = std::move(authorize)});
 }

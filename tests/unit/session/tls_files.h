@@ -2,6 +2,7 @@
 #pragma once
 
 #include "migration/transport/tls_credentials.h"
+#include "tests/unit/certs_script.h"
 
 #include <string>
 
@@ -15,7 +16,7 @@ public:
     static const TlsFiles& get();
 
     /// "here", "there", "stranger", or "nobody", which has the authority and no certificate.
-    [[nodiscard]] std::string dir(const std::string& name) const { return path_ + "/" + name; }
+    [[nodiscard]] std::string dir(const std::string& name) const { return directory_ / name; }
 
     /// Of certificates: what `name` shows as a source that calls `hostname`.
     [[nodiscard]] SharedTlsCredentials client(const std::string& name,
@@ -30,12 +31,11 @@ public:
 
 private:
     TlsFiles();
-    ~TlsFiles();
     void make_authority(const std::string& name) const;
     void make_host(const std::string& authority, const std::string& name,
                    const std::string& into) const;
 
-    std::string path_;
+    TemporaryDirectory directory_;
 };
 
 /// Loaded, or the test fails.

@@ -87,7 +87,6 @@ TEST(TlsMigration, ASharedKeyDoesIt)
                         .dir = dir,
                         .priority = {},
                         .username = user,
-                        .key_password = {},
                         .hostname = {},
                         .authorize = {}};
     };
@@ -194,7 +193,6 @@ TEST(TlsMigration, FilesThatAreLackingAreNamed)
                                      .dir = files().dir(name),
                                      .priority = {},
                                      .username = {},
-                                     .key_password = {},
                                      .hostname = {},
                                      .authorize = {}});
     };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "contrib/balancer/doors/tls_identity.h"
+#include "tests/unit/certs_script.h"
 
 #include <memory>
 #include <string>
@@ -9,32 +10,10 @@
 
 namespace drover::balancer::testing {
 
-/// Runs a program to its end: its exit code, and what it said on both outputs.
-struct RunResult {
-    int code = -1;
-    std::string out;
-};
-[[nodiscard]] RunResult run(std::vector<std::string> words);
-
-/// scripts/drover-certs.
-[[nodiscard]] RunResult drover_certs(std::vector<std::string> words);
-
-/// A directory that is removed at the end.
-class TemporaryDirectory {
-public:
-    TemporaryDirectory();
-    ~TemporaryDirectory();
-    TemporaryDirectory(const TemporaryDirectory&) = delete;
-    TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-    [[nodiscard]] std::string operator/(const std::string& name) const
-    {
-        return path_ + "/" + name;
-    }
-    [[nodiscard]] const std::string& path() const { return path_; }
-
-private:
-    std::string path_;
-};
+using drover::testing::drover_certs;
+using drover::testing::run;
+using drover::testing::RunResult;
+using drover::testing::TemporaryDirectory;
 
 /// A fleet's authority with what tests need of it, made once for the whole program: the host
 /// "node1" (localhost, 127.0.0.1, no role), people "olga" (observe), "oscar" (operate), "anna"
