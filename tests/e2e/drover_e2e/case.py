@@ -129,6 +129,10 @@ class Case:
         self._cleanup.callback(closable.close)
         return closable
 
+    def enter(self, context):
+        """Leaves it at the test's end."""
+        return self._cleanup.enter_context(context)
+
     # Migrating
 
     def start_migration(self, source: Vm, uri: str) -> int:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The lab: boots an emulated KVM host (QEMU emulates AMD SVM) and shows the tests that run in it;
-or two of them, joined by two networks: a cluster; or a Xen host (xen_lab.py).
+or two of them, joined by two networks: a cluster; or a Xen host (xen_lab.py); or runs tests here, which boot a KVM
+host beside this machine: those of tests/lab/accelerators.
 
 With --kernel 6.12 the KVM host has the kernel of Debian's backports, and the tests of tests/lab/newer run.
 
-python3 -m drover_e2e.lab [cluster|xen] [--kernel 6.12] [--short] [--filter TEXT] [--repeat N] [--moves N]
+python3 -m drover_e2e.lab [cluster|xen|accelerators] [--kernel 6.12] [--short] [--filter TEXT] [--repeat N] [--moves N]
 [--timeout SECONDS]"""
 
 import argparse
@@ -186,9 +187,16 @@ def prepare(options) -> str | None:
     return None
 
 
+def run_here(options) -> int:
+    """The tests that need no host but the one that they boot."""
+    words = ["--filter", options.filter, "--repeat", str(options.repeat), "--second-chance"]
+    return subprocess.run([sys.executable, "-m", "drover_e2e.runner", str(paths.ROOT / "tests/lab" / options.what), *words,
+                           *(["--short"] if options.short else [])], check=False).returncode
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="devtool lab")
-    parser.add_argument("what", nargs="?", choices=["cluster", "xen"])
+    parser.add_argument("what", nargs="?", choices=["cluster", "xen", "accelerators"])
     parser.add_argument("--filter", default="")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=1500)
@@ -199,6 +207,8 @@ def main() -> int:
     if reason := prepare(options):
         print(f"SKIP lab {options.what or f'under kernel {options.kernel}'}: {reason}\n0 passed, 0 failed, 1 skipped")
         return 0
+    if options.what == "accelerators":
+        return run_here(options)
     lab = Lab(options)
     runs = {"cluster": lab.run_cluster, "xen": lab.run_xen}
     passed, failed, skipped = run_hosts(runs.get(options.what, lab.run_host))

@@ -138,10 +138,12 @@ class OuterHost:
 
 
 class Outer:
-    """The outer machine, or another host that knows its calls: that machine's port for them."""
+    """The outer machine, or another host that knows its calls: that machine's port for them, and its address as it is
+    seen from here."""
 
-    def __init__(self, port: int = 0):
-        self._server = xmlrpc.client.ServerProxy(f"http://{ADDRESS}:{port or word(CALLS_WORD)}")
+    def __init__(self, port: int = 0, address: str = ADDRESS):
+        self._address = address
+        self._server = xmlrpc.client.ServerProxy(f"http://{address}:{port or word(CALLS_WORD)}")
 
     def clock(self) -> float:
         """Its time.monotonic()."""
@@ -153,7 +155,7 @@ class Outer:
 
     def kvm_host(self) -> "Outer":
         """Of a KVM host beside this one, which boots if it is not there."""
-        return Outer(self._server.kvm_host())
+        return Outer(self._server.kvm_host(), self._address)
 
     def guest(self, **changes) -> OuterGuest:
         """Boots; its workload runs."""

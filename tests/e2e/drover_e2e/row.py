@@ -21,6 +21,7 @@ APART_MS = 60.0  # TSC and ACPI timer, by a move: as exactly as an emulated host
 
 @dataclass
 class Move:
+    source: str  # the hypervisor that it left
     to: str
     total_ms: int  # as the source tells
     pause_ms: int
@@ -29,7 +30,7 @@ class Move:
     # as clock"): without those.
     lost_ms: float
     late_us: int  # how much too late its sleeps end there
-    source: str  # what the guest's kernel reads the time from
+    clock: str  # what the guest's kernel reads the time from
     apart_ms: float  # how far its TSC and that moved apart
     turns: int  # how often its clock missed a turn of the ACPI timer since the move before
 
@@ -40,9 +41,9 @@ class Move:
 
     def row(self) -> str:
         return f"{self.to}: {self.total_ms / 1000:.1f} s, pause {self.pause_ms} ms, " \
-               f"clock {self.lost_ms:.0f} ms behind, sleeps {self.late_us / 1000:.1f} ms late, by {self.source}" \
+               f"clock {self.lost_ms:.0f} ms behind, sleeps {self.late_us / 1000:.1f} ms late, by {self.clock}" \
                + (f", {self.turns} turns missed" if self.turns else "") \
-               + (f", TSC {self.apart_ms:.1f} ms apart" if self.source in FAR_SOURCES else "")
+               + (f", TSC {self.apart_ms:.1f} ms apart" if self.clock in FAR_SOURCES else "")
 
 
 class ClockOf:
@@ -167,7 +168,7 @@ def move(here, there, before: Look) -> tuple[Move | None, Look]:
     here.left()
     there.healthy()
     now = there.looked_at(after.number)
-    return Move(there.name, info["total-time"], info["downtime"], (now.behind_s - before.behind_s) * 1000, now.late_us,
+    return Move(here.name, there.name, info["total-time"], info["downtime"], (now.behind_s - before.behind_s) * 1000, now.late_us,
                 now.source, now.apart_us / 1000, now.turns - before.turns), now
 
 
@@ -193,8 +194,11 @@ class Row:
         return sum(done.drift_ms for done in self.moves)
 
     def medians(self, what: str) -> dict:
-        places = {done.to for done in self.moves}
-        return {to: statistics.median(getattr(done, what) for done in self.moves if done.to == to) for to in sorted(places)}
+        """By the way that was taken."""
+        ways = {(done.source, done.to) for done in self.moves}
+        return {f"{source} to {to}": statistics.median(getattr(done, what) for done in self.moves
+                                                       if (done.source, done.to) == (source, to))
+                for source, to in sorted(ways)}
 
 
 def run(here, places: list, count: int, most_not_moved: int = 3) -> Row:
@@ -214,7 +218,7 @@ def run(here, places: list, count: int, most_not_moved: int = 3) -> Row:
         row.not_moved += 1
         assert row.not_moved <= most_not_moved, row
     row.tell()
-    far = [done for done in row.moves if done.source in FAR_SOURCES]
+    far = [done for done in row.moves if done.clock in FAR_SOURCES]
     assert row.drift_ms <= DRIFT_MS * max(len(far), 1), row
     assert all(done.apart_ms <= APART_MS for done in far), row
     return row

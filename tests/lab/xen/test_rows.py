@@ -4,7 +4,7 @@
 from drover_e2e.outer import MOVES_WORD, Outer, word
 from drover_e2e.row import ClockOf, OnQemu, OnXen, run
 from drover_e2e.runner import test
-from drover_e2e.vm import NEUTRAL
+from drover_e2e.vm import EVERYWHERE, NEUTRAL
 
 BY_ACPI_TIMER = {"working_set": "8M", "dirty": 100, "boot": (*NEUTRAL.boot, "clocksource=acpi_pm", "tsc=reliable")}
 MOVES = int(word(MOVES_WORD, "20"))
@@ -42,10 +42,6 @@ def test_acpi_timer(case):
     device model's, go on together."""
     places = Places(case, **BY_ACPI_TIMER)
     run(places.on_qemu("QEMU/TCG", places.outer).boot(), [places.xen, places.tcg], 4)
-
-
-# What is the same under KVM, TCG and Xen: see tests/lab/inside/test_kvm.py.
-EVERYWHERE = "qemu64,-x2apic,-cx16,-svm,kvm=off"
 
 
 @test(timeout=1400, thorough=True)
