@@ -72,36 +72,45 @@ run_gtest() {
     echo "$status" >"$2"
 }
 
-# show_gtest NAME LOG STATUS: shows what was skipped and what failed, and counts it.
+# failed_gtests LOG…: those that the runs' ends list, one a line.
+failed_gtests() {
+    cat "$@" | sed -n 's/^\[  FAILED  \] \([^ ,]*[.][^ ,]*\)\(,.*\)\?$/\1/p' | sort -u
+}
+
+# passed_again LOG AGAIN: the failed tests of a run that passed in another, one a line.
+passed_again() {
+    [ -e "$2" ] || return 0
+    comm -12 <(failed_gtests "$1") <(sed -n 's/^\[       OK \] \([^ ]*\) .*/\1/p' "$2" | sort -u)
+}
+
+# show_gtest NAME LOG STATUS AGAIN: shows what was skipped and what failed, and counts it. What failed here and passed in
+# AGAIN has passed.
 show_gtest() {
-    local name=$1 log=$2 status counts
-    status=$(cat "$3")
+    local name=$1 log=$2 status counts again
+    status=$(cat "$3" 2>/dev/null || echo "none: it did not run")
     read -r -a counts <<<"$(count_gtest "$log")"
+    mapfile -t again < <(passed_again "$log" "$4")
     # A crash or a sanitizer's report is a failure of its own, besides those that gtest counted.
-    [ "$status" -eq 0 ] || [ "${counts[1]}" -gt 0 ] || counts[1]=1
+    [ "$status" = 0 ] || [ "${counts[1]}" -gt 0 ] || counts[1]=1
+    counts=($((counts[0] + ${#again[@]})) $((counts[1] - ${#again[@]})) "${counts[2]}")
     grep -A1 '^\[  SKIPPED \]' "$log" | grep -v -- -- | sed 's/^/   /' | head -n 20 || true
+    [ ${#again[@]} -eq 0 ] || printf '   PASS %s (again, alone)\n' "${again[@]}"
     if [ "${counts[1]}" -gt 0 ]; then
         grep -B 15 -E '^\[  FAILED  \]' "$log" | head -n 100 || true
         grep -A 30 -E 'ERROR: AddressSanitizer|WARNING: ThreadSanitizer|runtime error:' "$log" | head -n 60 || tail -n 30 "$log"
         echo "   ${red}FAIL$plain $name: exit code $status (see $log)"
     fi
-    failures_of "$name" "${counts[1]}" "$(sed -n 's/^\[  FAILED  \] \([^ ,]*[.][^ ,]*\).*/\1/p' "$log" | sort -u)"
+    failures_of "$name" "${counts[1]}" "$(comm -23 <(failed_gtests "$log") <(printf '%s\n' "${again[@]}"))"
     tally "${counts[@]}"
 }
 
-# check_gtest NAME PROGRAM FILTER ALONE: the tests of FILTER, a share of them on each processor; then, with nothing
-# beside them, those of ALONE, which hold times against limits.
-check_gtest() {
-    local name=$1 program=$2 shard log=$build_dir/check/$1
+# run_shards NAME PROGRAM FILTER: a share of the tests on each processor.
+run_shards() {
+    local shard log=$build_dir/check/$1
     for ((shard = 0; shard < jobs; shard++)); do
-        GTEST_TOTAL_SHARDS=$jobs GTEST_SHARD_INDEX=$shard run_gtest "$log-$shard.log" "$log-$shard.status" \
-            "$program" "$3-$4" &
+        GTEST_TOTAL_SHARDS=$jobs GTEST_SHARD_INDEX=$shard run_gtest "$log-$shard.log" "$log-$shard.status" "$2" "$3" &
     done
     wait
-    run_gtest "$log-alone.log" "$log-alone.status" "$program" "$4"
-    for shard in $(seq 0 $((jobs - 1))) alone; do
-        show_gtest "$name" "$log-$shard.log" "$log-$shard.status"
-    done
 }
 
 # count_harness LOG STATUS: its last tally, as "PASSED FAILED SKIPPED". Without one, or with a bad end, one has failed.
@@ -152,7 +161,7 @@ unit_program() {
 
 # Hold times against limits: they run with nothing beside them.
 timed_tests=Governor.Keeps*:Governor.StandsStill*:Governor.LetsOther*:Governor.Ends*:Governor.GivesUp*
-timed_tests+=:Governor.DoesNotKeep*:StandstillLimit.*:TrackerScan.*:VcpuThrottle.*:TlsDoorTest.FiftyClientsAtOnce
+timed_tests+=:Governor.DoesNotKeep*:StandstillLimit.*:TrackerScan.*:VcpuThrottle.*:TlsDoorTest.FiftyClientsAtOnce:StandstillOfAParent.*
 
 tsan_tests=${DROVER_TSAN_FILTER:-*Thread*:*Channel*:*RateLimit*:*Sender*:*Receiver*:*Governor*:*Brake*}
 
@@ -166,33 +175,66 @@ build_sanitized() {
     echo "$status" >"$build_dir/check/$name-build.status"
 }
 
+# take_what_is_left: this shell and what it starts get processor time only when nobody else wants it (sched(7), SCHED_IDLE).
+# It is to be in a session of its own, since by sessions the kernel shares processors, and a nice value counts within one
+# only (sched(7), "The autogroup feature").
+take_what_is_left() {
+    chrt --idle --pid 0 $$
+    { echo 19 >/proc/$$/autogroup; } 2>/dev/null || true
+}
+
 # begin_sanitized_builds: they take what the tests leave, which is nearly half of two processors: most of a test is waiting.
-# The kernel gives a SCHED_IDLE task time only when nobody else wants it (sched(7)). In a session of their own, since by
-# sessions the kernel shares processors, and a nice value counts within one only (sched(7), "The autogroup feature").
 begin_sanitized_builds() {
     setsid "$BASH" -c '
-        chrt --idle --pid 0 $$
-        echo 19 >/proc/$$/autogroup
         . scripts/devtool.d/lib.sh
         . scripts/devtool.d/check.sh
+        take_what_is_left
         build_sanitized asan address,undefined
         # GLib itself is not built for TSan: only the suites in which our own threads meet.
         build_sanitized tsan thread -Dengine-only=true' 2>/dev/null &
     sanitized_builds=$!
 }
 
-# check_sanitized NAME FILTER
+# sanitized COMMAND…: with the sanitizers' options.
+sanitized() {
+    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+        TSAN_OPTIONS=halt_on_error=1:suppressions=$root/tests/tsan.supp "$@"
+}
+
+# begin_sanitized_tests: beside the Xen lab, which is little more than one processor's work; they take what it leaves.
+begin_sanitized_tests() {
+    rm -f "$build_dir"/check/{asan,tsan}-{[0-9]*,alone,again}.{log,status}
+    root=$root setsid "$BASH" -c '
+        . scripts/devtool.d/lib.sh
+        . scripts/devtool.d/check.sh
+        take_what_is_left
+        run_both() {
+            sanitized run_shards asan "$(unit_program build-asan)" "*-$timed_tests"
+            sanitized run_shards tsan "$(unit_program build-tsan)" "$tsan_tests-$timed_tests"
+        }
+        with_huge_pages run_both' 2>/dev/null &
+    sanitized_tests=$!
+}
+
+# check_sanitized NAME: what begin_sanitized_tests found; then, with nothing beside them, the tests that hold times
+# against limits, and the few that failed where they had only what was left. Many failures are no accident.
 check_sanitized() {
-    local name=$1
-    if [ "$(cat "$build_dir/check/$name-build.status")" -ne 0 ]; then
-        tail -n 40 "$build_dir/check/$name-build.log"
+    local name=$1 log=$build_dir/check/$1 program failed shard
+    if [ "$(cat "$log-build.status")" -ne 0 ]; then
+        tail -n 40 "$log-build.log"
         failure "$name: the build"
         tally 0 1 0
         return
     fi
-    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-        TSAN_OPTIONS=halt_on_error=1:suppressions=$root/tests/tsan.supp \
-        with_huge_pages check_gtest "$name" "$(unit_program "build-$name")" "$2" "$timed_tests"
+    program=$(unit_program "build-$name")
+    mapfile -t failed < <(failed_gtests "$log"-[0-9]*.log)
+    sanitized with_huge_pages run_gtest "$log-alone.log" "$log-alone.status" "$program" "$timed_tests"
+    if [ ${#failed[@]} -gt 0 ] && [ ${#failed[@]} -le 12 ]; then
+        sanitized with_huge_pages run_gtest "$log-again.log" "$log-again.status" "$program" "$(printf '%s:' "${failed[@]}")"
+    fi
+    for shard in $(seq 0 $((jobs - 1))) alone; do
+        show_gtest "$name" "$log-$shard.log" "$log-$shard.status" "$log-again.log"
+    done
 }
 
 # sum_meson LOG WORD…: what Meson's summary counts under these words, such as Ok and Fail.
@@ -241,11 +283,13 @@ check_all() {
         --engine drover --engine qemu
     section "KVM lab, kernels 6.1 and 6.12" && check_labs
     section "KVM lab, a cluster" && check_harness cluster lab cluster
-    section "Xen lab" && check_harness xen lab xen --short
     section "the rest of the sanitized builds" && wait "$sanitized_builds" && echo "   $((SECONDS - section_start)) s"
+    begin_sanitized_tests
+    section "Xen lab" && check_harness xen lab xen --short
+    section "the rest of the unit tests" && wait "$sanitized_tests" && echo "   $((SECONDS - section_start)) s"
     # The only run of the unit tests: a second program of them, without sanitizers, would cost seven minutes and find no more.
-    section "unit tests under ASan and UBSan" && check_sanitized asan '*'
-    section "unit tests under TSan" && check_sanitized tsan "$tsan_tests"
+    section "unit tests under ASan and UBSan" && check_sanitized asan
+    section "unit tests under TSan" && check_sanitized tsan
 }
 
 verb_check() { # everything: unit, qtest, fuzz, e2e, libvirt, lab, sanitizers, format, lint

@@ -25,14 +25,15 @@ def for_qemu(options: GuestOptions) -> list[str]:
 
 
 def goes_on(guest, before: Told) -> Told:
-    """Its memory is right, and its clock has gone on: beats come each second by it."""
+    """Its memory is right, and its clock has gone on: beats come each second by it, as far as its busy host lets them be
+    in time. A timer that was translated wrongly ticks at another rate altogether."""
     first = guest.told(after=before.number)
     after = guest.healthy()
     assert after.verified > before.verified, (before, after)
     assert after.guest_ms > first.guest_ms >= before.guest_ms, (before, first, after)
     later = guest.told(after=after.number + 2)
-    passed = later.guest_ms - after.guest_ms
-    assert abs(passed - 1000 * (later.number - after.number)) < 100, (after, later)
+    passed, due = later.guest_ms - after.guest_ms, 1000 * (later.number - after.number)
+    assert 0.75 * due < passed < 1.25 * due, (after, later)
     return later
 
 
