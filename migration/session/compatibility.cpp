@@ -127,11 +127,6 @@ Status check_memory_layout(const Json& source, const Json& destination)
     const uint64_t memory = json_u64(xen, "memory");
     const uint64_t on_xen = json_u64(xen, "ram_below_4g", memory);
     const uint64_t on_qemu = low_memory_of_qemu(qemu, memory);
-    if (on_xen < memory && on_xen == on_qemu) // it has arrived in the lab, but nobody has looked
-        return fail(ErrorKind::Refused,
-                    "guests with memory beyond 4 GiB, as this one of " + mebibytes(memory) +
-                        ", do not move between Xen and QEMU while they run yet",
-                    "drover convert takes a saved one over");
     if (memory == 0 || on_xen == on_qemu)
         return {};
     return fail(ErrorKind::Incompatible,

@@ -305,3 +305,34 @@ def test_there_and_back(case):
     again.restore(file)
     again.healthy()
     assert DroverXen(case, "again", "serve", again.name).qmp.execute("query-status")["running"]
+
+
+# Its kernel gives out what lies highest first.
+LARGE = {"memory": "3700M", "working_set": "160M", "boot": ("nopv", "drover.tell=1000", "drover.watch=1",
+                                                            "drover.verify=4000", "drover.tick=20", "drover.place=1")}
+ABOVE_PAGES = 10_000
+
+
+@test(timeout=900, thorough=True)
+def test_large(case):
+    """Part of its memory lies beyond 4 GiB, where each of the two hypervisors' machines has it: to Xen and home."""
+    born = case.keep(Outer().drover_guest(**LARGE))
+    above, below = born.place()
+    assert above > ABOVE_PAGES, (above, below)
+    abroad = xen.XenGuest(case, "large", NEUTRAL.but(**LARGE))
+    server = DroverXen(case, "incoming", "incoming", f"tcp:0.0.0.0:{DOOR}", "-name", abroad.name, "-serial",
+                       f"unix:{abroad.console.path}")
+    before = born.told(after=1)
+    born.migrate()
+    tell(born.migrated("completed"))
+    abroad.arrived().told(after=before.number)
+    last = abroad.healthy()
+    assert server.quit() == 0
+    home, uri = Outer().destination(**LARGE)
+    case.keep(home)
+    away = DroverXen(case, "server", "serve", abroad.name)
+    tell(away.ended(away.migrate(uri), "completed", timeout=300))
+    home.told(after=last.number)
+    home.healthy()
+    assert away.quit() == 0
+    abroad.gone()

@@ -126,10 +126,8 @@ TEST(MachineCheck, WhereMuchMemoryLiesUnderXenAndQemu)
     Json xen{{"kind", "xen"}, {"machine", "pc-i440fx-7.2"}, {"memory", 4ULL << 30}};
     Json qemu{{"kind", "qemu"}, {"machine", "pc-i440fx-7.2"}, {"max_ram_below_4g", 0xe0000000ULL}};
     xen["ram_below_4g"] = 0xc0000000ULL;
-    const Status beyond = check_machines(qemu, xen, StateForm::Neutral);
-    ASSERT_FALSE(beyond);
-    EXPECT_NE(beyond.error().text().find("beyond 4 GiB"), std::string::npos);
-    EXPECT_FALSE(check_machines(xen, qemu, StateForm::Neutral));
+    EXPECT_TRUE(check_machines(qemu, xen, StateForm::Neutral));
+    EXPECT_TRUE(check_machines(xen, qemu, StateForm::Neutral));
     xen["ram_below_4g"] = 0xf0000000ULL;
     const Status cut = check_machines(xen, qemu, StateForm::Neutral);
     ASSERT_FALSE(cut);
