@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -48,7 +49,8 @@ class OuterMachine:
             folder.mkdir(parents=True, exist_ok=True)
         self._clear()
         logs = share.parent / "outer-logs"
-        logs.mkdir(exist_ok=True)
+        shutil.rmtree(logs, ignore_errors=True)
+        logs.mkdir()
         self._case = Case(logs, paths.QEMU)
         self._vms: dict[str, Vm | HostGuest] = {}
         self._host: Host | None = None

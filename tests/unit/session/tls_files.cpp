@@ -38,13 +38,13 @@ const TlsFiles& TlsFiles::get()
 
 void TlsFiles::make_authority(const std::string& name) const
 {
-    run_certs({"init", dir(name + "-ca")});
+    run_certs({"init", authority(name)});
 }
 
 void TlsFiles::make_host(const std::string& authority, const std::string& name,
                          const std::string& into) const
 {
-    const std::string from = dir(authority + "-ca");
+    const std::string from = this->authority(authority);
     run_certs({"host", from, name, name + ".example", "127.0.0.1"});
     fs::create_directory(dir(into));
     fs::copy_file(from + "/ca.crt", dir(into) + "/ca-cert.pem");
@@ -52,6 +52,12 @@ void TlsFiles::make_host(const std::string& authority, const std::string& name,
         fs::copy_file(from + "/" + name + ".crt", dir(into) + end + "-cert.pem");
         fs::copy_file(from + "/" + name + ".key", dir(into) + end + "-key.pem");
     }
+}
+
+std::string TlsFiles::copy(const std::string& name, const std::string& as) const
+{
+    fs::copy(dir(name), dir(as), fs::copy_options::recursive);
+    return dir(as);
 }
 
 SharedTlsCredentials loaded(TlsWords words)

@@ -18,6 +18,12 @@ public:
     /// "here", "there", "stranger", or "nobody", which has the authority and no certificate.
     [[nodiscard]] std::string dir(const std::string& name) const { return directory_ / name; }
 
+    /// Of "ours" or "other": where its ca.crt and ca.key are.
+    [[nodiscard]] std::string authority(const std::string& name) const { return dir(name + "-ca"); }
+
+    /// A copy of a directory for a test that changes what is in it.
+    [[nodiscard]] std::string copy(const std::string& name, const std::string& as) const;
+
     /// Of certificates: what `name` shows as a source that calls `hostname`.
     [[nodiscard]] SharedTlsCredentials client(const std::string& name,
                                               const std::string& hostname = "there.example") const;

@@ -3,6 +3,7 @@
 // Whole migrations inside TLS, and who is kept out.
 #include "../stream/run_loop.h"
 #include "migration_rig.h"
+#include "tls_bad_certificates.h"
 #include "tls_files.h"
 
 #include "migration/session/link_probe.h"
@@ -118,6 +119,60 @@ TEST(TlsMigration, WhoIsNotOfTheAuthorityIsKeptOut)
                     "certificate is refused");
     expect_kept_out({.source_tls = files().client("nobody"), .door_tls = door}, "",
                     "TLS handshake failed");
+}
+
+TEST(TlsMigration, ACertificateThatHasEndedIsRefusedOnEitherSide)
+{
+    const std::string source = files().copy("here", "ended-here");
+    const std::string destination = files().copy("there", "ended-there");
+    let_expire(source + "/client-cert.pem", files().authority("ours"));
+    let_expire(destination + "/server-cert.pem", files().authority("ours"));
+    expect_kept_out(
+        {.source_tls = files().client("ended-here"), .door_tls = files().server("there")}, "",
+        "expired");
+    expect_kept_out(
+        {.source_tls = files().client("here"), .door_tls = files().server("ended-there")},
+        "expired", "");
+}
+
+TEST(TlsMigration, ACertificateThatWasRevokedIsRefused)
+{
+    const std::string door = files().copy("there", "careful");
+    revoke(files().dir("here") + "/client-cert.pem", files().authority("ours"),
+           door + "/ca-crl.pem");
+    expect_kept_out({.source_tls = files().client("here"), .door_tls = files().server("careful")},
+                    "", "revoked");
+    MigrationRig rig(
+        {.source_tls = files().client("there"), .door_tls = files().server("careful")});
+    rig.start();
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_moved();
+}
+
+TEST(TlsMigration, APriorityBoundsWhatIsSpoken)
+{
+    const auto words = [](TlsWords::Endpoint endpoint, const std::string& name,
+                          const std::string& priority) {
+        return TlsWords{.endpoint = endpoint,
+                        .dir = files().dir(name),
+                        .priority = priority,
+                        .username = {},
+                        .hostname = "there.example",
+                        .authorize = {}};
+    };
+    const auto old =
+        loaded(words(TlsWords::Endpoint::Client, "here", "NORMAL:-VERS-ALL:+VERS-TLS1.2"));
+    MigrationRig rig({.source_tls = old, .door_tls = files().server("there")});
+    rig.start();
+    ASSERT_TRUE(rig.run_to_end());
+    rig.expect_moved();
+    const auto newest =
+        loaded(words(TlsWords::Endpoint::Server, "there", "NORMAL:-VERS-ALL:+VERS-TLS1.3"));
+    expect_kept_out({.source_tls = old, .door_tls = newest}, "TLS handshake", "TLS handshake");
+    const auto nonsense =
+        TlsCredentials::load(words(TlsWords::Endpoint::Client, "here", "NO-SUCH-PRIORITY"));
+    ASSERT_FALSE(nonsense);
+    expect_word(&nonsense.error(), "NO-SUCH-PRIORITY");
 }
 
 TEST(TlsMigration, ADestinationThatIsAnotherIsNotBelieved)
