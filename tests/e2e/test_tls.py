@@ -65,6 +65,28 @@ def test_x509(case, channels):
 
 
 @test()
+def test_postcopy_over_a_socket_of_this_host(case):
+    """Its address says no name: tls-hostname does, which is asked for first. Pages that the guest waits for come inside
+    TLS, too."""
+    fleet = tls.authority(case.scratch, "fleet")
+    here, there = tls.host(fleet, "here"), tls.host(fleet, "there", "there.example")
+    source, destination = pair(case, tls.x509(here, "client"), tls.x509(there, "server"),
+                               f"unix:{case.scratch}/inside-tls")
+    refused(case, source, destination)
+    source.qmp.execute("migrate-set-parameters", **{"tls-hostname": "there.example", "max-bandwidth": 20_000_000})
+    for vm in (source, destination):
+        vm.qmp.execute("migrate-set-capabilities", capabilities=[{"capability": "postcopy-ram", "state": True}])
+    mark = case.start_migration(source, destination.uri)
+    source.qmp.wait_migration("active", timeout=30, after=mark)
+    source.qmp.execute("migrate-start-postcopy")
+    case.finish_migration(source, mark)
+    report = source.qmp.execute("query-migrate")
+    assert report["ram"]["postcopy-requests"] > 0, report
+    case.alive_on(destination)
+    case.healthy(destination)
+
+
+@test()
 def test_on_the_command_line(case):
     """Nothing is said by QMP."""
     fleet = tls.authority(case.scratch, "fleet")
