@@ -115,6 +115,7 @@ Status MigrateControl::begin(const Json& arguments, SharedTlsCredentials tls)
     options.channels = settings_.channels();
     options.max_bandwidth = settings_.max_bandwidth();
     options.wish = settings_.wish();
+    options.encodings = settings_.encodings();
     options.pause_before_switchover = settings_.capability("pause-before-switchover");
     options.validate_uuid = settings_.capability("validate-uuid");
     options.software = own_software;

@@ -96,6 +96,71 @@ Json ram_json(const SourceSession& session, uint64_t ram_bytes)
         {"postcopy-bytes", report.served.bytes}};
 }
 
+/// Of the pages that were sent in the rounds: how many in each encoding, as how many bytes, and
+/// their part of all, in percent.
+Json encodings_json(const EncodingTotals& totals, uint64_t zero_pages)
+{
+    uint64_t all = zero_pages;
+    for (const EncodingTotals::One& one : totals.all)
+        all += one.pages;
+    const auto entry = [&](uint64_t pages, uint64_t bytes) {
+        const double share =
+            all > 0 ? static_cast<double>(pages) / static_cast<double>(all) * 100 : 0;
+        return Json{{"pages", pages}, {"bytes", bytes}, {"share", share}};
+    };
+    Json encodings{{"zero", entry(zero_pages, 0)}};
+    for (const auto encoding :
+         {stream::PageEncoding::Raw, stream::PageEncoding::Repeated, stream::PageEncoding::Lz4,
+          stream::PageEncoding::Zstd, stream::PageEncoding::Delta})
+        encodings[std::string(to_string(encoding))] =
+            entry(totals.of(encoding).pages, totals.of(encoding).bytes);
+    return encodings;
+}
+
+/// The member "compression": QEMU's CompressionStats. No page waits for a compressor here.
+Json compression_json(const EncodingTotals& totals)
+{
+    const auto& lz4 = totals.of(stream::PageEncoding::Lz4);
+    const auto& zstd = totals.of(stream::PageEncoding::Zstd);
+    const uint64_t pages = lz4.pages + zstd.pages;
+    const uint64_t bytes = lz4.bytes + zstd.bytes;
+    return Json{{"pages", pages},
+                {"busy", 0},
+                {"busy-rate", 0.0},
+                {"compressed-size", bytes},
+                {"compression-rate", static_cast<double>(pages * ram_page_size) /
+                                         static_cast<double>(std::max<uint64_t>(bytes, 1))}};
+}
+
+/// The member "xbzrle-cache": QEMU's XBZRLECacheStats.
+Json xbzrle_json(const EncodingTotals& totals, uint64_t cache_bytes)
+{
+    const auto& deltas = totals.of(stream::PageEncoding::Delta);
+    const uint64_t asked = deltas.pages + totals.delta_misses;
+    return Json{{"cache-size", cache_bytes},
+                {"bytes", deltas.bytes},
+                {"pages", deltas.pages},
+                {"cache-miss", totals.delta_misses},
+                {"cache-miss-rate", static_cast<double>(totals.delta_misses) /
+                                        static_cast<double>(std::max<uint64_t>(asked, 1))},
+                {"encoding-rate", static_cast<double>(deltas.pages * ram_page_size) /
+                                      static_cast<double>(std::max<uint64_t>(deltas.bytes, 1))},
+                {"overflow", 0}};
+}
+
+void add_encodings(const SourceSession& session, Json& info)
+{
+    const EncodingTotals totals = session.encodings();
+    const uint64_t zero_pages = json_u64(info["ram"], "duplicate");
+    info["drover"]["encodings"] = encodings_json(totals, zero_pages);
+    info["drover"]["compression-cpu"] = totals.cpu_s;
+    if (totals.of(stream::PageEncoding::Lz4).pages + totals.of(stream::PageEncoding::Zstd).pages >
+        0)
+        info["compression"] = compression_json(totals);
+    if (totals.of(stream::PageEncoding::Delta).pages > 0)
+        info["xbzrle-cache"] = xbzrle_json(totals, session.report().delta_bytes);
+}
+
 Json decisions_json(const std::vector<Decision>& decisions)
 {
     Json list = Json::array();
@@ -256,8 +321,10 @@ Json migrate_info(const SourceSession& session, const MigrationWish& wish, uint6
               {"drover", drover_json(session, wish)}};
     if (report.slowdown > 0) // QEMU's word for it
         info["cpu-throttle-percentage"] = std::lround(report.slowdown * 100);
-    if (session.state() >= SourceState::Copying)
+    if (session.state() >= SourceState::Copying) {
         info["ram"] = ram_json(session, ram_bytes);
+        add_encodings(session, info);
+    }
     if (session.state() == SourceState::Completed || is_postcopy(session.state()))
         info["downtime"] = whole_ms(report.downtime_s);
     else // until it can be predicted, what is wished for, as QEMU does

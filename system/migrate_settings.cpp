@@ -181,13 +181,33 @@ std::optional<double> MigrateSettings::step_of(const char* parameter) const
 
 void MigrateSettings::set_parameters(const Json& arguments)
 {
-    for (const auto& [name, value] : arguments.items())
+    for (const auto& [name, value] : arguments.items()) {
         parameters_[name] = value.is_null() ? Json("") : value; // StrOrNull is shown as a string
+        given_.insert(name);
+    }
     if (arguments.contains("downtime-limit"))
         wish_.downtime_s = static_cast<double>(json_u64(arguments, "downtime-limit")) / 1e3;
     downtime_by_qmp_ = downtime_by_qmp_ || arguments.contains("downtime-limit");
     wish_.first_slowdown = step_of("cpu-throttle-initial");
     wish_.slowdown_increment = step_of("cpu-throttle-increment");
+}
+
+/// QEMU's defaults (no compression, level 1) are nobody's wish: only what was set bounds.
+EncodingBounds MigrateSettings::encodings() const
+{
+    EncodingBounds bounds{.allowed = stream::all_encodings};
+    const std::string method = json_string(parameters_, "multifd-compression");
+    if (given_.contains("multifd-compression") && method == "none") {
+        bounds.allowed.remove(stream::PageEncoding::Lz4);
+        bounds.allowed.remove(stream::PageEncoding::Zstd);
+    }
+    const char* level = method == "zlib" ? "multifd-zlib-level" : "multifd-zstd-level";
+    if (given_.contains(level))
+        bounds.most_zstd_level =
+            static_cast<int>(std::clamp<uint64_t>(json_u64(parameters_, level), 1, 20));
+    if (given_.contains("xbzrle-cache-size"))
+        bounds.delta_bytes = json_u64(parameters_, "xbzrle-cache-size");
+    return bounds;
 }
 
 Json MigrateSettings::native_capabilities() const

@@ -2,19 +2,21 @@
 #pragma once
 
 #include "migration/policy/policy.h"
+#include "migration/session/encoding_model.h"
 #include "monitor/json.h"
 #include "system/tls_objects.h"
 #include "util/result.h"
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 namespace drover {
 
 /// QEMU's migration capabilities and parameters as the user has set them. Those that QEMU has and
-/// Drover has no use for (XBZRLE, compression, …) are kept and shown, so that programs that set
-/// them go on working; see docs/qmp.md.
+/// Drover has no use for are kept and shown, so that programs that set them go on working; see
+/// docs/qmp.md.
 ///
 /// Whether what is set makes sense is for QEMU to say, which knows its types, ranges and words: see
 /// capability_trial() and check_parameters().
@@ -61,6 +63,9 @@ public:
     [[nodiscard]] uint64_t max_bandwidth() const;
     /// multifd-channels, but 64 at most; each is a thread, so no more than the policy's cores.
     [[nodiscard]] unsigned channels() const;
+    /// What may be used to send fewer bytes: what multifd-compression, multifd-zstd-level,
+    /// multifd-zlib-level and xbzrle-cache-size leave of all that Drover has, if they were set.
+    [[nodiscard]] EncodingBounds encodings() const;
     [[nodiscard]] TlsParameters tls() const; ///< tls-creds, tls-hostname, tls-authz
     /// What the policy and QEMU's parameters and capabilities say together.
     [[nodiscard]] MigrationWish wish() const;
@@ -76,6 +81,7 @@ private:
     std::vector<Capability> capabilities_;  ///< in QEMU's order
     Json qemu_parameters_ = Json::object(); ///< QEMU's defaults
     Json parameters_ = Json::object();
+    std::set<std::string> given_; ///< parameters that somebody has set
     MigrationWish wish_;
     bool downtime_by_qmp_ = false; ///< downtime-limit was set: a bound, as in QEMU
 };

@@ -178,7 +178,7 @@ private:
     [[nodiscard]] bool fits_now() const
     {
         const double bytes_s = std::min(link_.bytes_s, link_.latest);
-        const double copy_s = left_ > 0 ? left_ * ram_page_size / bytes_s : 0;
+        const double copy_s = left_ > 0 ? link_.seconds_for(left_, bytes_s) : 0;
         return copy_s + stats_.handover_s <= allowed_downtime();
     }
 

@@ -11,7 +11,12 @@ namespace drover {
 
 namespace {
 
-constexpr double page_bytes = ram_page_size;
+constexpr double whole_page = ram_page_size;
+/// What deltas cost to find, before a round has shown it, and from when on they are reckoned with.
+constexpr double usual_encoding_s = 5e-6;
+constexpr double encoded_part = 0.75;
+/// Rounds of fewer pages say little about what one costs.
+constexpr uint64_t telling_pages = 1000;
 
 /// Each round weighs this much of the one after it.
 constexpr double ageing = 0.6;
@@ -141,12 +146,57 @@ double DirtyModel::left_after(double seconds, bool first) const
     return pages_within(seconds) / (first ? 1 + exponent_ : 1);
 }
 
+namespace {
+
+/// What a page will take, by the sample of before the start. On a link as fast as this, and faster,
+/// neither is reckoned with.
+void foretell_pages(LinkModel& link, const PageContents& contents)
+{
+    constexpr double fast_link = 200e6;
+    if (link.bytes_s > fast_link || contents.sampled == 0)
+        return;
+    if (contents.compressed < encoded_part)
+        link.first_page_bytes = contents.compressed * whole_page;
+    link.page_bytes = link.first_page_bytes;
+    if (contents.rewritten > 0 && contents.delta < encoded_part)
+        link.page_bytes = std::min(link.page_bytes, contents.delta * whole_page);
+    if (link.page_bytes < whole_page)
+        link.page_cpu_s = usual_encoding_s;
+}
+
+/// What a page of the round to come takes, now that the link is known.
+void learn_pages(LinkModel& link, const MigrationStats& stats)
+{
+    if (stats.rounds.empty())
+        return foretell_pages(link, stats.contents);
+    if (stats.rounds.back().page_bytes <= 0)
+        return;
+    link.page_bytes = stats.rounds.back().page_bytes;
+    if (link.page_bytes > encoded_part * whole_page || link.bytes_s <= 0)
+        return;
+    link.page_cpu_s = usual_encoding_s;
+    const auto rounds = latest_rounds(stats);
+    for (auto round = rounds.rbegin(); round != rounds.rend(); ++round) {
+        if (!round->held_by_encoding || round->pages_sent < telling_pages)
+            continue;
+        const double besides = round->seconds - static_cast<double>(round->bytes) / link.bytes_s;
+        link.page_cpu_s = std::max(besides, 0.0) / static_cast<double>(round->pages_sent);
+        return;
+    }
+}
+
+} // namespace
+
 LinkModel LinkModel::of(const MigrationStats& stats)
 {
     LinkModel link;
     double weight = 0, sum = 0, squares = 0, bytes = 0, seconds = 0, age = 1;
     const auto rounds = latest_rounds(stats);
+    const bool all_held =
+        std::ranges::all_of(rounds, [](const RoundStats& round) { return round.held_by_encoding; });
     for (auto round = rounds.rbegin(); round != rounds.rend(); ++round) {
+        if (round->held_by_encoding && !all_held) // else it is the best that is known
+            continue;
         bytes += static_cast<double>(round->bytes);
         seconds += round->seconds;
         if (round->seconds < telling_round_s || static_cast<double>(round->bytes) < telling_bytes)
@@ -160,21 +210,34 @@ LinkModel LinkModel::of(const MigrationStats& stats)
         squares += own * rate * rate;
         age *= ageing;
     }
+    link.set_level(weight, sum, squares);
     if (weight == 0) { // short rounds only, or none
         link.bytes_s = seconds > 0 && bytes > 0 ? bytes / seconds : stats.link_bytes_s;
         link.low = link.latest = link.bytes_s;
-        return link;
     }
-    link.bytes_s = sum / weight;
-    const double variance = std::max(0.0, squares / weight - link.bytes_s * link.bytes_s);
-    link.low = std::max(link.bytes_s - std::sqrt(variance), link.bytes_s / 4);
-    link.dropped = link.latest < link.bytes_s / 2;
+    learn_pages(link, stats);
     return link;
+}
+
+/// The weighted mean of the rounds' rates, and what a deviation makes of it.
+void LinkModel::set_level(double weight, double sum, double squares)
+{
+    if (weight == 0)
+        return;
+    bytes_s = sum / weight;
+    const double variance = std::max(0.0, squares / weight - bytes_s * bytes_s);
+    low = std::max(bytes_s - std::sqrt(variance), bytes_s / 4);
+    dropped = latest < bytes_s / 2;
 }
 
 double LinkModel::pages_s() const
 {
-    return bytes_s / page_bytes;
+    return bytes_s > 0 ? 1 / seconds_for(1, bytes_s) : 0;
+}
+
+double LinkModel::seconds_for(double pages, double carried_bytes_s) const
+{
+    return pages * (page_bytes / carried_bytes_s + page_cpu_s);
 }
 
 Prediction predict(const DirtyModel& dirty, const LinkModel& link, const Situation& now,
@@ -187,7 +250,7 @@ Prediction predict(const DirtyModel& dirty, const LinkModel& link, const Situati
     if (link.bytes_s <= 0)
         return result;
     for (bool first = now.first_round; result.rounds < most_rounds; first = false) {
-        const double copy_s = left / link.pages_s();
+        const double copy_s = left / (first ? link.first_pages_s() : link.pages_s());
         result.downtime_s = copy_s + now.handover_s;
         result.fits = !first && result.downtime_s <= now.downtime_s;
         const double next = dirty.left_after(copy_s * (1 - slowdown), first);
@@ -195,11 +258,11 @@ Prediction predict(const DirtyModel& dirty, const LinkModel& link, const Situati
             break;
         ++result.rounds;
         result.seconds += copy_s;
-        result.bytes += left * page_bytes;
+        result.bytes += left * (first ? link.first_page_bytes : link.page_bytes);
         left = next;
     }
     result.seconds += result.downtime_s;
-    result.bytes += left * page_bytes;
+    result.bytes += left * link.page_bytes;
     return result;
 }
 

@@ -45,9 +45,21 @@ struct LinkModel {
     double low = 0;       ///< what it carries in a bad moment: the level less one deviation
     bool dropped = false; ///< the latest round saw less than half of the level
     double latest = 0;    ///< what the latest telling round saw
+    /// What a page takes: bytes on the wire, as they are encoded, and seconds that this costs
+    /// besides.
+    double page_bytes = 4096;
+    double page_cpu_s = 0;
+    double first_page_bytes = 4096; ///< in the first round, which has no deltas
 
     [[nodiscard]] static LinkModel of(const MigrationStats& stats);
     [[nodiscard]] double pages_s() const;
+    /// Of the first round.
+    [[nodiscard]] double first_pages_s() const { return bytes_s / first_page_bytes; }
+    /// For so many pages, over a link that carries `bytes_s`, which is not 0.
+    [[nodiscard]] double seconds_for(double pages, double carried_bytes_s) const;
+
+private:
+    void set_level(double weight, double sum, double squares);
 };
 
 /// How a migration goes on, by the models.

@@ -54,10 +54,13 @@ private:
         RoundStats done;
         done.round = round;
         done.pages_sent = static_cast<uint64_t>(std::lround(left_));
-        done.bytes = done.pages_sent * ram_page_size;
-        done.seconds = left_ / link_.pages_s();
+        const double page_bytes = round == 1 ? link_.first_page_bytes : link_.page_bytes;
+        done.bytes = static_cast<uint64_t>(std::lround(left_ * page_bytes));
+        done.page_bytes = link_.page_bytes;
+        done.held_by_encoding = round > 1 && link_.page_cpu_s > 0;
+        done.seconds = left_ / (round == 1 ? link_.first_pages_s() : link_.pages_s());
         done.slowdown = stats_.slowdown;
-        outcome_.bytes += left_ * ram_page_size;
+        outcome_.bytes += left_ * page_bytes;
         ++outcome_.rounds;
         left_ = dirty_.left_after(done.seconds * (1 - stats_.slowdown), round == 1);
         done.pages_dirty = static_cast<uint64_t>(std::lround(left_));
@@ -76,7 +79,7 @@ private:
         outcome_.downtime_s = left_ / link_.pages_s() + stats_.handover_s;
         outcome_.fits = decided && outcome_.downtime_s <= wish_.downtime_s;
         outcome_.seconds = stats_.elapsed_s + outcome_.downtime_s;
-        outcome_.bytes += (left_ + (decided ? sent : 0)) * ram_page_size;
+        outcome_.bytes += (left_ + (decided ? sent : 0)) * link_.page_bytes;
         return {outcome_, worst_};
     }
 

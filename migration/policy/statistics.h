@@ -15,6 +15,9 @@ struct RoundStats {
     uint64_t bytes = 0;       ///< on the wire
     double seconds = 0;       ///< from the round's start to the destination's acknowledgement
     uint64_t pages_dirty = 0; ///< written meanwhile, so left to send when the round ended
+    double page_bytes = 0;    ///< that one of those takes on the wire, encoded; 0: 4,096
+    /// It waited for its pages' encoding rather than for the link, of which it tells nothing.
+    bool held_by_encoding = false;
     bool guest_paused = false;
     double slowdown = 0; ///< how much the guest was slowed meanwhile, 0 … 1 of its speed
 };
@@ -31,7 +34,8 @@ struct PageContents {
     double zero = 0;        ///< of them hold zeros only, and need not be sent
     double compressed = 1;  ///< what zlib's fastest level makes of the others
     uint64_t rewritten = 0; ///< of the sample were written while it was watched
-    double changed = 1;     ///< of such a page's bytes: what a delta would have to carry
+    double changed = 1;     ///< of such a page's bytes
+    double delta = 1;       ///< of its size: what it takes as a delta, at most all of it
 };
 
 struct MigrationStats {

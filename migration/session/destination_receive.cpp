@@ -17,6 +17,20 @@ namespace {
 /// means no good.
 constexpr size_t max_held_bytes = 512U << 20;
 
+/// Of all features those that this machine has.
+std::vector<std::string_view> supported_features(bool postcopy, bool neutral, bool deltas)
+{
+    const auto known = stream::known_features();
+    std::vector<std::string_view> supported(known.begin(), known.end());
+    if (!postcopy)
+        std::erase(supported, stream::feature::postcopy);
+    if (!neutral)
+        std::erase(supported, stream::feature::device_state_neutral);
+    if (!deltas)
+        std::erase(supported, stream::feature::delta_pages);
+    return supported;
+}
+
 } // namespace
 
 void DestinationSession::greeted(const stream::Frame& frame)
@@ -72,12 +86,8 @@ void DestinationSession::prepare(Json own_description)
     welcome.software = software_;
     // judge_guest() has found that all mandatory ones are known.
     const auto hold = machine_.page_hold();
-    const auto known = stream::known_features();
-    std::vector<std::string_view> supported(known.begin(), known.end());
-    if (!hold)
-        std::erase(supported, stream::feature::postcopy);
-    if (form_ == StateForm::Own)
-        std::erase(supported, stream::feature::device_state_neutral);
+    const auto supported = supported_features(hold.has_value(), form_ == StateForm::Neutral,
+                                              can_take_deltas(machine_.ram()));
     welcome.features = *stream::agree_features(*hello_, supported);
     if (!hold)
         welcome.no_postcopy = hold.error().text();
@@ -90,6 +100,7 @@ void DestinationSession::prepare(Json own_description)
     welcome.machine = std::move(own_description);
     receiver_ = std::make_unique<RamReceiver>(
         machine_.ram(), machine_.ram_mapping(), welcome.channels,
+        stream::encodings_of(welcome.features),
         RamReceiver::Callbacks{
             .round_ended = [this](stream::RoundEnd end) { round_ended(end); },
             .failed = [this](Error error) { fail(std::move(error)); },

@@ -94,6 +94,8 @@ stream::Hello hello_of(Machine& source, const GreetingOptions& options)
         hello.optional_features.emplace_back(stream::feature::postcopy);
     hello.optional_features.emplace_back(stream::feature::give_back);
     hello.optional_features.emplace_back(stream::feature::arrived_outcome);
+    for (const stream::EncodingFeature& encoding : stream::encoding_features())
+        hello.optional_features.emplace_back(encoding.feature);
     if (source.can_save_neutral())
         hello.optional_features.emplace_back(stream::feature::device_state_neutral);
     hello.channels = options.channels;

@@ -14,8 +14,9 @@ constexpr uint64_t least_read = 64; ///< pages
 
 using stream::PageEncoding;
 
-PageBatch::PageBatch(stream::FrameWriter& writer, RateLimit& limit, SendProgress& progress)
-    : writer_(writer), limit_(limit), progress_(progress),
+PageBatch::PageBatch(stream::FrameWriter& writer, RateLimit& limit, SendProgress& progress,
+                     PageEncoder& encoder)
+    : writer_(writer), limit_(limit), progress_(progress), encoder_(encoder),
       data_(std::make_unique_for_overwrite<std::byte[]>(max_pages * ram_page_size))
 {
     table_.page_size = ram_page_size;
@@ -25,6 +26,7 @@ void PageBatch::begin_round(uint32_t round, bool unlimited)
 {
     table_.round = round;
     unlimited_ = unlimited;
+    encoder_.set_unlimited(unlimited);
 }
 
 Status PageBatch::begin_block(size_t index)
@@ -66,23 +68,38 @@ void PageBatch::classify(uint64_t first, uint64_t count, PageBitmap& present)
     for (uint64_t page = first; page < first + count; ++page, from += ram_page_size) {
         if (is_zero_page(from)) {
             ++zeros;
-            if (present.test(page)) {
-                present.clear(page);
-                append_run(page, PageEncoding::Zero);
-            }
+            add_zero(page, present);
             continue;
         }
         if (sent_ && sent_->keeps(table_.block) && sent_->note(table_.block, page, from) &&
             present.test(page))
             continue; // written perhaps, but the destination has just this
+        const auto encoding =
+            encoder_.encode(table_.block, page, from, present.test(page), table_.round);
+        if (!encoding)
+            continue; // likewise
+        present.set(page);
+        append_run(page, *encoding);
+        if (*encoding != PageEncoding::Raw) {
+            ++encoded_;
+            continue;
+        }
         std::byte* to = data_.get() + pages_ * ram_page_size;
         if (to != from)
             memcpy(to, from, ram_page_size);
         ++pages_;
-        present.set(page);
-        append_run(page, PageEncoding::Raw);
     }
     progress_.pages_zero += zeros;
+}
+
+/// Tells of a page that is zero, if the destination has something there.
+void PageBatch::add_zero(uint64_t page, PageBitmap& present)
+{
+    if (!present.test(page))
+        return;
+    present.clear(page);
+    encoder_.forget(table_.block, page);
+    append_run(page, PageEncoding::Zero);
 }
 
 void PageBatch::append_run(uint64_t page, PageEncoding encoding)
@@ -101,18 +118,39 @@ Status PageBatch::flush()
 {
     if (table_.runs.empty())
         return {};
+    const PageEncoder::Packed packed = encoder_.pack({data_.get(), pages_ * ram_page_size});
+    for (stream::PageRun& run : table_.runs)
+        if (run.encoding == PageEncoding::Raw)
+            run.encoding = packed.encoding;
+    if (Status status = write(packed); !status)
+        return status;
+    progress_.pages_sent += pages_ + encoded_;
+    pages_ = encoded_ = 0;
+    table_.runs.clear();
+    return {};
+}
+
+/// What is packed is in a section of its own behind the words; raw pages come before them, and
+/// there is only one of both.
+Status PageBatch::write(const PageEncoder::Packed& packed)
+{
     stream::encode_pages_table(table_, head_);
-    const std::span<const std::byte> data(data_.get(), pages_ * ram_page_size);
-    const uint64_t size = stream::header_size + head_.size() + data.size();
+    const bool raw = packed.encoding == PageEncoding::Raw;
+    const std::span<const std::byte> none;
+    const std::array<std::span<const std::byte>, 5> pieces{
+        head_, raw ? packed.section : none, encoder_.repeated(), raw ? none : packed.section,
+        encoder_.deltas()};
+    uint64_t size = stream::header_size;
+    for (const auto piece : pieces)
+        size += piece.size();
+    const TimePoint start = Clock::now();
     if (!unlimited_ && !limit_.acquire(size))
         return fail(ErrorKind::Cancelled, "the migration was stopped");
-    const std::array<std::span<const std::byte>, 2> pieces{head_, data};
+    const double limit_s = seconds_since(start);
     if (Status status = writer_.write(stream::FrameType::Pages, pieces); !status)
         return status;
-    progress_.pages_sent += pages_;
+    encoder_.sent(size, seconds_since(start) - limit_s, limit_s);
     progress_.bytes += size;
-    pages_ = 0;
-    table_.runs.clear();
     return {};
 }
 

@@ -4,6 +4,7 @@
 #include "migration/ram/page_bitmap.h"
 #include "migration/ram/ram_block.h"
 #include "migration/ram/sent_hashes.h"
+#include "migration/session/page_encoder.h"
 #include "migration/stream/frame_io.h"
 #include "migration/transport/rate_limit.h"
 
@@ -17,16 +18,20 @@ struct SendProgress {
     std::atomic<uint64_t> pages_sent{0}; ///< as bytes
     std::atomic<uint64_t> pages_zero{0}; ///< found zero (sent as a mark, or not at all)
     std::atomic<uint64_t> bytes{0};      ///< on the data channels
+    EncodingCounters encodings;
 };
 
 /// Gathers pages of one channel into Pages frames. One thread.
 ///
-/// Pages are copied before they are checked and sent: the guest goes on writing to them, and the
-/// frame's checksum must be that of what is sent.
+/// Pages are copied before they are encoded, checked and sent: the guest goes on writing to them,
+/// and all that is said of a page must be said of one version.
 class PageBatch {
 public:
-    /// All references must outlive the batch. `unlimited`: do not wait for the rate limit.
-    PageBatch(stream::FrameWriter& writer, RateLimit& limit, SendProgress& progress);
+    /// All references must outlive the batch.
+    PageBatch(stream::FrameWriter& writer, RateLimit& limit, SendProgress& progress,
+              PageEncoder& encoder);
+
+    /// `unlimited`: do not wait for the rate limit.
 
     void begin_round(uint32_t round, bool unlimited);
 
@@ -45,23 +50,29 @@ public:
 private:
     static constexpr size_t max_pages = 128; // 512 KiB: stays in the second-level cache
     static constexpr size_t max_runs = 1024;
+    static constexpr size_t max_packed = stream::max_unpacked / ram_page_size; ///< all pages
 
     [[nodiscard]] Status begin_block(size_t index);
     void classify(uint64_t first, uint64_t count, PageBitmap& present);
+    void add_zero(uint64_t page, PageBitmap& present);
     void append_run(uint64_t page, stream::PageEncoding encoding);
+    [[nodiscard]] Status write(const PageEncoder::Packed& packed);
     [[nodiscard]] bool full() const
     {
-        return pages_ == max_pages || table_.runs.size() >= max_runs;
+        return pages_ == max_pages || table_.runs.size() >= max_runs ||
+               pages_ + encoded_ > max_packed - max_pages;
     }
 
     stream::FrameWriter& writer_;
     RateLimit& limit_;
     SendProgress& progress_;
+    PageEncoder& encoder_;
     SentHashes* sent_ = nullptr;
     stream::PagesTable table_;
     stream::Bytes head_;
     std::unique_ptr<std::byte[]> data_;
-    size_t pages_ = 0; ///< in data_
+    size_t pages_ = 0;   ///< in data_: those that go whole
+    size_t encoded_ = 0; ///< pages that the encoder holds
     bool unlimited_ = false;
 };
 

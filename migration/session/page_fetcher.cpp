@@ -115,7 +115,7 @@ Status PageFetcher::take(const stream::PagesView& pages)
         return fits;
     const size_t block = pages.table.block;
     const PageBitmap& missing = missing_[block];
-    std::span<const std::byte> data = pages.data;
+    std::span<const std::byte> data = pages.raw;
     for (const stream::PageRun& run : pages.table.runs) {
         const bool raw = run.encoding == stream::PageEncoding::Raw;
         const uint64_t end = run.first_page + run.count;
@@ -133,7 +133,7 @@ Status PageFetcher::take(const stream::PagesView& pages)
             data = data.subspan(run.count * ram_page_size);
     }
     counters_.bytes += stream::pages_fixed_size + pages.table.runs.size() * stream::page_run_size +
-                       pages.data.size();
+                       pages.raw.size();
     return {};
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migration/session/page_sample.h"
 
+#include "migration/stream/page_delta.h"
+
 #include <algorithm>
 #include <gio/gio.h>
 
@@ -72,14 +74,23 @@ Status PageSample::compare(std::span<const PageBitmap> dirty)
             continue;
         if (Status read = read_ram(ram_[page.block], page.number * ram_page_size, now); !read)
             return read;
-        for (size_t i = 0; i < now.size(); ++i)
-            changed_bytes_ += now[i] != page.content[i];
+        uint64_t lines = 0;
+        for (size_t i = 0; i < now.size(); ++i) {
+            if (now[i] == page.content[i])
+                continue;
+            ++changed_bytes_;
+            lines |= 1ULL << i / stream::delta_line_size;
+        }
+        delta_bytes_ += std::min(stream::delta_size(lines), ram_page_size);
         page.content = now;
         ++contents_.rewritten;
     }
     if (contents_.rewritten > 0)
         contents_.changed = static_cast<double>(changed_bytes_) /
                             static_cast<double>(contents_.rewritten * ram_page_size);
+    if (contents_.rewritten > 0)
+        contents_.delta = static_cast<double>(delta_bytes_) /
+                          static_cast<double>(contents_.rewritten * ram_page_size);
     return {};
 }
 

@@ -37,6 +37,7 @@ private:
     std::vector<Page> pages_;
     PageContents contents_;
     uint64_t changed_bytes_ = 0;
+    uint64_t delta_bytes_ = 0;
 };
 
 } // namespace drover

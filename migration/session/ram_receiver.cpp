@@ -3,11 +3,14 @@
 
 #include "migration/session/missing_pages.h"
 #include "migration/session/ram_stripe.h"
+#include "migration/stream/page_delta.h"
 #include "util/defect.h"
 #include "util/log.h"
 #include "util/loop.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 
 namespace drover {
 
@@ -18,6 +21,11 @@ namespace {
 /// Connections besides the source's own, each of which holds a thread.
 constexpr size_t max_strangers = 64;
 } // namespace
+
+bool can_take_deltas(std::span<const RamBlock> ram)
+{
+    return std::ranges::all_of(ram, [](const RamBlock& block) { return bool(block.file); });
+}
 
 /// A data connection and the thread that reads it; its end ends both. Made and destroyed on the
 /// loop thread.
@@ -37,9 +45,10 @@ struct RamReceiver::Connection {
 };
 
 RamReceiver::RamReceiver(std::span<const RamBlock> ram, std::unique_ptr<RamMapping> mapping,
-                         size_t channels, Callbacks callbacks, std::chrono::milliseconds join_limit)
-    : ram_(ram), channels_(channels), callbacks_(std::move(callbacks)), join_limit_(join_limit),
-      writer_(ram, std::move(mapping)), rounds_(channels),
+                         size_t channels, stream::EncodingSet allowed, Callbacks callbacks,
+                         std::chrono::milliseconds join_limit)
+    : ram_(ram), channels_(channels), allowed_(allowed), callbacks_(std::move(callbacks)),
+      join_limit_(join_limit), writer_(ram, std::move(mapping)), rounds_(channels),
       joined_(std::make_unique<std::atomic<bool>[]>(channels))
 {
     for (const RamBlock& block : ram_) {
@@ -122,12 +131,13 @@ Status RamReceiver::receive(size_t index, stream::FrameReader& reader)
                     "data channel " + std::to_string(index) + " came twice, or is too many");
     if (Status empty = empty_stripes(index); !empty)
         return empty;
+    stream::PageUnpacker unpacker;
     for (;;) {
         auto frame = reader.read();
         if (!frame)
             return pass(frame);
         bytes_ += stream::header_size + (*frame)->payload.size();
-        if (Status status = handle(index, **frame); !status)
+        if (Status status = handle(index, **frame, unpacker); !status)
             return status;
     }
 }
@@ -161,13 +171,22 @@ Result<size_t> RamReceiver::read_join(stream::FrameReader& reader,
     return join->index;
 }
 
-Status RamReceiver::handle(size_t channel, const stream::Frame& frame)
+Status RamReceiver::handle(size_t channel, const stream::Frame& frame,
+                           stream::PageUnpacker& unpacker)
 {
     if (frame.header.type == FrameType::Pages) {
-        auto pages = stream::decode_pages(frame.payload);
+        auto pages = stream::decode_pages(frame.payload, allowed_);
         if (!pages)
             return pass(pages);
-        return apply(channel, *pages);
+        if (Status fits = check(channel, pages->table); !fits)
+            return fits;
+        auto runs = unpacker.unpack(*pages);
+        if (!runs)
+            return pass(runs);
+        for (const stream::UnpackedRun& run : *runs)
+            if (Status applied = apply(pages->table.block, run); !applied)
+                return applied;
+        return {};
     }
     if (frame.header.type == FrameType::RoundEnd) {
         auto end = stream::decode_round_end(frame.payload);
@@ -217,25 +236,61 @@ Status RamReceiver::check(size_t channel, const stream::PagesTable& table) const
     return {};
 }
 
-Status RamReceiver::apply(size_t channel, const stream::PagesView& pages)
+Status RamReceiver::apply(size_t block, const stream::UnpackedRun& unpacked)
 {
-    if (Status status = check(channel, pages.table); !status)
-        return status;
-    const size_t block = pages.table.block;
-    std::span<const std::byte> data = pages.data;
-    for (const stream::PageRun& run : pages.table.runs) {
-        if (run.encoding != PageEncoding::Raw) {
-            if (Status status = discard(block, run); !status)
-                return status;
-            continue;
-        }
-        const size_t size = run.count * ram_page_size;
-        Status status = writer_.write(block, run.first_page * ram_page_size, data.first(size));
-        if (!status)
-            return status;
-        present_[block].set_range(run.first_page, run.count);
-        data = data.subspan(size);
-        pages_ += run.count;
+    const stream::PageRun& run = unpacked.run;
+    if (run.encoding == PageEncoding::Zero || run.encoding == PageEncoding::Hole)
+        return discard(block, run);
+    if (Status written = put(block, unpacked); !written)
+        return written;
+    present_[block].set_range(run.first_page, run.count);
+    pages_ += run.count;
+    return {};
+}
+
+Status RamReceiver::put(size_t block, const stream::UnpackedRun& unpacked)
+{
+    if (unpacked.run.encoding == PageEncoding::Repeated)
+        return repeat(block, unpacked);
+    if (unpacked.run.encoding == PageEncoding::Delta)
+        return change(block, unpacked);
+    return writer_.write(block, unpacked.run.first_page * ram_page_size, unpacked.bytes);
+}
+
+/// Writes what a word each says of the run's pages.
+Status RamReceiver::repeat(size_t block, const stream::UnpackedRun& unpacked)
+{
+    std::array<std::byte, ram_page_size> page;
+    std::span<const std::byte> words = unpacked.bytes;
+    for (uint64_t i = 0; i < unpacked.run.count; ++i) {
+        for (size_t at = 0; at < page.size(); at += stream::repeated_word_size)
+            memcpy(page.data() + at, words.data(), stream::repeated_word_size);
+        words = words.subspan(stream::repeated_word_size);
+        Status written = writer_.write(block, (unpacked.run.first_page + i) * ram_page_size, page);
+        if (!written)
+            return written;
+    }
+    return {};
+}
+
+/// Makes new versions out of those that came before. A source that reckons with another version
+/// than the one that is here would harm the guest: better that it stays where it is.
+Status RamReceiver::change(size_t block, const stream::UnpackedRun& unpacked)
+{
+    std::array<std::byte, ram_page_size> page;
+    std::span<const std::byte> records = unpacked.bytes;
+    for (uint64_t i = 0; i < unpacked.run.count; ++i) {
+        const uint64_t offset = (unpacked.run.first_page + i) * ram_page_size;
+        const size_t size = stream::delta_record_size(records);
+        if (Status read = read_ram(ram_[block], offset, page); !read)
+            return read;
+        if (!stream::apply_delta(records.first(size), page.data()))
+            return fail(ErrorKind::Protocol,
+                        "a page came as the difference to a version that is not here",
+                        "migrate again, with migrate-set-parameters xbzrle-cache-size=4096");
+        if (Status written = writer_.write(block, offset, page); !written)
+            return written;
+        records = records.subspan(size);
     }
     return {};
 }

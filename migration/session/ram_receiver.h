@@ -5,6 +5,7 @@
 #include "migration/ram/ram_block.h"
 #include "migration/ram/ram_writer.h"
 #include "migration/stream/frame_io.h"
+#include "migration/stream/page_codec.h"
 
 #include <atomic>
 #include <chrono>
@@ -15,6 +16,9 @@
 #include <vector>
 
 namespace drover {
+
+/// Whether pages of these blocks can come as deltas: their old version can be read.
+[[nodiscard]] bool can_take_deltas(std::span<const RamBlock> ram);
 
 /// Writes the pages that arrive on the data channels into the guest's RAM, one worker thread for
 /// each channel. Public functions: loop thread only.
@@ -30,9 +34,10 @@ public:
     /// `ram` must outlive the receiver. What is in it is made zero first, by the workers: the
     /// source never tells of a page that is zero there.
     /// `mapping` may be null: how guest RAM is written then, see RamWriter. A connection that has
-    /// not named the session after `join_limit` is closed.
+    /// not named the session after `join_limit` is closed. Pages come in no encoding but those that
+    /// are `allowed`; deltas only where can_take_deltas().
     RamReceiver(std::span<const RamBlock> ram, std::unique_ptr<RamMapping> mapping, size_t channels,
-                Callbacks callbacks,
+                stream::EncodingSet allowed, Callbacks callbacks,
                 std::chrono::milliseconds join_limit = std::chrono::seconds(10));
     ~RamReceiver(); ///< aborts and joins; no callback follows
     RamReceiver(const RamReceiver&) = delete;
@@ -60,9 +65,13 @@ private:
     [[nodiscard]] Result<size_t> read_join(stream::FrameReader& reader,
                                            const stream::SessionToken& token);
     [[nodiscard]] Status empty_stripes(size_t channel);
-    [[nodiscard]] Status handle(size_t channel, const stream::Frame& frame);
+    [[nodiscard]] Status handle(size_t channel, const stream::Frame& frame,
+                                stream::PageUnpacker& unpacker);
     [[nodiscard]] Status note_missing(size_t channel, const stream::Frame& frame);
-    [[nodiscard]] Status apply(size_t channel, const stream::PagesView& pages);
+    [[nodiscard]] Status apply(size_t block, const stream::UnpackedRun& unpacked);
+    [[nodiscard]] Status put(size_t block, const stream::UnpackedRun& unpacked);
+    [[nodiscard]] Status repeat(size_t block, const stream::UnpackedRun& unpacked);
+    [[nodiscard]] Status change(size_t block, const stream::UnpackedRun& unpacked);
     [[nodiscard]] Status check(size_t channel, const stream::PagesTable& table) const;
     [[nodiscard]] Status discard(size_t block, const stream::PageRun& run);
     void post_round_end(size_t channel, stream::RoundEnd end);
@@ -70,6 +79,7 @@ private:
 
     std::span<const RamBlock> ram_;
     size_t channels_;
+    stream::EncodingSet allowed_;
     Callbacks callbacks_;
     std::chrono::milliseconds join_limit_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true); // loop thread

@@ -11,6 +11,7 @@ namespace drover {
 
 namespace {
 constexpr uint64_t compared_pages = 64; // read at once, to be compared with what was sent
+constexpr uint64_t left_sample = 64;    // of those that are left after a round
 } // namespace
 
 RamSender::RamSender(std::span<const RamBlock> ram, DirtyTracker& tracker, RateLimit& limit,
@@ -25,11 +26,17 @@ RamSender::RamSender(std::span<const RamBlock> ram, DirtyTracker& tracker, RateL
         present_.emplace_back(block.pages());
         written_.emplace_back(block.pages());
     }
+    std::vector<uint64_t> pages;
+    for (const RamBlock& block : ram_)
+        pages.push_back(block.pages());
     for (size_t i = 0; i < workers_.size(); ++i) {
         Worker& worker = workers_[i];
         worker.channel = std::move(channels[i]);
         worker.writer = std::make_unique<stream::FrameWriter>(*worker.channel);
-        worker.batch = std::make_unique<PageBatch>(*worker.writer, limit_, progress_);
+        worker.encoder = std::make_unique<PageEncoder>(options_.encodings, pages, workers_.size(),
+                                                       progress_.encodings);
+        worker.batch =
+            std::make_unique<PageBatch>(*worker.writer, limit_, progress_, *worker.encoder);
         worker.stripes = stripes_of(ram_, i, workers_.size());
     }
     for (size_t i = 0; i < workers_.size(); ++i)
@@ -74,6 +81,7 @@ void RamSender::start(const Job& job)
     base_pages_ = progress_.pages_sent;
     base_zero_ = progress_.pages_zero;
     base_bytes_ = progress_.bytes;
+    base_waited_us_ = progress_.encodings.waited_us;
     working_ = workers_.size();
     ++job_number_;
     changed_.notify_all();
@@ -152,7 +160,11 @@ Status RamSender::prepare(const Job& job)
     if (job.count_only || collects)
         if (Status status = tracker_.collect_all(pending_); !status)
             return status;
-    return job.count_only ? drop_unchanged() : Status(); // else a page is compared when it is sent
+    if (!job.count_only)
+        return {}; // a page is compared when it is sent
+    if (Status dropped = drop_unchanged(); !dropped)
+        return dropped;
+    return sample_pending();
 }
 
 Status RamSender::compare_coarse_blocks()
@@ -205,6 +217,35 @@ Status RamSender::drop_unchanged(size_t index, uint64_t first, uint64_t end)
     return {};
 }
 
+/// Looks at some pages of those that are left, spread over all of them, so that it is known before
+/// the round to come what deltas will gain in it.
+Status RamSender::sample_pending()
+{
+    sample_ = {};
+    const uint64_t stride = std::max<uint64_t>(count_pending() / left_sample, 1);
+    uint64_t passed = 0;
+    for (size_t i = 0; i < ram_.size(); ++i) {
+        const PageBitmap& pending = pending_[i];
+        for (uint64_t page = pending.next_set(0, pending.size()); page < pending.size();
+             page = pending.next_set(page + 1, pending.size()))
+            if (passed++ % stride == 0)
+                if (Status sampled = sample_page(i, page); !sampled)
+                    return sampled;
+    }
+    return {};
+}
+
+Status RamSender::sample_page(size_t block, uint64_t page)
+{
+    std::array<std::byte, ram_page_size> data;
+    if (Status read = read_ram(ram_[block], page * ram_page_size, data); !read)
+        return read;
+    const size_t channel = stripe_channel(block, page, workers_.size());
+    sample_.bytes += workers_[channel].encoder->expected_bytes(block, page, data.data());
+    ++sample_.pages;
+    return {};
+}
+
 Status RamSender::find_data()
 {
     for (size_t i = 0; i < ram_.size(); ++i) {
@@ -243,7 +284,9 @@ void RamSender::finish(const Job& job, Status status)
         post_round(pass(status));
         abort();
     } else if (last && job.count_only) {
-        post_count(count_pending());
+        const double page_bytes =
+            sample_.pages > 0 ? sample_.bytes / static_cast<double>(sample_.pages) : ram_page_size;
+        post_count(DirtyCount{count_pending(), page_bytes});
     } else if (last) {
         post_round(measure(job));
     }
@@ -258,6 +301,11 @@ RoundStats RamSender::measure(const Job& job) const
     stats.pages_sent = progress_.pages_sent - base_pages_;
     stats.pages_zero = progress_.pages_zero - base_zero_;
     stats.bytes = progress_.bytes - base_bytes_;
+    // Encoded pages take the processor's time, and their bytes then say little of the link.
+    const double waited_s =
+        static_cast<double>(progress_.encodings.waited_us - base_waited_us_) * 1e-6;
+    stats.held_by_encoding = stats.bytes < stats.pages_sent * ram_page_size * 9 / 10 &&
+                             waited_s < 0.3 * stats.seconds * static_cast<double>(workers_.size());
     return stats;
 }
 
@@ -278,7 +326,7 @@ void RamSender::post_round(Result<RoundStats> result)
         });
 }
 
-void RamSender::post_count(Result<uint64_t> result)
+void RamSender::post_count(Result<DirtyCount> result)
 {
     loop::post([alive = alive_, call = &callbacks_.counted, result = std::move(result)]() mutable {
         if (*alive)

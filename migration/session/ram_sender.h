@@ -26,6 +26,7 @@ struct SendOptions {
     stream::SessionToken token{};
     /// The guest may punch holes into its RAM: compare holes.
     bool compare_holes = false;
+    EncodingBounds encodings = {};
 };
 
 /// Sends the guest's RAM in rounds over N data channels, one worker thread each.
@@ -41,13 +42,19 @@ public:
         Last,      ///< the guest is paused: all that is left
     };
 
+    /// What is left to send.
+    struct DirtyCount {
+        uint64_t pages = 0;
+        double page_bytes = ram_page_size; ///< that one takes on the wire, by a sample
+    };
+
     /// Posted to the loop thread.
     struct Callbacks {
         /// The round was sent: its statistics (`seconds` without the acknowledgement, `pages_dirty`
         /// not yet known), or why it failed.
         std::function<void(Result<RoundStats>)> round_done;
-        /// What count_dirty() found, in pages.
-        std::function<void(Result<uint64_t>)> counted;
+        /// What count_dirty() found.
+        std::function<void(Result<DirtyCount>)> counted;
     };
 
     /// The session's `ram`, `tracker` and `limit` must outlive the sender. The channels' preamble
@@ -100,6 +107,7 @@ private:
     struct Worker {
         std::unique_ptr<Channel> channel;
         std::unique_ptr<stream::FrameWriter> writer;
+        std::unique_ptr<PageEncoder> encoder;
         std::unique_ptr<PageBatch> batch;
         std::vector<Stripe> stripes;
         stream::MissingPages told; ///< not sent yet
@@ -129,7 +137,9 @@ private:
     [[nodiscard]] uint64_t count_pending() const;
     void start(const Job& job);
     void post_round(Result<RoundStats> result);
-    void post_count(Result<uint64_t> result);
+    void post_count(Result<DirtyCount> result);
+    [[nodiscard]] Status sample_pending();
+    [[nodiscard]] Status sample_page(size_t block, uint64_t page);
 
     std::span<const RamBlock> ram_;
     DirtyTracker& tracker_;
@@ -159,6 +169,12 @@ private:
     bool failed_ = false;     // guarded by mutex_
     TimePoint round_start_{}; // written by start_round, read by the last worker
     uint64_t base_pages_ = 0, base_zero_ = 0, base_bytes_ = 0; // progress at the round's start
+    uint64_t base_waited_us_ = 0;
+    struct Sample {
+        uint64_t pages = 0;
+        double bytes = 0;
+    };
+    Sample sample_; ///< of what is pending; worker 0, while the others wait
 };
 
 } // namespace drover

@@ -35,6 +35,7 @@ void SourceSession::retire_sender()
     if (!sender_)
         return;
     sender_->give_up();
+    report_.encodings = encodings();
     retiring_ = true;
     reaper_ = std::thread([this, alive = alive_, sender = std::move(sender_)]() mutable {
         defects::contain([&] { sender.reset(); });
@@ -60,6 +61,11 @@ double SourceSession::elapsed_s() const
 const SendProgress* SourceSession::progress() const
 {
     return sender_ ? &sender_->progress() : nullptr;
+}
+
+EncodingTotals SourceSession::encodings() const
+{
+    return sender_ ? sender_->progress().encodings.totals() : report_.encodings;
 }
 
 void SourceSession::set_max_bandwidth(uint64_t bytes_per_second)

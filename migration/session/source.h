@@ -33,6 +33,7 @@ struct SourceOptions {
     unsigned channels = 2;      ///< data connections, 1 … 64
     uint64_t max_bandwidth = 0; ///< bytes/s while the guest runs; 0: unlimited
     MigrationWish wish;
+    EncodingBounds encodings = {.allowed = stream::all_encodings}; ///< and what the peer knows
     bool pause_before_switchover = false; ///< wait for continue_switchover() when paused
     bool validate_uuid = false;           ///< the destination must have the same, if it has one
     std::string software;                 ///< "drover 0.1.0"
@@ -41,7 +42,9 @@ struct SourceOptions {
 /// What happened, for query-migrate, the log and the report. Times in seconds since the start.
 struct SourceReport {
     std::string tracker;
-    std::string encryption; ///< of its connections, in words; empty: in the clear
+    std::string encryption;   ///< of its connections, in words; empty: in the clear
+    EncodingTotals encodings; ///< when the rounds were over
+    uint64_t delta_bytes = 0; ///< memory that may be used for deltas; 0: none are sent
     std::vector<RoundStats> rounds;
     Decision decision;               ///< the latest
     std::vector<Decision> decisions; ///< one a round; of very many the first and the latest
@@ -124,6 +127,7 @@ public:
     [[nodiscard]] const SourceReport& report() const { return report_; }
     [[nodiscard]] double elapsed_s() const;
     [[nodiscard]] const SendProgress* progress() const; ///< null before the first round
+    [[nodiscard]] EncodingTotals encodings() const;     ///< of the rounds so far
     /// Paused, and waiting for continue_switchover().
     [[nodiscard]] bool awaits_continue() const { return awaits_continue_; }
 
@@ -157,7 +161,7 @@ private:
     void sending_failed(Error error);
     void round_acknowledged(const stream::Frame& frame);
     void complete_round();
-    void dirty_counted(Result<uint64_t> pages);
+    void dirty_counted(Result<RamSender::DirtyCount> left);
     void end_round();
     void decide();
     void act(const Decision& decision);
@@ -212,6 +216,7 @@ private:
 
     // setup
     stream::Hello hello_;
+    EncodingBounds encodings_;                ///< that the destination takes
     std::unique_ptr<stream::Tunnel> tunnel_;  ///< for Kind::Fd
     std::unique_ptr<TlsHandshake> handshake_; ///< over the socket of Kind::Fd
     MigrationPeer ask_peer_;                  ///< whom to call again; Kind::Fd: nobody

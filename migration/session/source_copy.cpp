@@ -93,15 +93,16 @@ void SourceSession::complete_round()
     }
 }
 
-void SourceSession::dirty_counted(Result<uint64_t> pages)
+void SourceSession::dirty_counted(Result<RamSender::DirtyCount> left)
 {
     round_counting_ = false;
     if (state_ != SourceState::Copying)
         return;
-    if (!pages)
-        return fail(std::move(pages.error()));
+    if (!left)
+        return fail(std::move(left.error()));
     end_round();
-    report_.rounds.back().pages_dirty = *pages;
+    report_.rounds.back().pages_dirty = left->pages;
+    report_.rounds.back().page_bytes = left->page_bytes;
     decide();
 }
 

@@ -119,6 +119,13 @@ void SourceSession::welcomed(const stream::Frame& frame)
     };
     postcopy_agreed_ = agreed(stream::feature::postcopy);
     give_back_agreed_ = agreed(stream::feature::give_back);
+    encodings_ = options_.encodings;
+    encodings_.cpu = options_.wish.cpu;
+    for (const stream::EncodingFeature& optional : stream::encoding_features())
+        if (!agreed(optional.feature))
+            encodings_.allowed.remove(optional.encoding);
+    report_.delta_bytes =
+        encodings_.allowed.has(stream::PageEncoding::Delta) ? encodings_.delta_bytes : 0;
     const StateForm form =
         agreed(stream::feature::device_state_neutral) ? StateForm::Neutral : StateForm::Own;
     // A destination of another release may not have known all that we know.
@@ -162,12 +169,13 @@ void SourceSession::begin_copying()
     if (options_.wish.max_slowdown > 0)
         machine_.observe();
     limit_.start();
-    const SendOptions options{hello_.session, machine_.gives_memory_back()};
+    const SendOptions options{hello_.session, machine_.gives_memory_back(), encodings_};
     sender_ = std::make_unique<RamSender>(
         machine_.ram(), **tracker, limit_, std::move(channels_), options,
         RamSender::Callbacks{
             .round_done = [this](Result<RoundStats> stats) { round_sent(std::move(stats)); },
-            .counted = [this](Result<uint64_t> pages) { dirty_counted(std::move(pages)); },
+            .counted =
+                [this](Result<RamSender::DirtyCount> left) { dirty_counted(std::move(left)); },
         });
     channels_.clear();
     report_.setup_s = seconds_since(started_);

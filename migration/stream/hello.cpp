@@ -11,11 +11,14 @@ namespace drover::stream {
 
 namespace {
 
-constexpr std::array known = {
-    feature::raw_pages,           feature::zero_pages,           feature::hole_pages,
-    feature::device_state_opaque, feature::commit_ask,           feature::postcopy,
-    feature::give_back,           feature::device_state_neutral, feature::arrived_outcome};
-constexpr size_t optional_count = 4; // the last ones
+constexpr std::array known = {feature::raw_pages,       feature::zero_pages,
+                              feature::hole_pages,      feature::device_state_opaque,
+                              feature::commit_ask,      feature::postcopy,
+                              feature::give_back,       feature::device_state_neutral,
+                              feature::arrived_outcome, feature::repeated_pages,
+                              feature::lz4_pages,       feature::zstd_pages,
+                              feature::delta_pages};
+constexpr size_t optional_count = 8; // the last ones
 constexpr size_t max_reason = 2000;  // bytes
 
 bool is_feature_name(const Json& item)

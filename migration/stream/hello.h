@@ -32,6 +32,11 @@ inline constexpr std::string_view postcopy = "postcopy";
 inline constexpr std::string_view give_back = "give-back";
 /// Whether a guest arrived paused is also told to a source that has to ask. Optional.
 inline constexpr std::string_view arrived_outcome = "arrived-outcome";
+/// Encodings that save bytes, each optional (page_encoding.h).
+inline constexpr std::string_view repeated_pages = "repeated-pages"; ///< PageEncoding::Repeated
+inline constexpr std::string_view lz4_pages = "lz4-pages";           ///< PageEncoding::Lz4
+inline constexpr std::string_view zstd_pages = "zstd-pages";         ///< PageEncoding::Zstd
+inline constexpr std::string_view delta_pages = "delta-pages";       ///< PageEncoding::Delta
 } // namespace feature
 
 /// All that this release knows, and those of them that it cannot do without.

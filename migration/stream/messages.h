@@ -2,6 +2,7 @@
 #pragma once
 
 #include "migration/stream/frame.h"
+#include "migration/stream/page_encoding.h"
 #include "monitor/json.h"
 #include "util/result.h"
 
@@ -27,12 +28,6 @@ struct Join {
     friend bool operator==(const Join&, const Join&) = default;
 };
 
-enum class PageEncoding : uint8_t {
-    Raw = 0,  ///< the pages' bytes follow in the data part
-    Zero = 1, ///< all bytes are zero
-    Hole = 2, ///< was never written, or given back: reads as zero, and no memory is to be used
-};
-
 /// The page sizes, in bytes, that a block may have: those of x86.
 inline constexpr uint32_t smallest_page = 4096;
 inline constexpr uint32_t largest_page = 1U << 30;
@@ -47,8 +42,8 @@ struct PageRun {
 };
 
 /// A Pages frame: u32 block, u32 round, u32 page size, u32 number of runs; the runs' table (16
-/// bytes each: u64 first page, u32 count, u8 encoding, 3 zero bytes); the data of the raw runs in
-/// order. At least one run.
+/// bytes each: u64 first page, u32 count, u8 encoding, 3 zero bytes); the runs' data, a section for
+/// each encoding. At least one run.
 struct PagesTable {
     uint32_t block = 0; ///< index into the hello's list of RAM blocks
     uint32_t round = 0;
@@ -63,13 +58,24 @@ inline constexpr size_t page_run_size = 16;
 /// Writes fixed part and table into `out` (cleared first); the data follows it on the wire.
 void encode_pages_table(const PagesTable& table, Bytes& out);
 
-/// A decoded Pages frame; `data` points into the payload, and its size is exactly that of the raw
-/// runs. Runs do not overflow and are in ascending order without overlap.
+/// What the pages of one frame may decode to, those of raw, zero and hole runs apart: bytes.
+inline constexpr uint64_t max_unpacked = 4U << 20;
+inline constexpr size_t repeated_word_size = 8;
+
+/// A decoded Pages frame. Its spans point into the payload, one for each section of the data, in
+/// this order; their sizes are those that the runs need. Runs do not overflow and are in ascending
+/// order without overlap. What is compressed is so still.
 struct PagesView {
     PagesTable table;
-    std::span<const std::byte> data;
+    std::span<const std::byte> raw;      ///< the raw runs' pages
+    std::span<const std::byte> repeated; ///< a word for each page of the repeated runs
+    std::span<const std::byte> lz4;      ///< one block for the pages of all such runs, or empty
+    std::span<const std::byte> zstd;     ///< one frame for the pages of all such runs, or empty
+    std::span<const std::byte> deltas;   ///< a record for each page of the delta runs, all whole
 };
-[[nodiscard]] Result<PagesView> decode_pages(std::span<const std::byte> payload);
+/// Refuses runs of encodings that are not `allowed`: not agreed on, or not in this place.
+[[nodiscard]] Result<PagesView> decode_pages(std::span<const std::byte> payload,
+                                             EncodingSet allowed = plain_encodings);
 
 struct RoundEnd {
     uint32_t round = 0;

@@ -4,7 +4,7 @@
 # All Debian packages that any verb needs; the one place where they are listed.
 packages=(
     g++ meson ninja-build pkg-config
-    libglib2.0-dev nlohmann-json3-dev libxxhash-dev libgtest-dev libgmock-dev
+    libglib2.0-dev nlohmann-json3-dev libxxhash-dev liblz4-dev libzstd-dev libgtest-dev libgmock-dev
     libtomlplusplus-dev libsqlite3-dev libsoup-3.0-dev libgnutls28-dev glib-networking openssl
     qemu-system-x86 qemu-utils libxen-dev swtpm libvirt-daemon libvirt-clients xz-utils busybox-static cpio iproute2 util-linux python3
     clang-format clang-tidy-16 spin git

@@ -13,7 +13,8 @@ from drover_e2e.vm import GuestOptions
 
 WAYS = ["write-governor", "vcpu-share"]
 # 64 MiB written 10,000 times a second, over a link of 25 MB/s: rounds alone never end.
-BUSY = GuestOptions(memory="256M", working_set="64M", dirty=10000)
+# Whole pages of random bytes: no encoding makes them less.
+BUSY = GuestOptions(memory="256M", working_set="64M", dirty=10000, pattern="random-content")
 SLOW_LINK = 25_000_000
 CPU_CGROUPS = ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup")
 

@@ -5,6 +5,8 @@
 #include "migration/stream/frame_assembler.h"
 #include "migration/stream/hello.h"
 #include "migration/stream/little_endian.h"
+#include "migration/stream/page_codec.h"
+#include "migration/stream/page_delta.h"
 #include "migration/stream/postcopy.h"
 #include "tests/fuzz/driver.h"
 
@@ -62,22 +64,63 @@ void check_header(Payload input)
     static_cast<void>(check_payload(*header, input.subspan(header_size)));
 }
 
+/// What is unpacked must be as much as the runs say, within the cap, and can be applied.
+void check_unpacked(const PagesView& view)
+{
+    PageUnpacker unpacker;
+    const auto runs = unpacker.unpack(view);
+    if (!runs)
+        return;
+    require(runs->size() == view.table.runs.size());
+    uint64_t packed = 0;
+    std::array<std::byte, delta_page_size> page{};
+    for (const UnpackedRun& run : *runs) {
+        const uint64_t size = uint64_t{run.run.count} * view.table.page_size;
+        packed += run.run.encoding >= PageEncoding::Repeated ? size : 0;
+        switch (run.run.encoding) {
+        case PageEncoding::Raw:
+        case PageEncoding::Lz4:
+        case PageEncoding::Zstd: require(run.bytes.size() == size); break;
+        case PageEncoding::Repeated:
+            require(run.bytes.size() == run.run.count * repeated_word_size);
+            break;
+        case PageEncoding::Delta:
+            for (Payload left = run.bytes; !left.empty();) {
+                const size_t record = delta_record_size(left);
+                require(record > 0);
+                static_cast<void>(apply_delta(left.first(record), page.data()));
+                left = left.subspan(record);
+            }
+            break;
+        default: require(run.bytes.empty());
+        }
+    }
+    require(packed <= max_unpacked);
+}
+
 void check_pages(Payload payload)
 {
-    const auto view = decode_pages(payload);
+    const auto view = decode_pages(payload, all_encodings);
     if (!view)
         return;
     Bytes table;
     encode_pages_table(view->table, table);
-    require(table.size() + view->data.size() == payload.size());
+    const auto block = [](Payload bytes) { return bytes.empty() ? 0 : 4 + bytes.size(); };
+    require(table.size() + view->raw.size() + view->repeated.size() + block(view->lz4) +
+                block(view->zstd) + view->deltas.size() ==
+            payload.size());
     require(same(table, payload.first(table.size())));
     uint64_t end = 0, raw = 0;
+    bool plain = true;
     for (const PageRun& run : view->table.runs) {
         require(run.count > 0 && run.first_page >= end);
         end = run.first_page + run.count;
         raw += run.encoding == PageEncoding::Raw ? run.count : 0;
+        plain = plain && plain_encodings.has(run.encoding);
     }
-    require(raw * view->table.page_size == view->data.size());
+    require(raw * view->table.page_size == view->raw.size());
+    require(decode_pages(payload).has_value() == plain);
+    check_unpacked(*view);
 }
 
 void check_hello(const Json& json)
@@ -219,6 +262,27 @@ Bytes example_pages()
     return payload;
 }
 
+/// A page of each encoding.
+Bytes example_packed_pages()
+{
+    using enum PageEncoding;
+    Bytes payload;
+    encode_pages_table(
+        {0, 2, 4096, {{0, 1, Raw}, {1, 2, Repeated}, {4, 2, Lz4}, {6, 2, Zstd}, {9, 1, Delta}}},
+        payload);
+    const Bytes pages(8192, std::byte{0x5a});
+    const auto add = [&](Payload bytes) {
+        payload.insert(payload.end(), bytes.begin(), bytes.end());
+    };
+    PagePacker packer;
+    add(Payload(pages).first(4096));
+    add(Payload(pages).first(16));
+    add(packer.pack_lz4(pages));
+    add(packer.pack_zstd(pages, 1));
+    append_delta(pages.data(), 0x8001, payload);
+    return payload;
+}
+
 } // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size)
@@ -252,6 +316,7 @@ std::vector<std::string> drover::fuzz::seeds()
         seed(FrameType::Refuse, encode_json(error_to_json(error))),
         seed(FrameType::Join, encode(Join{{}, 3})),
         seed(FrameType::Pages, example_pages()),
+        seed(FrameType::Pages, example_packed_pages()),
         seed(FrameType::RoundEnd, encode(RoundEnd{2, true})),
         seed(FrameType::DeviceEnd, encode(DeviceEnd{54'321, 1})),
         seed(FrameType::Ping, encode_u64(7)),

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import analysis, net, paths, report
+from . import analysis, cpu_time, net, paths, report
 from .case import Case
 from .memory import nonzero_bytes
 from .qmp import Qmp
@@ -40,11 +40,12 @@ class BenchCase:
 class Engine:
     name: str
     capabilities: tuple[str, ...] = ()  # set on both sides
-    parameters: tuple[tuple[str, int], ...] = ()  # set on both sides
+    parameters: tuple[tuple[str, int | str], ...] = ()  # set on both sides
+    by_name: bool = False  # only if asked for
 
     @property
     def emulator(self) -> str:
-        return paths.DROVER if self.name == "drover" else paths.QEMU
+        return paths.DROVER if self.name.startswith("drover") else paths.QEMU
 
 
 CASES = [
@@ -61,6 +62,8 @@ CASES = [
 ]
 ENGINES = [
     Engine("drover"),
+    # Neither compression nor deltas: what they gain, and that they cost nothing on a fast link.
+    Engine("drover-plain", (), (("multifd-compression", "none"), ("xbzrle-cache-size", 4096)), by_name=True),
     Engine("qemu"),
     Engine("qemu-multifd", ("multifd",), (("multifd-channels", 2),)),
     Engine("qemu-autoconverge", ("auto-converge",)),
@@ -116,7 +119,7 @@ def configure(vm: Vm, engine: Engine, link: Link) -> None:
         {"capability": name, "state": True} for name in ("events", *engine.capabilities)])
     vm.qmp.execute("migrate-set-parameters", max__bandwidth=link.max_bandwidth,
                    **{name.replace("-", "__"): value for name, value in engine.parameters})
-    if engine.name != "drover":
+    if not engine.name.startswith("drover"):
         vm.qmp.execute("migrate-set-parameters", downtime__limit=50)
 
 
@@ -147,17 +150,35 @@ def wait_end(source: Vm, mark: int) -> str:
     return event.data["status"]
 
 
+def cpu_seconds(*vms: Vm) -> float:
+    """Of the migration's own so far, both sides together."""
+    return sum(cpu_time.besides_vcpus(vm.pid, vm.drover_pid() if paths.is_drover(vm.emulator) else vm.pid) for vm in vms)
+
+
+def encodings(info: dict) -> dict[str, float]:
+    """The part of the pages that went in each encoding, in percent."""
+    if "encodings" in info.get("drover", {}):
+        return {name: round(entry["share"], 2) for name, entry in info["drover"]["encodings"].items()}
+    ram = info.get("ram", {})
+    pages = {"zero": ram.get("duplicate", 0), "delta": info.get("xbzrle-cache", {}).get("pages", 0),
+             "raw": ram.get("normal", 0)}
+    whole = max(sum(pages.values()), 1)
+    return {name: round(count / whole * 100, 2) for name, count in pages.items()}
+
+
 def measure(case: Case, bench: BenchCase, engine: Engine, link: Link) -> dict:
     source, destination = start_pair(case, bench, engine, link)
     warm = case.beats.wait(source.name)
     case.beats.wait(source.name, 10, match=lambda beat: beat.at - warm.at >= WARM_UP_S)
     sent_before = link.bytes_sent()
     asker = Asker(case.scratch / "asker")
+    cpu_before = cpu_seconds(source, destination)
     start = time.monotonic()
     mark = source.qmp.mark()
     source.qmp.execute("migrate", uri=link.uri)
     status = wait_end(source, mark)
     asker.close()
+    cpu_s = cpu_seconds(source, destination) - cpu_before
     end = source.qmp.events[-1].at if status != "completed" else next(
         e.at for e in source.qmp.events[mark:] if e.data.get("status") == "completed")
     info = source.qmp.execute("query-migrate")
@@ -166,6 +187,7 @@ def measure(case: Case, bench: BenchCase, engine: Engine, link: Link) -> dict:
         sent = link.bytes_sent() - sent_before
     result = {"case": bench.name, "engine": engine.name, "converged": status == "completed",
               "total_s": end - start, "bytes": sent, "downtime_ms": None, "answer_ms": asker.longest * 1e3,
+              "cpu_s": cpu_s, "encodings": encodings(info),
               "rate_before": analysis.rate(case.beats.between(warm.at, start, source.name))}
     last = end
     if status == "completed":
@@ -177,6 +199,7 @@ def measure(case: Case, bench: BenchCase, engine: Engine, link: Link) -> dict:
         result["downtime_ms"] = seen.downtime_ms
         last = seen.last_there
     result["rate_during"] = analysis.rate(case.beats.between(start, last, source.name))
+    result["throughput_ratio"] = result["rate_during"] / result["rate_before"] if result["rate_before"] else None
     result["unique_bytes"] = nonzero_bytes(source.pid, bench.guest.memory)
     problems = analysis.problems(case.beats.between(0, time.monotonic()))
     if problems:
@@ -232,7 +255,7 @@ def parse_arguments():
 def main() -> int:
     options = parse_arguments()
     cases = [c for c in CASES if c.name in options.case] if options.case else [c for c in CASES if not c.large]
-    engines = [e for e in ENGINES if not options.engine or e.name in options.engine]
+    engines = [e for e in ENGINES if (e.name in options.engine if options.engine else not e.by_name)]
     reason = net.why_not()
     how = ("a veth pair between two network namespaces, limited by tc tbf" if reason is None else
            f"max-bandwidth of either engine ({reason})")

@@ -4,15 +4,19 @@
 import json
 import statistics
 
-FIELDS = ("total_s", "bytes", "downtime_ms", "answer_ms", "rate_before", "rate_during", "floor_s")
+FIELDS = ("total_s", "bytes", "downtime_ms", "answer_ms", "cpu_s", "rate_before", "rate_during", "throughput_ratio", "floor_s")
 
 
 def one_line(row: dict) -> str:
     if not row["converged"]:
         return f"given up after {row['total_s']:.1f} s, {row['bytes'] / 1e6:.0f} MB"
     return (f"{row['total_s']:.2f} s, {row['bytes'] / 1e6:.0f} MB, downtime "
-            f"{row['downtime_ms']:.1f} ms, answers in {row['answer_ms']:.1f} ms, {row['rate_before']:.0f} → {row['rate_during']:.0f} "
-            "pages/s")
+            f"{row['downtime_ms']:.1f} ms, answers in {row['answer_ms']:.1f} ms, {row['cpu_s']:.1f} s of processor, {row['rate_before']:.0f} → {row['rate_during']:.0f} "
+            f"pages/s, {_shares(row['encodings'])}")
+
+
+def _shares(encodings: dict[str, float]) -> str:
+    return " ".join(f"{name} {share:.0f}%" for name, share in encodings.items() if share >= 0.5)
 
 
 def median_row(rows: list[dict]) -> dict:
@@ -20,6 +24,8 @@ def median_row(rows: list[dict]) -> dict:
     good = [row for row in rows if row["converged"]]
     result = {"case": rows[0]["case"], "engine": rows[0]["engine"], "runs": len(rows),
               "converged": len(good) * 2 > len(rows)}
+    result["encodings"] = {name: statistics.median(row["encodings"].get(name, 0) for row in good or rows)
+                           for name in rows[0]["encodings"]}
     for name in FIELDS:
         values = [row[name] for row in good or rows if row[name] is not None]
         value = statistics.median(values) if values else None
@@ -37,7 +43,7 @@ def _cells(row: dict) -> list[str]:
     downtime = "-" if row["downtime_ms"] is None else f"{row['downtime_ms']:.1f} ms"
     floor = f"{row['floor_s']:.2f} s" if row["floor_s"] else "-"
     return [row["case"], row["engine"], str(row["runs"]), total, floor, f"{row['bytes'] / 1e6:.0f} MB",
-            downtime, f"{row['answer_ms']:.1f} ms", f"{row['rate_before']:.0f}", f"{row['rate_during']:.0f}"]
+            downtime, f"{row['answer_ms']:.1f} ms", f"{row['cpu_s']:.1f} s", f"{row['rate_before']:.0f}", f"{row['rate_during']:.0f}", _shares(row["encodings"])]
 
 
 def _ratio(ours: dict, others: list[dict], field: str) -> str:
@@ -48,8 +54,8 @@ def _ratio(ours: dict, others: list[dict], field: str) -> str:
 
 
 def print_table(results: list[dict], link: str) -> None:
-    heads = ["case", "engine", "runs", "total", "floor", "bytes", "downtime", "answer", "pages/s before",
-             "during"]
+    heads = ["case", "engine", "runs", "total", "floor", "bytes", "downtime", "answer", "cpu", "pages/s before",
+             "during", "encodings"]
     table = [heads] + [_cells(row) for row in results]
     widths = [max(len(line[i]) for line in table) for i in range(len(heads))]
     print(f"link: {link}; medians; floor: non-zero bytes ÷ link; answer: the longest wait for query-migrate\n")
@@ -69,8 +75,8 @@ def _print_ratios(results: list[dict]) -> None:
     for case in dict.fromkeys(row["case"] for row in results):
         rows = [row for row in results if row["case"] == case]
         ours = [row for row in rows if row["engine"] == "drover"]
-        others = [row for row in rows if row["engine"] != "drover"]
+        others = [row for row in rows if row["engine"].startswith("qemu")]
         if ours and others:
             text = ", ".join(f"{field} {_ratio(ours[0], others, field)}"
-                             for field in ("total_s", "bytes", "downtime_ms"))
+                             for field in ("total_s", "bytes", "downtime_ms", "cpu_s"))
             print(f"  {case.ljust(14)} {text}")

@@ -103,6 +103,46 @@ TEST(LinkModel, ShortRoundsSayLittle)
     EXPECT_EQ(LinkModel::of(stats).bytes_s, 7e6);
 }
 
+/// 20,000 pages of which each takes an eighth on the wire, as they did in a round that was held up
+/// by finding that out.
+MigrationStats with_deltas()
+{
+    MigrationStats stats;
+    stats.rounds = {round_at(100e6, 2), round_at(25e6, 0.2)};
+    stats.rounds[0].page_bytes = 512;
+    stats.rounds[1].pages_sent = 10'000;
+    stats.rounds[1].held_by_encoding = true;
+    stats.rounds[1].page_bytes = 512;
+    return stats;
+}
+
+TEST(LinkModel, ARoundThatWaitedForItsEncodingTellsNothingOfTheLink)
+{
+    const LinkModel link = LinkModel::of(with_deltas());
+    EXPECT_NEAR(link.bytes_s, 100e6, 1);
+    EXPECT_FALSE(link.dropped);
+    MigrationStats stats = with_deltas();
+    stats.rounds[0].held_by_encoding = true;
+    EXPECT_GT(LinkModel::of(stats).bytes_s, 25e6) << "but where there is no other round it must do";
+}
+
+TEST(LinkModel, ReckonsWithWhatEncodingsGain)
+{
+    MigrationStats stats = with_deltas();
+    // 5 MB of 0.2 s were the link's 0.05 s; the rest was the pages' own, 15 µs each.
+    const LinkModel link = LinkModel::of(stats);
+    EXPECT_EQ(link.page_bytes, 512);
+    EXPECT_NEAR(link.page_cpu_s, 15e-6, 1e-7);
+    EXPECT_NEAR(link.pages_s(), 1 / (5.12e-6 + 15e-6), 100);
+    EXPECT_NEAR(link.seconds_for(1000, 50e6), 0.01024 + 0.015, 1e-4);
+    stats.rounds.pop_back();
+    EXPECT_GT(LinkModel::of(stats).page_cpu_s, 0) << "before it was seen, too";
+    stats.rounds[0].page_bytes = 4000;
+    EXPECT_EQ(LinkModel::of(stats).page_cpu_s, 0) << "hardly anything is gained";
+    stats.rounds[0].page_bytes = 0;
+    EXPECT_EQ(LinkModel::of(stats).page_bytes, 4096);
+}
+
 TEST(Prediction, PlaysTheRoundsToCome)
 {
     // 2,441 pages/s written, 24,414 carried: each round leaves a tenth.

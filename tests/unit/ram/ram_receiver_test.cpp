@@ -2,6 +2,8 @@
 #include "../session/fake_ram.h"
 #include "../stream/run_loop.h"
 #include "migration/session/ram_receiver.h"
+#include "migration/stream/page_codec.h"
+#include "migration/stream/page_delta.h"
 #include "small_tmpfs.h"
 
 #include <gtest/gtest.h>
@@ -59,7 +61,7 @@ protected:
               std::chrono::milliseconds join_limit = std::chrono::seconds(10))
     {
         receiver_ = std::make_unique<RamReceiver>(
-            blocks, nullptr, channels,
+            blocks, nullptr, channels, allowed_,
             RamReceiver::Callbacks{
                 .round_ended = [this](stream::RoundEnd end) { rounds_.push_back(end); },
                 .failed = [this](Error error) { errors_.push_back(std::move(error)); },
@@ -110,6 +112,7 @@ protected:
     }
 
     testing::FakeRam ram_;
+    stream::EncodingSet allowed_ = stream::all_encodings;
     std::unique_ptr<RamReceiver> receiver_;
     std::vector<stream::RoundEnd> rounds_;
     std::vector<Error> errors_;
@@ -130,6 +133,93 @@ TEST_F(RamReceiverTest, PagesAreWrittenAndRoundsEndWhenAllChannelsHaveEndedThem)
     Bytes got(2 * ram_page_size);
     ASSERT_TRUE(read_ram(ram_.blocks()[0], 3 * ram_page_size, got));
     EXPECT_TRUE(got == Bytes(2 * ram_page_size, std::byte{0x5a}));
+}
+
+/// As a source that packs sends them.
+Bytes packed_payload(std::span<const std::byte> page, const Bytes& changed)
+{
+    Bytes payload;
+    stream::encode_pages_table({0,
+                                2,
+                                4096,
+                                {{1, 1, PageEncoding::Repeated},
+                                 {2, 1, PageEncoding::Lz4},
+                                 {3, 1, PageEncoding::Zstd},
+                                 {5, 1, PageEncoding::Delta}}},
+                               payload);
+    stream::PagePacker packer;
+    const auto add = [&](std::span<const std::byte> bytes) {
+        payload.insert(payload.end(), bytes.begin(), bytes.end());
+    };
+    add(page.first(8));
+    add(packer.pack_lz4(page));
+    add(packer.pack_zstd(page, 1));
+    stream::append_delta(changed.data(), 1, payload);
+    return payload;
+}
+
+TEST_F(RamReceiverTest, PackedPagesAreWhatTheyWere)
+{
+    open(1);
+    const DataChannel channel = connect();
+    channel.join(0);
+    channel.send_pages({0, 1, 4096, {{5, 1, PageEncoding::Raw}}}, 1);
+    const Bytes page(ram_page_size, std::byte{0x77});
+    Bytes changed(ram_page_size, std::byte{0x5a});
+    changed[9] = std::byte{1};
+    channel.send(FrameType::Pages, packed_payload(page, changed));
+    channel.end_round(2);
+    ASSERT_TRUE(run_until([this] { return !rounds_.empty() || !errors_.empty(); }));
+    ASSERT_TRUE(errors_.empty()) << errors_[0].text();
+    EXPECT_EQ(receiver_->pages_received(), 5U);
+    Bytes got(ram_page_size);
+    for (const uint64_t at : {1U, 2U, 3U, 5U}) {
+        ASSERT_TRUE(read_ram(ram_.blocks()[0], at * ram_page_size, got));
+        EXPECT_TRUE(got == (at == 5 ? changed : page)) << at;
+    }
+    // What was packed is there, and can be given back.
+    channel.send_pages({0, 3, 4096, {{1, 5, PageEncoding::Zero}}}, 0);
+    channel.end_round(3);
+    ASSERT_TRUE(run_until([this] { return rounds_.back().round == 3 || !errors_.empty(); }));
+    EXPECT_TRUE(testing::is_untouched(ram_));
+}
+
+TEST_F(RamReceiverTest, ADeltaToAnotherVersionIsRefused)
+{
+    open(1);
+    const DataChannel channel = connect();
+    channel.join(0);
+    Bytes payload;
+    stream::encode_pages_table({0, 1, 4096, {{5, 1, PageEncoding::Delta}}}, payload);
+    stream::append_delta(Bytes(ram_page_size, std::byte{0x5a}).data(), 1, payload);
+    channel.send(FrameType::Pages, payload);
+    expect_protocol_error("a version that is not here");
+}
+
+TEST_F(RamReceiverTest, AnEncodingThatWasNotAgreedOn)
+{
+    allowed_ = stream::plain_encodings;
+    open(1);
+    const DataChannel channel = connect();
+    channel.join(0);
+    channel.send(FrameType::Pages, packed_payload(Bytes(ram_page_size), Bytes(ram_page_size)));
+    expect_protocol_error("was not agreed on");
+}
+
+TEST_F(RamReceiverTest, ABlockThatHoldsOtherPages)
+{
+    open(1);
+    const DataChannel channel = connect();
+    channel.join(0);
+    Bytes payload;
+    stream::encode_pages_table(
+        {0, 1, 4096, {{1, 1, PageEncoding::Repeated}, {2, 2, PageEncoding::Lz4}}}, payload);
+    payload.resize(payload.size() + 8, std::byte{1});
+    stream::PagePacker packer;
+    const auto block = packer.pack_lz4(Bytes(ram_page_size));
+    payload.insert(payload.end(), block.begin(), block.end());
+    channel.send(FrameType::Pages, payload);
+    expect_protocol_error("does not hold the pages");
 }
 
 TEST_F(RamReceiverTest, RoundsAreToldOnceAndInOrder)

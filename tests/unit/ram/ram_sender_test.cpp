@@ -32,7 +32,8 @@ protected:
             ram_.blocks(), ram_, limit_, std::move(channels), SendOptions{},
             RamSender::Callbacks{
                 .round_done = [this](Result<RoundStats> stats) { done_ = std::move(stats); },
-                .counted = [this](Result<uint64_t> pages) { counted_ = std::move(pages); },
+                .counted =
+                    [this](Result<RamSender::DirtyCount> left) { counted_ = std::move(left); },
             });
     }
 
@@ -53,7 +54,7 @@ protected:
         counted_.reset();
         sender_->count_dirty();
         EXPECT_TRUE(run_until([this] { return counted_.has_value(); }));
-        return counted_ && *counted_ ? **counted_ : ~0ULL;
+        return counted_ && *counted_ ? (*counted_)->pages : ~0ULL;
     }
 
     std::vector<uint64_t> received()
@@ -86,7 +87,7 @@ protected:
     std::unique_ptr<Channel> channel_;
     std::unique_ptr<stream::FrameReader> reader_;
     std::optional<Result<RoundStats>> done_;
-    std::optional<Result<uint64_t>> counted_;
+    std::optional<Result<RamSender::DirtyCount>> counted_;
     std::unique_ptr<RamSender> sender_;
 };
 
@@ -264,7 +265,8 @@ TEST(PageBatch, AReaderIsAskedForManyPagesAtOnce)
     stream::FrameWriter writer(channel);
     RateLimit limit;
     SendProgress progress;
-    PageBatch batch(writer, limit, progress);
+    PageEncoder encoder({}, std::vector{block.pages()}, 1, progress.encodings);
+    PageBatch batch(writer, limit, progress, encoder);
     PageBitmap present(pages);
     ASSERT_TRUE(batch.add(0, block, present, 0, pages));
     ASSERT_TRUE(batch.flush());

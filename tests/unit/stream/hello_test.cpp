@@ -196,8 +196,9 @@ TEST(Features, NamesAreFrozen)
     EXPECT_EQ(std::vector<std::string_view>(known.begin(), known.end()),
               (std::vector<std::string_view>{
                   "raw-pages", "zero-pages", "hole-pages", "device-state-opaque", "commit-ask",
-                  "postcopy", "give-back", "device-state-neutral", "arrived-outcome"}));
-    EXPECT_EQ(needed_features().size(), 5U) << "without the last four a migration works";
+                  "postcopy", "give-back", "device-state-neutral", "arrived-outcome",
+                  "repeated-pages", "lz4-pages", "zstd-pages", "delta-pages"}));
+    EXPECT_EQ(needed_features().size(), 5U) << "without the last eight a migration works";
 }
 
 TEST(Features, AWelcomeMustAnswerTheHello)

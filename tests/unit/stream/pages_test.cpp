@@ -67,8 +67,8 @@ TEST(Pages, GoldenBytes)
     const auto decoded = decode_pages(payload);
     ASSERT_TRUE(decoded) << decoded.error().text();
     EXPECT_EQ(decoded->table, golden_value());
-    EXPECT_EQ(decoded->data.data(), payload.data() + out.size());
-    EXPECT_EQ(decoded->data.size(), 4096U);
+    EXPECT_EQ(decoded->raw.data(), payload.data() + out.size());
+    EXPECT_EQ(decoded->raw.size(), 4096U);
 }
 
 TEST(Pages, NoPrefixDecodes)
@@ -129,8 +129,10 @@ TEST(Pages, ForgedRuns)
 {
     expect_refused(frame(4096, 1, "05 00 00 00 00 00 00 00  00 00 00 00  00 00 00 00", 0),
                    "no pages");
-    expect_refused(frame(4096, 1, "05 00 00 00 00 00 00 00  01 00 00 00  03 00 00 00", 0),
-                   "unknown encoding 3");
+    expect_refused(frame(4096, 1, "05 00 00 00 00 00 00 00  01 00 00 00  03 00 00 00", 8),
+                   "encoding repeated, which was not agreed on");
+    expect_refused(frame(4096, 1, "05 00 00 00 00 00 00 00  01 00 00 00  07 00 00 00", 0),
+                   "unknown encoding 7");
     expect_refused(frame(4096, 1, "05 00 00 00 00 00 00 00  01 00 00 00  ff 00 00 00", 0),
                    "unknown encoding 255");
     for (const char* reserved : {"01 01 00 00", "01 00 01 00", "01 00 00 80"})

@@ -54,6 +54,28 @@ TEST_F(MigrateSettingsTest, QemuIsAskedAndSetBack)
     EXPECT_FALSE(settings.check_capabilities());
 }
 
+TEST_F(MigrateSettingsTest, WhatQemuHasForFewerBytesBounds)
+{
+    using stream::PageEncoding;
+    const auto set = [&](const char* text) {
+        settings.set_parameters(Json::parse(text));
+        return settings.encodings();
+    };
+    EXPECT_EQ(settings.encodings().allowed, stream::all_encodings) << "nobody asked for less";
+    EXPECT_EQ(set(R"({"max-bandwidth":7})").allowed, stream::all_encodings);
+    EncodingBounds bounds = set(R"({"multifd-compression":"none"})");
+    EXPECT_FALSE(bounds.allowed.has(PageEncoding::Lz4));
+    EXPECT_FALSE(bounds.allowed.has(PageEncoding::Zstd));
+    EXPECT_TRUE(bounds.allowed.has(PageEncoding::Delta));
+    bounds = set(R"({"multifd-compression":"zstd","multifd-zstd-level":3,"multifd-zlib-level":9})");
+    EXPECT_EQ(bounds.allowed, stream::all_encodings);
+    EXPECT_EQ(bounds.most_zstd_level, 3);
+    EXPECT_EQ(set(R"({"multifd-compression":"zlib"})").most_zstd_level, 9);
+    EXPECT_EQ(set(R"({"multifd-zlib-level":0})").most_zstd_level, 1);
+    EXPECT_EQ(bounds.delta_bytes, 64U << 20);
+    EXPECT_EQ(set(R"({"xbzrle-cache-size":4096})").delta_bytes, 4096U);
+}
+
 TEST_F(MigrateSettingsTest, WhatIsTheEnginesDoesNotReachQemu)
 {
     const Json asked = Json::parse(
