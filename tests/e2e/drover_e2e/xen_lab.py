@@ -9,7 +9,7 @@ from .fetched import fetched
 from .outer import CALLS_WORD, DISKS_TAG, DISKS_WORD, DOOR, SHARE_TAG
 from .outer_machine import OuterMachine
 
-HOST_MIB, DOM0_MIB = 4096, 2560  # Dom0's files, and guests that were saved, are in its memory
+HOST_MIB, DOM0_MIB = 7168, 2560  # Dom0's files, and guests that were saved, are in its memory
 
 
 def why_not() -> str | None:
@@ -26,7 +26,7 @@ def _boot(words: str) -> list[str]:
     """Xen takes Dom0's kernel, its words and its initramfs as modules; QEMU wants a comma within one twice. Memory that no
     guest uses is not cleared at the boot: it would be this machine's."""
     xen = f"dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning " \
-          "sched=credit noreboot"
+          "sched=credit noreboot bootscrub=0"
     dom0 = f"{paths.XEN / 'host/vmlinuz'} console=hvc0 quiet panic=-1 lab.suite=xen {words}"
     modules = (dom0, str(paths.BUILD / "lab" / "initrd-xen"))
     return ["-kernel", str(paths.XEN / "host/xen"), "-append", xen,
