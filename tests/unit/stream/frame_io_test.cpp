@@ -78,8 +78,8 @@ TEST(FrameIo, WhatIsWrittenIsRead)
     EXPECT_EQ((*frame)->header.sequence, 1U);
     const auto pages = decode_pages((*frame)->payload);
     ASSERT_TRUE(pages);
-    EXPECT_EQ(pages->data.size(), 4096U);
-    EXPECT_EQ(pages->data[4095], std::byte{0xab});
+    EXPECT_EQ(pages->raw.size(), 4096U);
+    EXPECT_EQ(pages->raw[4095], std::byte{0xab});
     frame = reader.read();
     ASSERT_TRUE(frame);
     EXPECT_EQ((*frame)->header.type, FrameType::Ready);

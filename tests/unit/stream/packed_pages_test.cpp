@@ -273,7 +273,7 @@ TEST(PageDelta, MakesTheNewVersionOutOfTheOld)
         EXPECT_TRUE(apply_delta(record, made.data()));
         EXPECT_EQ(made, newer);
         Bytes other = older;
-        other[5] ^= std::byte{mask == ~0ULL ? 0 : 4};
+        other[5] ^= static_cast<std::byte>(mask == ~0ULL ? 0 : 4);
         other[mask == 1 ? 4000 : 64 * 20] ^= std::byte{4};
         EXPECT_EQ(apply_delta(record, other.data()), mask == ~0ULL)
             << "of another version than the sender reckoned with";
