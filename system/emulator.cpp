@@ -36,13 +36,17 @@ void Emulator::user_monitor_ready(Result<Json> greeting)
     if (Status loaded = check_library(tracker_socket_.get(), process_->pid()); !loaded)
         return failed_to_start(loaded.error());
     build(std::move(*greeting));
-    learn_settings([this] {
-        if (plan_.incoming.present) {
-            control_->allow_incoming(plan_.incoming.uri, [this](const std::string& why) {
-                failed_to_start({ErrorKind::Invalid, why, ""});
-            });
-            machine_->learn_form_ahead();
-        }
+    learn_settings([this] { plan_.incoming.present ? await_guest() : serve(); });
+}
+
+/// Clients are served once a guest can come: who is answered by the destination's monitor may send
+/// it at once.
+void Emulator::await_guest()
+{
+    control_->allow_incoming(plan_.incoming.uri, [this](const std::optional<std::string>& refused) {
+        if (refused)
+            return failed_to_start({ErrorKind::Invalid, *refused, ""});
+        machine_->learn_form_ahead();
         if (!exit_code_)
             serve();
     });

@@ -61,6 +61,7 @@ private:
     [[nodiscard]] MonitorCommands::Callbacks command_callbacks();
     void warn_if_untracked();
     void learn_settings(std::function<void()> then);
+    void await_guest();
     void serve();
     void serve_monitors();
     void run_guest(std::function<void()> then);

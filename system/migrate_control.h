@@ -56,9 +56,10 @@ public:
     /// QEMU's own migration: where it is in charge, commands about the migration are for QEMU.
     [[nodiscard]] NativeMigration& native() { return native_; }
 
-    /// The command line's -incoming: "defer" waits for migrate-incoming. `refused` may be called at
-    /// once.
-    void allow_incoming(const std::string& text, std::function<void(const std::string&)> refused);
+    /// The command line's -incoming: "defer" waits for migrate-incoming. `done` is called when a
+    /// guest can come, with nothing, or with why none can; perhaps at once.
+    void allow_incoming(const std::string& text,
+                        std::function<void(std::optional<std::string>)> done);
 
     /// Whether a migration from here may begin, as far as we know without asking QEMU.
     [[nodiscard]] Status may_migrate() const;

@@ -11,16 +11,16 @@
 namespace drover {
 
 void MigrateControl::allow_incoming(const std::string& text,
-                                    std::function<void(const std::string&)> refused)
+                                    std::function<void(std::optional<std::string>)> done)
 {
     incoming_deferred_ = true;
     if (text == "defer")
-        return;
-    migrate_incoming(
-        Json{{"uri", text}}, [refused = std::move(refused)](const QmpResponse& response) {
-            if (const auto error = response.body.find("error"); error != response.body.end())
-                refused(json_string(*error, "desc"));
-        });
+        return done(std::nullopt);
+    migrate_incoming(Json{{"uri", text}}, [done = std::move(done)](const QmpResponse& response) {
+        const auto error = response.body.find("error");
+        done(error == response.body.end() ? std::nullopt
+                                          : std::optional(json_string(*error, "desc")));
+    });
 }
 
 void MigrateControl::migrate_incoming(const Json& arguments, const QmpResponder& respond)

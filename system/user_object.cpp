@@ -37,6 +37,8 @@ void read_user_object(QmpClient& qemu, const std::string& id,
                              return;
                          if (value)
                              return done(std::move(*known));
+                         if (value.error().kind == ErrorKind::Connection)
+                             return done(pass(value)); // QEMU has ended
                          done(fail(ErrorKind::Invalid, "there is no object '" + id + "' in QEMU",
                                    "make it by -object or object-add before"));
                      });
