@@ -4,6 +4,7 @@
 #include "migration/ram/ram_block.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <span>
 
@@ -15,6 +16,15 @@ constexpr double whole_page = ram_page_size;
 /// What deltas cost to find, before a round has shown it, and from when on they are reckoned with.
 constexpr double usual_encoding_s = 5e-6;
 constexpr double encoded_part = 0.75;
+/// What compressing is reckoned with before the start, as the sender weighs it
+/// (session/encoding_model.h): seconds a byte, of both ends; what it makes of a page that the
+/// sample's compressor brings to 1; and the part of the time for whole pages that it must beat.
+struct Codec {
+    double s_per_byte;
+    double size;
+};
+constexpr std::array usual_codecs{Codec{5e-9, 1.3}, Codec{10e-9, 1}}; // LZ4, zstd
+constexpr double worthwhile_part = 0.92;
 /// Rounds of fewer pages say little about what one costs.
 constexpr uint64_t telling_pages = 1000;
 
@@ -149,14 +159,21 @@ double DirtyModel::left_after(double seconds, bool first) const
 namespace {
 
 /// What a page will take, by the sample of before the start. On a link as fast as this, and faster,
-/// neither is reckoned with.
+/// deltas are not reckoned with; nor is compression where it takes longer than it saves.
 void foretell_pages(LinkModel& link, const PageContents& contents)
 {
     constexpr double fast_link = 200e6;
     if (link.bytes_s > fast_link || contents.sampled == 0)
         return;
-    if (contents.compressed < encoded_part)
-        link.first_page_bytes = contents.compressed * whole_page;
+    double least = worthwhile_part;
+    for (const Codec& codec : usual_codecs) {
+        const double size = codec.size * contents.compressed;
+        const double time = size + codec.s_per_byte * link.bytes_s;
+        if (time < least) {
+            least = time;
+            link.first_page_bytes = size * whole_page;
+        }
+    }
     link.page_bytes = link.first_page_bytes;
     if (contents.rewritten > 0 && contents.delta < encoded_part)
         link.page_bytes = std::min(link.page_bytes, contents.delta * whole_page);

@@ -127,8 +127,8 @@ def test_slow_down_ends_with_the_migration(case, way, slowdown):
 
 @test()
 def test_governor_bounds_a_fast_writer(case):
-    """20,000 random pages a second, over a link that carries 15,000: it converges."""
-    options = GuestOptions(memory="512M", working_set="200M", dirty=20000,
+    """20,000 random pages a second of which all is new, over a link that carries 15,000: it converges."""
+    options = GuestOptions(memory="512M", working_set="200M", dirty=20000, pattern="random-content",
                            policy="downtime=50ms,deadline=60s,max-slowdown=60,on-stall=slow:abort",
                            env=slowed_by("write-governor"))
     source, destination = case.guest(options), case.destination(options)
