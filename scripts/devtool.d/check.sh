@@ -175,24 +175,22 @@ build_sanitized() {
     echo "$status" >"$build_dir/check/$name-build.status"
 }
 
-# take_what_is_left: this shell and what it starts get processor time only when nobody else wants it (sched(7), SCHED_IDLE).
-# It is to be in a session of its own, since by sessions the kernel shares processors, and a nice value counts within one
-# only (sched(7), "The autogroup feature").
-take_what_is_left() {
-    chrt --idle --pid 0 $$
-    { echo 19 >/proc/$$/autogroup; } 2>/dev/null || true
-}
-
-# begin_sanitized_builds: they take what the tests leave, which is nearly half of two processors: most of a test is waiting.
-begin_sanitized_builds() {
-    setsid "$BASH" -c '
+# in_what_is_left COMMAND…: begins one of these functions in the background; it and what it starts get processor time only
+# when nobody else wants it (sched(7), SCHED_IDLE). In a session of its own, since by sessions the kernel shares
+# processors, and a nice value counts within one only (sched(7), "The autogroup feature").
+in_what_is_left() {
+    root=$root setsid "$BASH" -c '
+        chrt --idle --pid 0 $$
+        { echo 19 >/proc/$$/autogroup; } || true
         . scripts/devtool.d/lib.sh
         . scripts/devtool.d/check.sh
-        take_what_is_left
-        build_sanitized asan address,undefined
-        # GLib itself is not built for TSan: only the suites in which our own threads meet.
-        build_sanitized tsan thread -Dengine-only=true' 2>/dev/null &
-    sanitized_builds=$!
+        "$@"' - "$@" 2>/dev/null &
+}
+
+build_both_sanitized() {
+    build_sanitized asan address,undefined
+    # GLib itself is not built for TSan: only the suites in which our own threads meet.
+    build_sanitized tsan thread -Dengine-only=true
 }
 
 # sanitized COMMAND…: with the sanitizers' options.
@@ -201,22 +199,13 @@ sanitized() {
         TSAN_OPTIONS=halt_on_error=1:suppressions=$root/tests/tsan.supp "$@"
 }
 
-# begin_sanitized_tests: beside the Xen lab, which is little more than one processor's work; they take what it leaves.
-begin_sanitized_tests() {
+test_both_sanitized() {
     rm -f "$build_dir"/check/{asan,tsan}-{[0-9]*,alone,again}.{log,status}
-    root=$root setsid "$BASH" -c '
-        . scripts/devtool.d/lib.sh
-        . scripts/devtool.d/check.sh
-        take_what_is_left
-        run_both() {
-            sanitized run_shards asan "$(unit_program build-asan)" "*-$timed_tests"
-            sanitized run_shards tsan "$(unit_program build-tsan)" "$tsan_tests-$timed_tests"
-        }
-        with_huge_pages run_both' 2>/dev/null &
-    sanitized_tests=$!
+    sanitized run_shards asan "$(unit_program build-asan)" "*-$timed_tests"
+    sanitized run_shards tsan "$(unit_program build-tsan)" "$tsan_tests-$timed_tests"
 }
 
-# check_sanitized NAME: what begin_sanitized_tests found; then, with nothing beside them, the tests that hold times
+# check_sanitized NAME: what test_both_sanitized found; then, with nothing beside them, the tests that hold times
 # against limits, and the few that failed where they had only what was left. Many failures are no accident.
 check_sanitized() {
     local name=$1 log=$build_dir/check/$1 program failed shard
@@ -275,7 +264,9 @@ check_all() {
     section "policy simulation" && check_suite policy
     section "the protocol's model" && one_case model tests/model/check
     section "the drover command" && check_suite tools
-    begin_sanitized_builds
+    # Most of an end-to-end test is waiting: nearly half of two processors is left.
+    in_what_is_left build_both_sanitized
+    sanitized_builds=$!
     section "qtest" && check_harness qtest runner tests/qtest --parallel 2 --second-chance
     section "end to end" && check_harness e2e runner tests/e2e --parallel 2 --second-chance
     section "libvirt" && check_harness libvirt runner tests/libvirt --parallel 2 --second-chance
@@ -284,7 +275,9 @@ check_all() {
     section "KVM lab, kernels 6.1 and 6.12" && check_labs
     section "KVM lab, a cluster" && check_harness cluster lab cluster
     section "the rest of the sanitized builds" && wait "$sanitized_builds" && echo "   $((SECONDS - section_start)) s"
-    begin_sanitized_tests
+    # That lab is little more than one processor's work.
+    in_what_is_left with_huge_pages test_both_sanitized
+    sanitized_tests=$!
     section "Xen lab" && check_harness xen lab xen --short
     section "the rest of the unit tests" && wait "$sanitized_tests" && echo "   $((SECONDS - section_start)) s"
     # The only run of the unit tests: a second program of them, without sanitizers, would cost seven minutes and find no more.
