@@ -13,8 +13,7 @@ LATE_US = 10_000  # a sleep may take so much longer than asked for
 # late a sleep ends is then that way's length.
 EARLY_SOURCES = ("tsc-early", "jiffies", "refined-jiffies")  # of a kernel that boots
 FAR_SOURCES = ("acpi_pm",)
-_WATCH = re.compile(r"WATCH (\d+): (\d+) us by (\S+), (\d+) back, (\d+) sleeps, (\d+) early, late (\d+) to (\d+) us, "
-                    r"(\d+) held, (\d+) wrong, (\d+) us apart, (\d+) turns missed")
+_WATCH = re.compile(r"WATCH (\d+): (\d+) (\S+)" + r" (\d+)" * 9 + r"\b")  # in the order of Watched's members
 TURN_S = 2**24 / 3579545  # of the ACPI timer
 _WINDOWS = 3  # at least so many are looked at
 

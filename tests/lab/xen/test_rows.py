@@ -8,6 +8,7 @@ from drover_e2e.vm import EVERYWHERE, NEUTRAL
 
 BY_ACPI_TIMER = {"working_set": "8M", "dirty": 100, "boot": (*NEUTRAL.boot, "clocksource=acpi_pm", "tsc=reliable")}
 MOVES = int(word(MOVES_WORD, "20"))
+ROW_S = max(1400, 60 * MOVES)  # a move takes some 30 s on a host that has the time
 
 
 class Places:
@@ -29,7 +30,7 @@ class Places:
         return OnXen(self._case, number, NEUTRAL.but(**self._changes), self._clock, self._door, self._derived).wait()
 
 
-@test(timeout=1400, smp=[1, 2], thorough=True)
+@test(timeout=ROW_S, smp=[1, 2], thorough=True)
 def test_to_and_fro(case, smp):
     """Born on QEMU, to Xen and back, ten times."""
     places = Places(case, smp=smp)
