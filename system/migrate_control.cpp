@@ -125,7 +125,8 @@ Status MigrateControl::begin(const Json& arguments, SharedTlsCredentials tls)
             return pass(fd);
         options.connected = std::move(*fd);
     }
-    options.destination = {std::move(address), std::move(tls)};
+    options.destination = {std::move(address), std::move(tls), options.wish.tcp_congestion};
+    options.max_postcopy_bandwidth = settings_.max_postcopy_bandwidth();
     if (Status ours = claim(); !ours)
         return ours;
     end_forecast(QmpResponse::error("a migration began"));
@@ -268,7 +269,7 @@ void MigrateControl::settings_changed()
 {
     if (!source_ || is_final(source_->state()))
         return;
-    source_->set_max_bandwidth(settings_.max_bandwidth());
+    source_->set_max_bandwidth(settings_.max_bandwidth(), settings_.max_postcopy_bandwidth());
     if (is_before_commit(source_->state()))
         source_->set_wish(settings_.wish());
 }
@@ -347,8 +348,10 @@ void MigrateControl::source_changed(SourceState state)
 {
     send_status(migration_status(*source_));
     const SourceReport& report = source_->report();
-    if (state == SourceState::Copying)
+    if (state == SourceState::Copying && report.link_breaks == 0)
         send_pass();
+    else if (state == SourceState::Copying || state == SourceState::Reconnecting)
+        send_link(report.link_error);
     if (is_final(state)) {
         carry_bitmaps(false);
         callbacks_.source_ended();
@@ -377,6 +380,14 @@ void MigrateControl::send_status(const std::string& status)
     last_status_ = status;
     if (settings_.capability("events"))
         callbacks_.event(make_event("MIGRATION", Json{{"status", status}}));
+}
+
+void MigrateControl::send_link(const std::optional<Error>& broken)
+{
+    Json data{{"up", !broken}};
+    if (broken)
+        data["reason"] = broken->text();
+    callbacks_.event(make_event("MIGRATION_LINK", std::move(data)));
 }
 
 /// A round begins. As QEMU tells it, the first when it starts to copy.

@@ -150,6 +150,7 @@ private:
     void destination_changed(DestinationState state);
     void send_status(const std::string& status);
     void send_pass();
+    void send_link(const std::optional<Error>& broken);
     void settings_changed();
     void decided(const Decision& decision);
     [[nodiscard]] Result<double> forecast_bandwidth(const Json& arguments) const;

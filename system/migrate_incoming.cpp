@@ -118,6 +118,9 @@ void MigrateControl::destination_changed(DestinationState state)
     if (state == DestinationState::TakingOver)
         machine_.set_activates_late(settings_.capability("late-block-activate"));
     send_status(migration_status(session));
+    const bool is_back = state == DestinationState::Receiving && session.report().link_breaks > 0;
+    if (is_back || state == DestinationState::Reconnecting)
+        send_link(session.report().link_error);
     if (is_final(state))
         carry_bitmaps(false);
     if (state == DestinationState::Completed)

@@ -28,6 +28,7 @@ Json rounds_json(const std::vector<RoundStats>& rounds)
                             {"dirty-pages", round.pages_dirty},
                             {"bytes", round.bytes},
                             {"seconds", round.seconds},
+                            {"broken", round.broken_s},
                             {"slowdown", round.slowdown * 100},
                             {"guest-paused", round.guest_paused}});
     return list;
@@ -169,6 +170,17 @@ Json decisions_json(const std::vector<Decision>& decisions)
     return list;
 }
 
+/// Of either side.
+void add_link(const auto& session, Json& own)
+{
+    const auto& report = session.report();
+    own["link-breaks"] = report.link_breaks;
+    if (report.link_error)
+        own["reconnecting"] = Json{{"since", report.link_broken_s},
+                                   {"seconds", session.elapsed_s() - report.link_broken_s},
+                                   {"reason", report.link_error->message}};
+}
+
 Json drover_json(const SourceSession& session, const MigrationWish& wish)
 {
     const SourceReport& report = session.report();
@@ -189,8 +201,8 @@ Json drover_json(const SourceSession& session, const MigrationWish& wish)
              {"downtime", report.downtime_s},
              {"total", session.elapsed_s()},
              {"device-bytes", report.device_bytes},
-             {"postcopy", report.postcopy},
-             {"link-breaks", report.link_breaks}};
+             {"postcopy", report.postcopy}};
+    add_link(session, own);
     if (!report.encryption.empty())
         own["encryption"] = report.encryption;
     if (!report.no_postcopy.empty())
@@ -268,6 +280,7 @@ std::string status_in(SourceState state, const SourceSession& session)
     case SourceState::Greeting:
     case SourceState::Joining: return "setup";
     case SourceState::Copying:
+    case SourceState::Reconnecting:
     case SourceState::Switching: return "active";
     case SourceState::Paused: return session.awaits_continue() ? "pre-switchover" : "device";
     case SourceState::Loading:
@@ -357,8 +370,8 @@ Json migrate_info(const DestinationSession& session)
              {"device-bytes", report.device_bytes},
              {"load", report.load_s},
              {"link-is-up", session.link_is_up()},
-             {"postcopy", report.postcopy},
-             {"link-breaks", report.link_breaks}};
+             {"postcopy", report.postcopy}};
+    add_link(session, own);
     if (const PageFetcher* fetcher = session.fetcher())
         own.update(Json{{"pages-missing", fetcher->missing_count()},
                         {"pages-requested", fetcher->counters().requests}});

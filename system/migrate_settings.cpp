@@ -331,9 +331,12 @@ Json MigrateSettings::policy() const
                 {"max-slowdown", wish.max_slowdown * 100},
                 {"bandwidth", wish.bandwidth},
                 {"cpu", wish.cpu},
+                {"reconnect", wish.reconnect_s},
                 {"on-stall", std::move(actions)}};
     if (wish.deadline_s)
         policy["deadline"] = *wish.deadline_s;
+    if (!wish.tcp_congestion.empty())
+        policy["tcp-congestion"] = wish.tcp_congestion;
     return policy;
 }
 
@@ -362,6 +365,13 @@ uint64_t MigrateSettings::max_bandwidth() const
     if (parameter == 0 || wish_.bandwidth == 0)
         return std::max(parameter, wish_.bandwidth);
     return std::min(parameter, wish_.bandwidth);
+}
+
+/// As in QEMU, once it was set: 0 is unlimited. Else the bound of the copy holds.
+uint64_t MigrateSettings::max_postcopy_bandwidth() const
+{
+    constexpr const char* name = "max-postcopy-bandwidth";
+    return given_.contains(name) ? json_u64(parameters_, name) : max_bandwidth();
 }
 
 unsigned MigrateSettings::channels() const

@@ -61,6 +61,8 @@ public:
     [[nodiscard]] bool capability(const std::string& name) const;
     /// The lower of max-bandwidth and the policy's, bytes/s; 0: unlimited.
     [[nodiscard]] uint64_t max_bandwidth() const;
+    /// The same in post-copy, for what nobody waits for.
+    [[nodiscard]] uint64_t max_postcopy_bandwidth() const;
     /// multifd-channels, but 64 at most; each is a thread, so no more than the policy's cores.
     [[nodiscard]] unsigned channels() const;
     /// What may be used to send fewer bytes: what multifd-compression, multifd-zstd-level,

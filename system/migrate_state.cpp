@@ -93,6 +93,7 @@ GuestPhase MigrateControl::phase() const
         case SourceState::Greeting:
         case SourceState::Joining:
         case SourceState::Copying:
+        case SourceState::Reconnecting:
         case SourceState::Switching: return GuestPhase::Moving;
         default: return GuestPhase::HandedOver;
         }
@@ -103,6 +104,7 @@ GuestPhase MigrateControl::phase() const
     case DestinationState::Greeting: return GuestPhase::Free; // nothing is accepted yet
     case DestinationState::Preparing:
     case DestinationState::Receiving:
+    case DestinationState::Reconnecting:
     // In post-copy the guest runs here, but its memory must stay as it was described.
     case DestinationState::Postcopy:
     case DestinationState::PostcopyPaused: return GuestPhase::Moving;

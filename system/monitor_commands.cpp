@@ -40,6 +40,8 @@ const std::vector<OwnCommand>& MonitorCommands::own_commands()
           {"max-slowdown?", "any"},
           {"bandwidth?", "any"},
           {"cpu?", "any"},
+          {"reconnect?", "any"},
+          {"tcp-congestion?", "any"},
           {"on-stall?", "any"}}},
         {"query-migrate-policy", {}},
         {"query-migrate-forecast",

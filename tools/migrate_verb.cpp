@@ -54,7 +54,8 @@ Result<MigrateOptions> parse_migrate_options(Words words)
     return options;
 }
 
-/// Draws on a terminal, writes lines elsewhere: one for each round and change of the status.
+/// Draws on a terminal, writes lines elsewhere: one for each round and change of the status
+/// or the link.
 class Progress {
 public:
     /// With --json, stdout is for the result alone.
@@ -62,11 +63,12 @@ public:
 
     void show(const MigrationStats& stats)
     {
-        const bool changed = stats.round != last_.round || stats.status != last_.status;
-        if (changed) {
+        const bool begins = stats.round != last_.round || stats.status != last_.status;
+        const bool changed = begins || stats.link_error.empty() != last_.link_error.empty();
+        if (begins)
             at_start_ = stats.remaining;
+        if (changed)
             finish_line();
-        }
         last_ = stats;
         if (terminal_) {
             fprintf(out_, "\r%s\033[K", progress_line(stats, at_start_, bar_width).c_str());

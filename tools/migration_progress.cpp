@@ -38,6 +38,11 @@ MigrationStats MigrationStats::parse(const Json& info)
     stats.round = json_u64(ram, "dirty-sync-count");
     stats.dirty_pages_per_s = json_u64(ram, "dirty-pages-rate");
     stats.mbit_per_s = json_quantity(ram, "mbps");
+    const Json drover = info.is_object() ? info.value("drover", Json::object()) : Json::object();
+    const Json away =
+        drover.is_object() ? drover.value("reconnecting", Json::object()) : Json::object();
+    stats.link_error = json_string(away, "reason");
+    stats.link_away_s = json_quantity(away, "seconds");
     return stats;
 }
 
@@ -53,6 +58,11 @@ std::string progress_line(const MigrationStats& stats, uint64_t at_start, unsign
     const auto base = static_cast<double>(std::max<uint64_t>(at_start, 1));
     const double share = std::clamp(1 - static_cast<double>(stats.remaining) / base, 0.0, 1.0);
     char text[256];
+    if (!stats.link_error.empty()) {
+        snprintf(text, sizeof text, "reconnecting for %.1f s, round %" PRIu64 ": %3.0f %% (%.80s)",
+                 stats.link_away_s, stats.round, share * 100, stats.link_error.c_str());
+        return bar(share, columns) + text;
+    }
     snprintf(text, sizeof text,
              "%s, round %" PRIu64 ": %3.0f %%, %.1f MB sent, %.1f MB left, %.0f Mbit/s, %" PRIu64
              " dirty pages/s, %.1f s",

@@ -19,6 +19,8 @@ struct MigrationStats {
     double mbit_per_s = 0;
     uint64_t total_ms = 0;
     uint64_t downtime_ms = 0;
+    std::string link_error; ///< why the link is away now, where it is
+    double link_away_s = 0;
 
     [[nodiscard]] static MigrationStats parse(const Json& info);
     [[nodiscard]] bool over() const; ///< completed, failed or cancelled

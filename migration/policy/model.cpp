@@ -196,7 +196,7 @@ void learn_pages(LinkModel& link, const MigrationStats& stats)
     for (auto round = rounds.rbegin(); round != rounds.rend(); ++round) {
         if (!round->held_by_encoding || round->pages_sent < telling_pages)
             continue;
-        const double besides = round->seconds - static_cast<double>(round->bytes) / link.bytes_s;
+        const double besides = round->link_s() - static_cast<double>(round->bytes) / link.bytes_s;
         link.page_cpu_s = std::max(besides, 0.0) / static_cast<double>(round->pages_sent);
         return;
     }
@@ -215,13 +215,13 @@ LinkModel LinkModel::of(const MigrationStats& stats)
         if (round->held_by_encoding && !all_held) // else it is the best that is known
             continue;
         bytes += static_cast<double>(round->bytes);
-        seconds += round->seconds;
-        if (round->seconds < telling_round_s || static_cast<double>(round->bytes) < telling_bytes)
+        seconds += round->link_s();
+        if (round->link_s() < telling_round_s || static_cast<double>(round->bytes) < telling_bytes)
             continue;
-        const double rate = static_cast<double>(round->bytes) / round->seconds;
+        const double rate = static_cast<double>(round->bytes) / round->link_s();
         if (link.latest == 0)
             link.latest = rate;
-        const double own = age * std::min(1.0, round->seconds); // a long round knows more
+        const double own = age * std::min(1.0, round->link_s()); // a long round knows more
         weight += own;
         sum += own * rate;
         squares += own * rate * rate;

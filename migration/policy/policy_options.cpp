@@ -16,6 +16,7 @@ constexpr double min_deadline_s = 1;
 constexpr double max_deadline_s = 7 * 24 * 3600.0;
 constexpr double most_slowdown = 0.99; // as QEMU's max-cpu-throttle
 constexpr double max_cores = 1024;
+constexpr double max_reconnect_s = 24 * 3600.0;
 
 struct Suffix {
     std::string_view text;
@@ -75,7 +76,27 @@ constexpr Range deadline_range{min_deadline_s, max_deadline_s,
 constexpr Range slowdown_range{0, most_slowdown, "from 0 to 99 (percent), such as 30%"};
 constexpr Range bandwidth_range{0, 1e15,
                                 "0 (no bound of its own) or a rate, such as 125MB/s or 1G"};
+constexpr Range reconnect_range{0, max_reconnect_s,
+                                "0 (a broken link ends the migration) or a time up to 24h, such "
+                                "as 2m"};
 constexpr Range cpu_range{0, max_cores, "0 (no bound) or a number of cores, such as 1.5"};
+
+/// As the kernel names them (TCP_CA_NAME_MAX): bbr, cubic, reno …
+Status apply_congestion(MigrationWish& wish, std::string_view name)
+{
+    constexpr size_t longest = 15;
+    const bool fits = !name.empty() && name.size() <= longest &&
+                      name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-") ==
+                          std::string_view::npos;
+    if (!fits)
+        return fail(ErrorKind::Invalid,
+                    "the migration policy's tcp-congestion=" + std::string(name) +
+                        " is not allowed",
+                    "it may be \"default\", or what the kernel has, such as bbr: see "
+                    "/proc/sys/net/ipv4/tcp_available_congestion_control");
+    wish.tcp_congestion = name == "default" ? std::string_view() : name;
+    return {};
+}
 
 constexpr std::array<std::string_view, 5> action_names = {"wait", "slow", "postcopy", "switch",
                                                           "abort"};
@@ -175,10 +196,15 @@ Status apply_policy_option(MigrationWish& wish, std::string_view key, std::strin
         return apply_number(wish.bandwidth, key, value, rate_units, bandwidth_range);
     if (key == "cpu")
         return apply_number(wish.cpu, key, value, no_units, cpu_range);
+    if (key == "reconnect")
+        return apply_number(wish.reconnect_s, key, value, time_units, reconnect_range);
+    if (key == "tcp-congestion")
+        return apply_congestion(wish, value);
     if (key == "on-stall")
         return apply_actions(wish, value);
     return fail(ErrorKind::Invalid, "the migration policy knows no '" + std::string(key) + "'",
-                "it knows preset, downtime, deadline, max-slowdown, bandwidth, cpu and on-stall");
+                "it knows preset, downtime, deadline, max-slowdown, bandwidth, cpu, reconnect, "
+                "tcp-congestion and on-stall");
 }
 
 Status check_wish(const MigrationWish& wish)
@@ -224,6 +250,10 @@ std::string_view policy_help()
            "  max-slowdown=PERCENT  of the guest's speed, while it migrates (0 to 99, default 0)\n"
            "  bandwidth=RATE    at most so much on the wire (125MB/s, 1G; default: max-bandwidth)\n"
            "  cpu=CORES         for the migration's own work (default: no bound)\n"
+           "  reconnect=TIME    a link that breaks while the guest runs here may be away for so long\n"
+           "                    (0 to 24h, default 5m)\n"
+           "  tcp-congestion=NAME  of the kernel's ways to share a link (bbr: for one that loses\n"
+           "                    packets, or is long; default: the kernel's own)\n"
            "  on-stall=LIST     what to do, in this order, when rounds do not bring the downtime:\n"
            "                    slow, wait, postcopy, switch (a longer downtime), abort;\n"
            "                    default slow:wait:switch\n"

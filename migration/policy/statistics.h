@@ -14,12 +14,15 @@ struct RoundStats {
     uint64_t pages_zero = 0;  ///< found to be zero; most of them need not be sent
     uint64_t bytes = 0;       ///< on the wire
     double seconds = 0;       ///< from the round's start to the destination's acknowledgement
+    double broken_s = 0;      ///< of those: without a link
     uint64_t pages_dirty = 0; ///< written meanwhile, so left to send when the round ended
     double page_bytes = 0;    ///< that one of those takes on the wire, encoded; 0: 4,096
     /// It waited for its pages' encoding rather than for the link, of which it tells nothing.
     bool held_by_encoding = false;
     bool guest_paused = false;
     double slowdown = 0; ///< how much the guest was slowed meanwhile, 0 … 1 of its speed
+
+    [[nodiscard]] double link_s() const { return seconds - broken_s; } ///< with a link
 };
 
 /// So many distinct pages were written within so many seconds, by a guest at full speed.

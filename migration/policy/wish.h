@@ -35,6 +35,9 @@ struct MigrationWish {
     std::optional<double> slowdown_increment;
     uint64_t bandwidth = 0; ///< bytes/s on the wire; 0: as max-bandwidth says
     double cpu = 0;         ///< cores that the engine may use; 0: no bound
+    /// How long a copy whose link broke may wait for another one; 0: it does not go on then.
+    double reconnect_s = 300;
+    std::string tcp_congestion; ///< the kernel's name for what TCP is to do; empty: its default
     std::vector<StallAction> on_stall = {StallAction::Slow, StallAction::Wait, StallAction::Switch};
 
     bool on_stall_given = false; ///< by the user; else it is the default above

@@ -37,6 +37,9 @@ public:
     /// The same, and notes it: where it is not the same, the caller must send it, or fail.
     [[nodiscard]] bool note(size_t block, uint64_t page, const std::byte* data);
 
+    /// What was noted of the page may not have arrived.
+    void forget(size_t block, uint64_t page) { blocks_[block][page] = {}; }
+
 private:
     struct Hash {
         uint64_t low, high;

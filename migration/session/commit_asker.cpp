@@ -9,11 +9,21 @@ namespace drover {
 
 namespace {
 constexpr std::chrono::milliseconds longest_pause{5'000};
+constexpr std::chrono::milliseconds hasty_pause{200};
+constexpr std::chrono::milliseconds hasty_call{1'000};
+constexpr std::chrono::milliseconds patient_call{4'000};
+constexpr unsigned patient_attempt = 4; ///< each so many
 /// A link that takes connections and carries nothing is tried again.
 constexpr std::chrono::milliseconds answer_limit{10'000};
 /// A peer that answered so lately is there, although the connection has gone.
 constexpr double lately_s = 3;
 } // namespace
+
+bool nobody_listens(const Error& error)
+{
+    return error.message.find("Connection refused") != std::string::npos ||
+           error.message.find("No such file") != std::string::npos;
+}
 
 CommitAsker::CommitAsker(MigrationPeer peer, const stream::SessionToken& token, Purpose purpose,
                          std::function<void(stream::Outcome)> answered)
@@ -28,10 +38,31 @@ CommitAsker::~CommitAsker()
     *alive_ = false;
 }
 
+void CommitAsker::give_up_after(std::chrono::milliseconds time)
+{
+    give_up_timer_ = loop::after(time, [this] {
+        finished_ = true;
+        disarm();
+        timer_.reset();
+        connecting_.reset();
+        connection_.reset();
+    });
+}
+
 void CommitAsker::attempt()
 {
     connection_.reset();
-    connecting_ = call(peer_, [this](Result<Socket> socket) { connected(std::move(socket)); });
+    connecting_ = call(
+        peer_, [this](Result<Socket> socket) { connected(std::move(socket)); }, next_limit());
+}
+
+/// The kernel repeats what was lost of a connection's start after 1, 2, 4 s …: while a copy waits, a
+/// link that is back is not to be noticed so late. But who is far away is given the time, too.
+std::chrono::milliseconds CommitAsker::next_limit()
+{
+    if (purpose_ != Purpose::GoOn)
+        return connect_timeout;
+    return ++attempts_ % patient_attempt == 0 ? patient_call : hasty_call;
 }
 
 bool CommitAsker::reaches_peer() const
@@ -45,7 +76,7 @@ void CommitAsker::retry()
     if (finished_ || purpose_ == Purpose::Nothing)
         return;
     timer_ = loop::after(pause_, [this] { attempt(); });
-    pause_ = std::min(pause_ * 2, longest_pause);
+    pause_ = std::min(pause_ * 2, purpose_ == Purpose::GoOn ? hasty_pause : longest_pause);
 }
 
 void CommitAsker::connected(Result<Socket> socket)
@@ -75,7 +106,8 @@ void CommitAsker::connected(Result<Socket> socket)
 
 void CommitAsker::await_answer()
 {
-    timer_ = loop::after(answer_limit, [this] { attempt(); });
+    timer_ = loop::after(purpose_ == Purpose::GoOn ? patient_call : answer_limit,
+                         [this] { attempt(); });
 }
 
 std::unique_ptr<stream::FrameConnection> CommitAsker::take_connection()
@@ -132,7 +164,9 @@ void CommitAsker::handle_outcome(stream::Outcome outcome)
     if (finished_ && is_there)
         log::error("the guest was taken back, but its destination has it, too: end one of the two "
                    "at once");
-    if (outcome == stream::Outcome::Ready && purpose_ == Purpose::TakeBack)
+    const bool waits =
+        outcome == stream::Outcome::Ready || outcome == stream::Outcome::Receiving;
+    if (waits && purpose_ == Purpose::TakeBack)
         connection_->send_json(
             stream::FrameType::Abort,
             stream::error_to_json({ErrorKind::Cancelled, "the source keeps the guest", ""}));
@@ -140,9 +174,9 @@ void CommitAsker::handle_outcome(stream::Outcome outcome)
         return connection_->send_json(
             stream::FrameType::Abort,
             stream::error_to_json({ErrorKind::Cancelled, "the source takes the guest back", ""}));
-    else if (outcome == stream::Outcome::Ready)
+    else if (outcome == stream::Outcome::Ready && purpose_ != Purpose::GoOn)
         connection_->send(stream::FrameType::Commit);
-    else if (outcome == stream::Outcome::Postcopy)
+    else if (outcome == stream::Outcome::Postcopy || outcome == stream::Outcome::Receiving)
         connection_->hold_input(true); // what follows is for another owner
     answered_(outcome);
 }

@@ -12,6 +12,9 @@
 
 namespace drover {
 
+/// Whether that is why a call failed: the destination's host is there, and nobody listens.
+[[nodiscard]] bool nobody_listens(const Error& error);
+
 /// After a break the source calls the destination over fresh connections, again and again with
 /// growing pauses, until it answers: between Commit and Running it does not know who owns the
 /// guest, and in post-copy it has pages that the guest there needs. Loop thread only.
@@ -24,10 +27,12 @@ public:
                   ///< answers NotReady (it is ours again) or Committed (it has run there)
         Nothing,  ///< it was disarmed
         Postcopy, ///< as Commit; and when the guest is the destination's, whether it lacks pages
+        GoOn,     ///< in the middle of the copy: whether the destination still awaits its rest
     };
 
     /// `answered` gets each answer; Committed or Arrived follows when a Commit was carried out.
-    /// `answered` may not destroy the asker. After Postcopy take_connection() may be called, later.
+    /// `answered` may not destroy the asker. After Postcopy, and Receiving, take_connection() may be
+    /// called, later.
     CommitAsker(MigrationPeer peer, const stream::SessionToken& token, Purpose purpose,
                 std::function<void(stream::Outcome)> answered);
     ~CommitAsker();
@@ -42,6 +47,9 @@ public:
 
     /// TakeBack: the destination has been told, or has nothing to be told.
     [[nodiscard]] bool finished() const { return finished_; }
+
+    /// After so long there is nobody left who would have to be told.
+    void give_up_after(std::chrono::milliseconds time);
 
     /// Called for each call that fails.
     void on_unreachable(std::function<void(const Error&)> unreachable)
@@ -58,12 +66,13 @@ public:
         serve_ = std::move(serve);
     }
 
-    /// The connection over which the answer Postcopy came; nothing is read from it until
+    /// The connection over which that answer came; nothing is read from it until
     /// hold_input(false).
     [[nodiscard]] std::unique_ptr<stream::FrameConnection> take_connection();
 
 private:
     void attempt();
+    [[nodiscard]] std::chrono::milliseconds next_limit();
     void retry();
     void connected(Result<Socket> socket);
     void handle(const stream::Frame& frame);
@@ -80,9 +89,11 @@ private:
     std::unique_ptr<Connecting> connecting_;
     std::unique_ptr<stream::FrameConnection> connection_;
     std::chrono::milliseconds pause_{100};
+    unsigned attempts_ = 0;
     TimePoint heard_{}; ///< when it answered last; the epoch: never
     bool finished_ = false;
     loop::Source timer_;
+    loop::Source give_up_timer_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

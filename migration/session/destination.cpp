@@ -129,7 +129,8 @@ void DestinationSession::control_closed(Error error)
     // Not from within the connection's callback; by then a new one may have taken its place.
     loop::post([this, alive = alive_, closed = control_.get()] {
         if (*alive && control_.get() == closed &&
-            (state_ == DestinationState::Ready || is_committed(state_)))
+            (state_ == DestinationState::Reconnecting || state_ == DestinationState::Ready ||
+             is_committed(state_)))
             control_.reset();
         if (*alive && state_ == DestinationState::Ready)
             sync_point("destination", "asking");
@@ -142,6 +143,8 @@ void DestinationSession::control_closed(Error error)
         pause_postcopy(error);
     } else if (state_ == DestinationState::Greeting) {
         refuse(error);
+    } else if (can_reconnect(error)) {
+        await_source(error);
     } else if (!is_committed(state_)) {
         fail(std::move(error).in("the link to the source broke"));
     }
@@ -200,7 +203,12 @@ void DestinationSession::asked(const stream::SessionToken& token,
         control_.reset();
         return done(Outcome::Ready);
     }
-    // A source asks after its Commit only, and so after our Ready: whatever this is, it is over.
+    if (state_ == DestinationState::Receiving && resume_agreed_ && !switching_)
+        control_closed({ErrorKind::Connection, "the source calls anew", ""});
+    if (state_ == DestinationState::Reconnecting)
+        return done(Outcome::Receiving);
+    // Else a source asks after its Commit only, and so after our Ready: whatever this is, it is
+    // over.
     fail({ErrorKind::Protocol, "the source asked for an outcome before there could be one", ""});
     done(Outcome::NotReady);
 }

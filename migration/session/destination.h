@@ -27,7 +27,9 @@ struct DestinationReport {
     double load_s = 0; ///< what the hypervisor needed to load the device state
     double total_s = 0;
     bool postcopy = false;    ///< it ran before all of its RAM was here
-    unsigned link_breaks = 0; ///< in post-copy
+    unsigned link_breaks = 0; ///< in the copy, and in post-copy
+    std::optional<Error> link_error; ///< why the link broke, as long as it is away
+    double link_broken_s = 0;        ///< when that was
     std::optional<Error> error;
 };
 
@@ -69,7 +71,8 @@ public:
     void commit(std::function<void(stream::FrameType)> done, AskForPages pages = nullptr);
     /// Pages that were asked for so. Fails if they are none that can be.
     [[nodiscard]] Status take_pages(const stream::Frame& frame);
-    /// A source that was told that pages are missing goes on over this connection.
+    /// A source that was told that pages are missing, or that its copy may go on, does so over this
+    /// connection.
     void resume(std::unique_ptr<stream::FrameConnection> connection);
     /// The source's user wants the guest back, which arrived paused: it gets it, if nobody has run
     /// it here. `done` gets the frame to answer: Abort once nothing of the guest is here any more.
@@ -116,6 +119,13 @@ private:
     void judged(const Judgement& judgement, Json own_description);
     void prepare(Json own_description);
 
+    // destination_reconnect.cpp: the link broke while RAM came
+    [[nodiscard]] bool can_reconnect(const Error& error) const;
+    void receiving_failed(Error error);
+    void await_source(const Error& why);
+    void go_on(std::unique_ptr<stream::FrameConnection> connection);
+    void take_connection(std::unique_ptr<stream::FrameConnection> connection);
+
     void device_header(const stream::Frame& frame);
     void device_data(const stream::Frame& frame);
     void feed(std::span<const std::byte> state);
@@ -148,6 +158,12 @@ private:
     StateForm form_ = StateForm::Own; ///< of the device state, as agreed
     std::unique_ptr<RamReceiver> receiver_;
     std::unique_ptr<PageFetcher> fetcher_;
+    bool resume_agreed_ = false;
+    double reconnect_s_ = 0;         ///< as the source wishes
+    stream::SessionToken join_{};    ///< what data connections have to name
+    uint32_t acknowledged_round_ = 0;
+    bool switching_ = false;         ///< device state has begun to come
+    loop::Source give_up_timer_;
     bool postcopy_agreed_ = false;
     bool arrived_outcome_agreed_ = false;
     AskForPages ask_for_pages_; ///< in TakingOver, where there is no control connection

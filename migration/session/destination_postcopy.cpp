@@ -111,14 +111,11 @@ void DestinationSession::machine_died(const Error& how)
 
 void DestinationSession::resume(std::unique_ptr<stream::FrameConnection> connection)
 {
+    if (state_ == DestinationState::Reconnecting)
+        return go_on(std::move(connection));
     if (!is_postcopy(state_))
         return;
-    control_ = std::move(connection);
-    control_->set_callbacks({
-        .frame = [this](const stream::Frame& frame) { handle(frame); },
-        .closed = [this](Error error) { control_closed(std::move(error)); },
-    });
-    control_.watch([this](Error error) { control_closed(std::move(error)); });
+    take_connection(std::move(connection));
     control_.set_silence_limit(postcopy_silence);
     tell_missing(fetcher_->missing(), [this](const stream::MissingPages& missing) {
         control_->send(FrameType::Missing, stream::encode(missing));

@@ -95,6 +95,9 @@ void DestinationSession::prepare(Json own_description)
         return std::ranges::find(welcome.features, feature) != welcome.features.end();
     };
     postcopy_agreed_ = agreed(stream::feature::postcopy);
+    resume_agreed_ = agreed(stream::feature::resume_copy);
+    reconnect_s_ = json_quantity(hello_->policy, "reconnect", 0);
+    join_ = hello_->session;
     arrived_outcome_agreed_ = agreed(stream::feature::arrived_outcome);
     welcome.channels = hello_->channels;
     welcome.machine = std::move(own_description);
@@ -103,7 +106,7 @@ void DestinationSession::prepare(Json own_description)
         stream::encodings_of(welcome.features),
         RamReceiver::Callbacks{
             .round_ended = [this](stream::RoundEnd end) { round_ended(end); },
-            .failed = [this](Error error) { fail(std::move(error)); },
+            .failed = [this](Error error) { receiving_failed(std::move(error)); },
         });
     machine_.use_state_form(form_);
     machine_.begin_load(
@@ -118,6 +121,8 @@ void DestinationSession::prepare(Json own_description)
                     load_prepared();
             });
             control_->send_json(FrameType::Welcome, welcome);
+            if (resume_agreed_)
+                control_.set_silence_limit(longest_patience);
         },
         [this, alive = alive_](Error error) {
             if (*alive)
@@ -128,7 +133,7 @@ void DestinationSession::prepare(Json own_description)
 void DestinationSession::add_data(Socket socket)
 {
     if (state_ == DestinationState::Receiving)
-        receiver_->add_channel(std::move(socket), hello_->session);
+        receiver_->add_channel(std::move(socket), join_);
 }
 
 void DestinationSession::round_ended(stream::RoundEnd end)
@@ -149,8 +154,10 @@ void DestinationSession::acknowledge(stream::RoundEnd end)
 {
     if (!load_is_prepared_)
         to_acknowledge_.push_back(end);
-    else if (control_)
+    else if (control_) {
+        acknowledged_round_ = end.round;
         control_->send(FrameType::RoundAck, stream::encode(end));
+    }
 }
 
 void DestinationSession::load_prepared()
@@ -165,6 +172,7 @@ void DestinationSession::device_header(const stream::Frame& frame)
     auto json = stream::decode_json(frame.payload);
     if (!json)
         return fail(std::move(json.error()));
+    switching_ = true;
     const std::string phase = json_string(*json, "phase");
     if (phase == "running")
         return;

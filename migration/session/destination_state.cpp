@@ -9,6 +9,7 @@ std::string_view to_string(DestinationState state)
     case DestinationState::Greeting: return "greeting";
     case DestinationState::Preparing: return "preparing";
     case DestinationState::Receiving: return "receiving";
+    case DestinationState::Reconnecting: return "reconnecting";
     case DestinationState::Holding: return "holding";
     case DestinationState::Loading: return "loading";
     case DestinationState::Ready: return "ready";
@@ -45,7 +46,8 @@ bool may_follow(DestinationState from, DestinationState to)
     switch (from) {
     case Greeting: return to == Preparing;
     case Preparing: return to == Receiving;
-    case Receiving: return to == Holding;
+    case Receiving: return to == Reconnecting || to == Holding;
+    case Reconnecting: return to == Receiving;
     case Holding: return to == Loading;
     case Loading: return to == Ready;
     case Ready: return to == TakingOver;

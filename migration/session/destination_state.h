@@ -11,6 +11,7 @@ enum class DestinationState {
     Greeting,       ///< a control connection is here, waiting for its Hello
     Preparing,      ///< the hello is accepted; the hypervisor gets ready to load
     Receiving,      ///< RAM, and device state from before the pause
+    Reconnecting,   ///< the link broke while RAM came: the source is awaited
     Holding,        ///< the source's guest is paused; what comes now is kept until RAM is complete
     Loading,        ///< the hypervisor loads the device state
     Ready,          ///< the guest is complete, and paused; waiting for Commit

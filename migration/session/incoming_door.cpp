@@ -25,7 +25,8 @@ struct IncomingDoor::Guest {
     loop::Source timer;         ///< it asks, and has not named the session yet
     bool known = false;         ///< it has
     bool may_commit = false;    ///< it has named the session, and was told that it is ready
-    bool may_resume = false;    ///< likewise, and was told that pages are missing
+    bool may_cancel = false;    ///< likewise, or that it is waited for
+    bool may_resume = false;    ///< likewise, and was told that pages are missing, or awaited
     bool may_take_back = false; ///< likewise, and was told that the guest is ours
     bool sends_pages = false;   ///< likewise, and was asked for some
     std::shared_ptr<bool> here = std::make_shared<bool>(true);
@@ -262,7 +263,10 @@ void IncomingDoor::ask_frame(std::list<Guest>::iterator guest, const stream::Fra
             if (guest->known)
                 guest->timer.reset();
             guest->may_commit = outcome == stream::Outcome::Ready;
-            guest->may_resume = outcome == stream::Outcome::Postcopy;
+            guest->may_resume =
+                outcome == stream::Outcome::Postcopy || outcome == stream::Outcome::Receiving;
+            guest->may_cancel =
+                outcome == stream::Outcome::Ready || outcome == stream::Outcome::Receiving;
             guest->may_take_back =
                 outcome == stream::Outcome::Committed || outcome == stream::Outcome::Arrived;
             guest->asking->send(FrameType::Outcome,
@@ -290,7 +294,7 @@ void IncomingDoor::ask_frame(std::list<Guest>::iterator guest, const stream::Fra
                 session_->answer(*guest->asking, answer);
         });
     // The source took the guest back, and calls to say so.
-    if (frame.header.type == FrameType::Abort && session_ && guest->may_commit)
+    if (frame.header.type == FrameType::Abort && session_ && guest->may_cancel)
         session_->fail(
             {ErrorKind::Connection, "the link broke, and the source took the guest back", ""});
 }

@@ -92,6 +92,8 @@ stream::Hello hello_of(Machine& source, const GreetingOptions& options)
         hello.mandatory_features.emplace_back(name);
     if (!options.one_connection)
         hello.optional_features.emplace_back(stream::feature::postcopy);
+    if (!options.one_connection && options.reconnect_s > 0)
+        hello.optional_features.emplace_back(stream::feature::resume_copy);
     hello.optional_features.emplace_back(stream::feature::give_back);
     hello.optional_features.emplace_back(stream::feature::arrived_outcome);
     for (const stream::EncodingFeature& encoding : stream::encoding_features())
@@ -100,7 +102,7 @@ stream::Hello hello_of(Machine& source, const GreetingOptions& options)
         hello.optional_features.emplace_back(stream::feature::device_state_neutral);
     hello.channels = options.channels;
     hello.ram = ram_info(source.ram());
-    hello.policy = Json{{"downtime", options.downtime_s}};
+    hello.policy = Json{{"downtime", options.downtime_s}, {"reconnect", options.reconnect_s}};
     return hello;
 }
 

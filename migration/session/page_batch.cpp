@@ -15,8 +15,8 @@ constexpr uint64_t least_read = 64; ///< pages
 using stream::PageEncoding;
 
 PageBatch::PageBatch(stream::FrameWriter& writer, RateLimit& limit, SendProgress& progress,
-                     PageEncoder& encoder)
-    : writer_(writer), limit_(limit), progress_(progress), encoder_(encoder),
+                     PageEncoder& encoder, SentFrames& frames)
+    : writer_(&writer), limit_(limit), progress_(progress), encoder_(encoder), frames_(frames),
       data_(std::make_unique_for_overwrite<std::byte[]>(max_pages * ram_page_size))
 {
     table_.page_size = ram_page_size;
@@ -130,6 +130,15 @@ Status PageBatch::flush()
     return {};
 }
 
+void PageBatch::drop(const SentFrames::Lost& lost)
+{
+    for (const stream::PageRun& run : table_.runs)
+        lost(table_.block, run.first_page, run.count);
+    encoder_.drop_frame();
+    pages_ = encoded_ = 0;
+    table_.runs.clear();
+}
+
 /// What is packed is in a section of its own behind the words; raw pages come before them, and
 /// there is only one of both.
 Status PageBatch::write(const PageEncoder::Packed& packed)
@@ -147,7 +156,8 @@ Status PageBatch::write(const PageEncoder::Packed& packed)
     if (!unlimited_ && !limit_.acquire(size))
         return fail(ErrorKind::Cancelled, "the migration was stopped");
     const double limit_s = seconds_since(start);
-    if (Status status = writer_.write(stream::FrameType::Pages, pieces); !status)
+    frames_.add(table_);
+    if (Status status = writer_->write(stream::FrameType::Pages, pieces); !status)
         return status;
     encoder_.sent(size, seconds_since(start) - limit_s, limit_s);
     progress_.bytes += size;

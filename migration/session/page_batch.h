@@ -5,6 +5,7 @@
 #include "migration/ram/ram_block.h"
 #include "migration/ram/sent_hashes.h"
 #include "migration/session/page_encoder.h"
+#include "migration/session/sent_frames.h"
 #include "migration/stream/frame_io.h"
 #include "migration/transport/rate_limit.h"
 
@@ -29,10 +30,9 @@ class PageBatch {
 public:
     /// All references must outlive the batch.
     PageBatch(stream::FrameWriter& writer, RateLimit& limit, SendProgress& progress,
-              PageEncoder& encoder);
+              PageEncoder& encoder, SentFrames& frames);
 
     /// `unlimited`: do not wait for the rate limit.
-
     void begin_round(uint32_t round, bool unlimited);
 
     /// Of the blocks that it keeps hashes for, only pages that differ are sent from now on. It must
@@ -46,6 +46,11 @@ public:
 
     /// Sends what was gathered.
     [[nodiscard]] Status flush();
+
+    /// Forgets what was gathered and calls `lost` for its pages: the link broke.
+    void drop(const SentFrames::Lost& lost);
+    /// Goes on over another link. Nothing may be gathered.
+    void write_to(stream::FrameWriter& writer) { writer_ = &writer; }
 
 private:
     static constexpr size_t max_pages = 128; // 512 KiB: stays in the second-level cache
@@ -63,10 +68,11 @@ private:
                pages_ + encoded_ > max_packed - max_pages;
     }
 
-    stream::FrameWriter& writer_;
+    stream::FrameWriter* writer_;
     RateLimit& limit_;
     SendProgress& progress_;
     PageEncoder& encoder_;
+    SentFrames& frames_;
     SentHashes* sent_ = nullptr;
     stream::PagesTable table_;
     stream::Bytes head_;

@@ -187,10 +187,15 @@ std::span<const std::byte> PageEncoder::run(PageEncoding codec, std::span<const 
 
 void PageEncoder::sent(uint64_t bytes, double link_s, double limit_s)
 {
-    repeated_.clear();
-    deltas_.clear();
+    drop_frame();
     model_.wrote(bytes, link_s, limit_s);
     counters_.waited_us += static_cast<uint64_t>((link_s + limit_s) * 1e6);
+}
+
+void PageEncoder::drop_frame()
+{
+    repeated_.clear();
+    deltas_.clear();
 }
 
 void PageEncoder::count(PageEncoding encoding, uint64_t pages, uint64_t bytes)

@@ -64,7 +64,7 @@ public:
     [[nodiscard]] std::optional<stream::PageEncoding>
     encode(size_t block, uint64_t page, const std::byte* data, bool has, uint32_t round);
 
-    /// The page is zero now.
+    /// The page is zero now, or the version that was encoded last may not have arrived.
     void forget(size_t block, uint64_t page);
 
     /// How pages that go whole are to go: Lz4 or Zstd with the frame's section, or Raw with the
@@ -81,6 +81,9 @@ public:
     /// The frame was written, after it had waited so long for the link, and before that for the
     /// rate limit: begins the next one.
     void sent(uint64_t bytes, double link_s, double limit_s = 0);
+
+    /// The frame was not written, nor will it be: begins the next one.
+    void drop_frame();
 
     /// Whether the rate limit does not hold for what comes now.
     void set_unlimited(bool unlimited) { model_.set_unlimited(unlimited); }

@@ -49,7 +49,8 @@ RamReceiver::RamReceiver(std::span<const RamBlock> ram, std::unique_ptr<RamMappi
                          std::chrono::milliseconds join_limit)
     : ram_(ram), channels_(channels), allowed_(allowed), callbacks_(std::move(callbacks)),
       join_limit_(join_limit), writer_(ram, std::move(mapping)), rounds_(channels),
-      joined_(std::make_unique<std::atomic<bool>[]>(channels))
+      joined_(std::make_unique<std::atomic<bool>[]>(channels)), frames_(channels),
+      emptied_(channels)
 {
     for (const RamBlock& block : ram_) {
         present_.emplace_back(block.pages());
@@ -69,6 +70,22 @@ void RamReceiver::end()
     for (const auto& connection : connections_)
         connection->channel->abort();
     connections_.clear();
+}
+
+void RamReceiver::leave_channels()
+{
+    end();
+    ending_ = false;
+    alive_ = std::make_shared<bool>(true); // what the old channels have posted is void
+    for (size_t i = 0; i < channels_; ++i)
+        joined_[i] = false;
+}
+
+std::vector<uint64_t> RamReceiver::go_on_after(uint32_t round)
+{
+    std::ranges::fill(rounds_, round);
+    acknowledged_ = round;
+    return frames_;
 }
 
 std::vector<PageBitmap> RamReceiver::take_missing()
@@ -119,8 +136,8 @@ void RamReceiver::run(Connection& connection, const stream::SessionToken& token)
     if (status)
         return;
     loop::post([this, alive = alive_, error = std::move(status.error())]() mutable {
-        if (*alive && callbacks_.failed)
-            std::exchange(callbacks_.failed, nullptr)(std::move(error));
+        if (std::exchange(*alive, false)) // the first one tells
+            callbacks_.failed(std::move(error));
     });
 }
 
@@ -129,8 +146,9 @@ Status RamReceiver::receive(size_t index, stream::FrameReader& reader)
     if (index >= channels_ || joined_[index].exchange(true))
         return fail(ErrorKind::Protocol,
                     "data channel " + std::to_string(index) + " came twice, or is too many");
-    if (Status empty = empty_stripes(index); !empty)
+    if (Status empty = emptied_[index] != 0 ? Status() : empty_stripes(index); !empty)
         return empty;
+    emptied_[index] = 1;
     stream::PageUnpacker unpacker;
     for (;;) {
         auto frame = reader.read();
@@ -139,6 +157,7 @@ Status RamReceiver::receive(size_t index, stream::FrameReader& reader)
         bytes_ += stream::header_size + (*frame)->payload.size();
         if (Status status = handle(index, **frame, unpacker); !status)
             return status;
+        ++frames_[index];
     }
 }
 

@@ -48,6 +48,12 @@ public:
     /// that has waited longest without a word goes.
     void add_channel(Socket socket, const stream::SessionToken& token);
 
+    /// The link broke: ends all channels. What has come stays.
+    void leave_channels();
+    /// Then, before others come: says how many frames of each channel were carried out, and counts
+    /// rounds from the one after `round` on once more.
+    [[nodiscard]] std::vector<uint64_t> go_on_after(uint32_t round);
+
     /// After the last round, for post-copy: ends the channels, and tells what is missing (one
     /// bitmap a block).
     [[nodiscard]] std::vector<PageBitmap> take_missing();
@@ -91,6 +97,8 @@ private:
     std::vector<uint32_t> rounds_;    ///< loop thread: the last round that each channel ended
     uint32_t acknowledged_ = 0;       ///< loop thread
     std::unique_ptr<std::atomic<bool>[]> joined_; ///< by index
+    std::vector<uint64_t> frames_; ///< by index: carried out; each channel's thread, while it runs
+    std::vector<char> emptied_;    ///< by index: its stripes are; likewise
     std::atomic<uint64_t> bytes_{0};
     std::atomic<uint64_t> pages_{0};
 

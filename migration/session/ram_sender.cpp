@@ -33,21 +33,29 @@ RamSender::RamSender(std::span<const RamBlock> ram, DirtyTracker& tracker, RateL
         Worker& worker = workers_[i];
         worker.channel = std::move(channels[i]);
         worker.writer = std::make_unique<stream::FrameWriter>(*worker.channel);
+        worker.frames = std::make_unique<SentFrames>();
         worker.encoder = std::make_unique<PageEncoder>(options_.encodings, pages, workers_.size(),
                                                        progress_.encodings);
-        worker.batch =
-            std::make_unique<PageBatch>(*worker.writer, limit_, progress_, *worker.encoder);
+        worker.batch = std::make_unique<PageBatch>(*worker.writer, limit_, progress_,
+                                                   *worker.encoder, *worker.frames);
         worker.stripes = stripes_of(ram_, i, workers_.size());
     }
+    start_workers();
+}
+
+void RamSender::start_workers()
+{
+    running_ = workers_.size();
     for (size_t i = 0; i < workers_.size(); ++i)
-        workers_[i].thread = std::thread([this, i] { run(i); });
+        workers_[i].thread = std::thread([this, i, done = job_number_] { run(i, done); });
 }
 
 RamSender::~RamSender()
 {
     abort();
     for (Worker& worker : workers_)
-        worker.thread.join();
+        if (worker.thread.joinable())
+            worker.thread.join();
     tracker_.stop();
 }
 
@@ -77,11 +85,13 @@ void RamSender::start(const Job& job)
     std::lock_guard lock(mutex_);
     job_ = job;
     hurry_ = false;
-    round_start_ = Clock::now();
-    base_pages_ = progress_.pages_sent;
-    base_zero_ = progress_.pages_zero;
-    base_bytes_ = progress_.bytes;
-    base_waited_us_ = progress_.encodings.waited_us;
+    if (!job.continued) {
+        round_start_ = Clock::now();
+        base_pages_ = progress_.pages_sent;
+        base_zero_ = progress_.pages_zero;
+        base_bytes_ = progress_.bytes;
+        base_waited_us_ = progress_.encodings.waited_us;
+    }
     working_ = workers_.size();
     ++job_number_;
     changed_.notify_all();
@@ -112,10 +122,10 @@ std::optional<RamSender::Job> RamSender::next_job(uint64_t& done, size_t index)
     return job_;
 }
 
-void RamSender::run(size_t index)
+/// `done`: the job that was over when it started.
+void RamSender::run(size_t index, uint64_t done)
 {
     Status introduced = defects::guarded([&] { return introduce(index); });
-    uint64_t done = 0;
     while (const auto job = next_job(done, index)) {
         Status status = introduced;
         if (index == 0) {
@@ -129,6 +139,7 @@ void RamSender::run(size_t index)
             status = defects::guarded([&] { return work(workers_[index], *job); });
         finish(*job, std::move(status));
     }
+    worker_stopped();
 }
 
 Status RamSender::introduce(size_t index)
@@ -136,13 +147,16 @@ Status RamSender::introduce(size_t index)
     Worker& worker = workers_[index];
     if (Status status = worker.writer->write_preamble(stream::ConnectionRole::Data); !status)
         return status;
-    const stream::Bytes join = stream::encode({options_.token, static_cast<uint32_t>(index)});
+    const stream::Bytes join =
+        stream::encode(stream::Join{options_.token, static_cast<uint32_t>(index)});
     return worker.writer->write(stream::FrameType::Join, join);
 }
 
 /// Worker 0 alone, while the others wait.
 Status RamSender::prepare(const Job& job)
 {
+    if (job.continued)
+        return {};
     if (job.round == 1) {
         // First the tracker, then the look at what is there: a page that is filled in between is
         // seen by both, never by neither.

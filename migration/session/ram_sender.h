@@ -10,6 +10,7 @@
 #include "migration/session/page_batch.h"
 #include "migration/session/ram_stripe.h"
 #include "migration/stream/messages.h"
+#include "migration/stream/resume.h"
 #include "migration/transport/channel.h"
 
 #include <condition_variable>
@@ -55,6 +56,8 @@ public:
         std::function<void(Result<RoundStats>)> round_done;
         /// What count_dirty() found.
         std::function<void(Result<DirtyCount>)> counted;
+        /// No worker runs any more, after a failure or abort(): go_on() may be called.
+        std::function<void()> stopped;
     };
 
     /// The session's `ram`, `tracker` and `limit` must outlive the sender. The channels' preamble
@@ -89,8 +92,16 @@ public:
     /// Collects all that was written, and counts what is left to send.
     void count_dirty();
 
-    /// Wakes all workers; the round under way fails.
+    /// Wakes all workers, which stop; the round under way fails, and with it a count.
     void abort();
+
+    /// After `stopped`, with as many channels as before, the link being another one: what the
+    /// destination does not have of what was sent is pending again. Fails (Protocol) if that cannot
+    /// be.
+    [[nodiscard]] Status go_on(std::vector<std::unique_ptr<Channel>> channels,
+                               const stream::ResumePoint& point);
+    /// Then: sends the rest of the round that failed.
+    void continue_round(unsigned round, bool leave_hot);
 
     [[nodiscard]] const SendProgress& progress() const { return progress_; }
 
@@ -100,6 +111,7 @@ private:
         Round kind = Round::Live;
         bool count_only = false; ///< worker 0 alone has work to do
         bool leave_hot = false;
+        bool continued = false;       ///< its start is behind us: the link broke meanwhile
         uint64_t budget = UINT64_MAX; ///< of the last round, bytes
 
         [[nodiscard]] bool last() const { return kind == Round::Last; }
@@ -108,13 +120,15 @@ private:
         std::unique_ptr<Channel> channel;
         std::unique_ptr<stream::FrameWriter> writer;
         std::unique_ptr<PageEncoder> encoder;
+        std::unique_ptr<SentFrames> frames;
         std::unique_ptr<PageBatch> batch;
         std::vector<Stripe> stripes;
         stream::MissingPages told; ///< not sent yet
         std::thread thread;
     };
 
-    void run(size_t index);
+    void start_workers();
+    void run(size_t index, uint64_t done);
     [[nodiscard]] Status introduce(size_t index);
     [[nodiscard]] Status work(Worker& worker, const Job& job);
     [[nodiscard]] Status collect_stripe(const Stripe& stripe);
@@ -138,6 +152,8 @@ private:
     void start(const Job& job);
     void post_round(Result<RoundStats> result);
     void post_count(Result<DirtyCount> result);
+    void worker_stopped();
+    void lose(Worker& worker, size_t block, uint64_t first, uint64_t count);
     [[nodiscard]] Status sample_pending();
     [[nodiscard]] Status sample_page(size_t block, uint64_t page);
 
@@ -166,6 +182,7 @@ private:
     uint64_t prepared_ = 0;   // guarded by mutex_; the job that worker 0 has prepared
     size_t working_ = 0;      // guarded by mutex_; workers that have not finished the job
     bool stopping_ = false;   // guarded by mutex_
+    size_t running_ = 0;      // guarded by mutex_; workers that have not stopped
     bool failed_ = false;     // guarded by mutex_
     TimePoint round_start_{}; // written by start_round, read by the last worker
     uint64_t base_pages_ = 0, base_zero_ = 0, base_bytes_ = 0; // progress at the round's start

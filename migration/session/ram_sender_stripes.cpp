@@ -15,6 +15,8 @@ constexpr uint64_t budgeted_pages = 64;
 Status RamSender::work(Worker& worker, const Job& job)
 {
     worker.batch->begin_round(job.round, job.last());
+    if (!job.continued)
+        worker.frames->begin_round();
     std::vector<Stripe> put_off;
     for (const Stripe& stripe : worker.stripes) {
         if (auto hot = is_hot(stripe, job); !hot)
@@ -36,6 +38,7 @@ Status RamSender::work(Worker& worker, const Job& job)
         return status;
     if (Status status = flush_told(worker); !status)
         return status;
+    worker.frames->add_round_end();
     const stream::Bytes end = stream::encode(stream::RoundEnd{job.round, job.last()});
     return worker.writer->write(stream::FrameType::RoundEnd, end);
 }
@@ -104,8 +107,10 @@ Status RamSender::send_stripe(Worker& worker, const Stripe& stripe, const Job& j
         pending.clear_range(page, end - page);
         Status status = worker.batch->add(stripe.block, ram_[stripe.block], present_[stripe.block],
                                           page, end - page);
-        if (!status)
+        if (!status) {
+            pending.set_range(page, end - page); // none of them, or some, were gathered
             return status;
+        }
         page = end;
     }
     return {};

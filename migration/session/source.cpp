@@ -6,11 +6,25 @@
 #include "util/sync_point.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace drover {
 
 using stream::FrameType;
+
+namespace {
+
+std::chrono::milliseconds silence_limit(SourceState state, bool can_reconnect)
+{
+    if (is_blackout(state) || state == SourceState::Committing)
+        return blackout_silence;
+    if (is_postcopy(state))
+        return postcopy_silence;
+    return state == SourceState::Copying && can_reconnect ? longest_patience : patient_silence;
+}
+
+} // namespace
 
 SourceSession::SourceSession(Machine& machine, const Policy& policy, SourceOptions options,
                              SourceObserver observer)
@@ -68,12 +82,13 @@ EncodingTotals SourceSession::encodings() const
     return sender_ ? sender_->progress().encodings.totals() : report_.encodings;
 }
 
-void SourceSession::set_max_bandwidth(uint64_t bytes_per_second)
+void SourceSession::set_max_bandwidth(uint64_t bytes_per_second, uint64_t in_postcopy)
 {
     options_.max_bandwidth = bytes_per_second;
+    options_.max_postcopy_bandwidth = in_postcopy;
     limit_.set_rate(bytes_per_second);
     if (server_)
-        server_->set_rate(bytes_per_second);
+        server_->set_rate(in_postcopy);
 }
 
 void SourceSession::set_wish(const MigrationWish& wish)
@@ -91,11 +106,7 @@ void SourceSession::enter(SourceState next)
     log::debug("source: " + std::string(to_string(state_)) + " → " + std::string(to_string(next)));
     state_ = next;
     sync_point("source", to_string(next));
-    control_.set_silence_limit(next == SourceState::Paused || next == SourceState::Loading ||
-                                       next == SourceState::Committing
-                                   ? blackout_silence
-                               : is_postcopy(next) ? postcopy_silence
-                                                   : patient_silence);
+    control_.set_silence_limit(silence_limit(next, resume_agreed_));
     if (is_final(next))
         report_.total_s = seconds_since(started_);
     observer_.state_changed(next);
@@ -111,8 +122,13 @@ void SourceSession::handle(const stream::Frame& frame)
             return welcomed(frame);
         break;
     case FrameType::RoundAck:
-        if (state_ >= SourceState::Copying && state_ < SourceState::Committing)
+        if (state_ >= SourceState::Copying && state_ < SourceState::Committing &&
+            state_ != SourceState::Reconnecting)
             return round_acknowledged(frame);
+        break;
+    case FrameType::ResumePoint:
+        if (state_ == SourceState::Reconnecting && !point_)
+            return point_told(frame);
         break;
     case FrameType::Ready:
         if (is_blackout(state_) && device_saved_)
@@ -168,6 +184,8 @@ void SourceSession::control_closed(Error error)
         ask(error);
     else if (is_postcopy(state_))
         pause_postcopy(error);
+    else if (can_reconnect(error))
+        reconnect(error);
     else if (is_before_commit(state_))
         fail(std::move(error));
     else if (state_ == SourceState::Completed) {
@@ -195,7 +213,8 @@ void SourceSession::fail(Error error)
         return;
     report_.error = error;
     report_.given_up_in = state_;
-    tell_later_ = tell_later_ || (is_blackout(state_) && error.kind == ErrorKind::Connection);
+    tell_later_ = tell_later_ || state_ == SourceState::Reconnecting ||
+                  (may_be_awaited_ && error.kind == ErrorKind::Connection);
     // At once, not with the rest below: an answer that is read before it must not commit.
     if (asker_)
         asker_->disarm();
@@ -211,6 +230,8 @@ void SourceSession::unwind()
 {
     next_round_timer_.reset();
     switchover_timer_.reset();
+    call_timer_.reset();
+    give_up_timer_.reset();
     if (saving_)
         machine_.abandon_save([this, alive = alive_](Status status) {
             if (*alive)
@@ -240,10 +261,16 @@ void SourceSession::ended_unwinding(Status status)
     }
     if (!status)
         report_.error->message += "; and then: " + status.error().message;
-    // The link broke when the destination may have been Ready: it must not wait for us for ever.
-    if (tell_later_)
+    // The link broke when the destination may have been Ready, or awaits the rest of the copy: it
+    // must not wait for us in vain.
+    if (tell_later_) {
         asker_ = std::make_unique<CommitAsker>(
             ask_peer_, hello_.session, CommitAsker::Purpose::TakeBack, [](stream::Outcome) {});
+        // It waits without end only where it may be Ready.
+        if (report_.given_up_in < SourceState::Switching)
+            asker_->give_up_after(
+                std::chrono::milliseconds(std::llround(options_.wish.reconnect_s * 1e3)));
+    }
     enter(SourceState::Failed);
 }
 

@@ -9,6 +9,7 @@
 #include "migration/session/ram_sender.h"
 #include "migration/session/source_state.h"
 #include "migration/stream/hello.h"
+#include "migration/stream/resume.h"
 #include "migration/stream/tunnel.h"
 #include "migration/transport/rate_limit.h"
 #include "migration/transport/tls_handshake.h"
@@ -31,7 +32,8 @@ struct SourceOptions {
     MigrationPeer destination;
     UniqueFd connected;         ///< for Kind::Fd: the socket, instead of an address to call
     unsigned channels = 2;      ///< data connections, 1 … 64
-    uint64_t max_bandwidth = 0; ///< bytes/s while the guest runs; 0: unlimited
+    uint64_t max_bandwidth = 0; ///< bytes/s while the guest runs here; 0: unlimited
+    uint64_t max_postcopy_bandwidth = 0; ///< of what is pushed while it runs there; likewise
     MigrationWish wish;
     EncodingBounds encodings = {.allowed = stream::all_encodings}; ///< and what the peer knows
     bool pause_before_switchover = false; ///< wait for continue_switchover() when paused
@@ -60,7 +62,9 @@ struct SourceReport {
     PageServer::Counters served;     ///< in post-copy
     uint64_t postcopy_left = 0;      ///< pages that the destination lacks
     std::string no_postcopy;         ///< why the destination has no post-copy; empty if it has
-    unsigned link_breaks = 0;        ///< in post-copy
+    unsigned link_breaks = 0;        ///< in the copy, and in post-copy
+    std::optional<Error> link_error; ///< why the link broke, as long as it is away
+    double link_broken_s = 0;        ///< when that was
     bool arrived_paused = false;     ///< it was not run at the destination: its user's business
     uint64_t device_bytes = 0;       ///< of device state
     uint64_t control_bytes = 0;      ///< sent on the control connection, device state included
@@ -116,7 +120,7 @@ public:
     /// has run there.
     [[nodiscard]] Status resolve(bool guest_is_here);
 
-    void set_max_bandwidth(uint64_t bytes_per_second);
+    void set_max_bandwidth(uint64_t bytes_per_second, uint64_t in_postcopy);
     void set_wish(const MigrationWish& wish);
 
     /// After a failure in the blackout: who still tries to tell the destination so, if anybody. To
@@ -142,6 +146,7 @@ private:
     void complete();
     void protocol_error(const stream::Frame& frame);
     void control_closed(Error error);
+    [[nodiscard]] bool take_askers_connection();
     void handle(const stream::Frame& frame);
 
     // source_setup.cpp: up to the first round
@@ -167,6 +172,17 @@ private:
     void act(const Decision& decision);
     void start_next_round();
     void set_slowdown(double slowdown, double write_rate = 0);
+
+    // source_reconnect.cpp: the link broke while the guest was copied
+    [[nodiscard]] bool can_reconnect(const Error& error) const;
+    void reconnect(const Error& why);
+    void link_broke(const Error& why);
+    void call_for_rest();
+    void nobody_reached(const Error& error);
+    void link_is_back();
+    void point_told(const stream::Frame& frame);
+    void go_on_if_ready();
+    void go_on();
 
     // source_switchover.cpp: from the decision to the end
     void begin_switchover();
@@ -241,6 +257,18 @@ private:
     loop::Source next_round_timer_;
     loop::Source last_words_timer_; ///< a data connection broke; the destination may say why
 
+    // a link that broke
+    bool resume_agreed_ = false;
+    bool sender_stopped_ = false;
+    uint64_t carried_ = 0; ///< frames, as the destination told last
+    std::optional<stream::ResumePoint> point_; ///< since the destination has answered
+    TimePoint broken_at_{};
+    TimePoint refused_since_{}; ///< nobody listens there; the epoch: that is not so
+    double broken_s_ = 0;       ///< of the round under way: without a link
+    std::chrono::milliseconds call_pause_{};
+    loop::Source call_timer_;
+    loop::Source give_up_timer_;
+
     // switchover
     bool saving_ = false;   ///< the machine has been asked to save
     bool guest_ran_ = true; ///< until it was paused for the switchover
@@ -249,8 +277,10 @@ private:
     bool caught_up_ = false; ///< a round has been made since the pause
     bool last_round_sent_ = false;
     bool ready_ = false; ///< the destination is
-    bool tell_later_ =
-        false; ///< the link broke in the blackout: tell the destination when it is back
+    /// The destination has been greeted: it may wait for us, for a while where a copy goes on after
+    /// a break, and for ever when it is Ready.
+    bool may_be_awaited_ = false;
+    bool tell_later_ = false; ///< the link broke meanwhile: tell the destination when it is back
     bool device_saved_ = false;
     RunningChecksum checksum_; ///< of the device state so far
     loop::Source switchover_timer_;

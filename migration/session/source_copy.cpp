@@ -19,6 +19,7 @@ constexpr std::chrono::milliseconds waiting_pause(20);
 void SourceSession::start_round(RamSender::Round kind)
 {
     round_started_ = Clock::now();
+    broken_s_ = 0;
     round_under_way_ = true;
     round_sent_.reset();
     const unsigned round = static_cast<unsigned>(report_.rounds.size()) + 1;
@@ -32,6 +33,11 @@ void SourceSession::start_round(RamSender::Round kind)
 
 void SourceSession::round_sent(Result<RoundStats> stats)
 {
+    const bool broken = state_ == SourceState::Reconnecting && !stats &&
+                        (stats.error().kind == ErrorKind::Connection ||
+                         stats.error().kind == ErrorKind::Cancelled);
+    if (broken) // that is why
+        return;
     if (!stats && is_before_commit(state_))
         return sending_failed(std::move(stats.error()));
     if (!stats || !round_under_way_)
@@ -47,7 +53,9 @@ void SourceSession::sending_failed(Error error)
     if (error.kind != ErrorKind::Connection)
         return fail(std::move(error));
     last_words_timer_ = loop::after(last_words_limit, [this, error = std::move(error)] {
-        if (is_before_commit(state_))
+        if (can_reconnect(error))
+            reconnect(error);
+        else if (is_before_commit(state_))
             fail(error);
     });
 }
@@ -69,7 +77,7 @@ void SourceSession::round_acknowledged(const stream::Frame& frame)
 /// counted only then. In the pause nothing is waited for: Ready says more.
 void SourceSession::complete_round()
 {
-    if (!round_sent_ || round_counting_)
+    if (!round_sent_ || round_counting_ || state_ == SourceState::Reconnecting)
         return;
     const bool acknowledged = acked_round_ == round_sent_->round;
     if (acknowledged)
@@ -110,6 +118,7 @@ void SourceSession::end_round()
 {
     RoundStats stats = *std::exchange(round_sent_, std::nullopt);
     round_under_way_ = false;
+    stats.broken_s = broken_s_;
     stats.slowdown = report_.slowdown;
     // Nobody counts while the switchover is under way: the next round tells what the one before
     // had left.

@@ -92,7 +92,7 @@ void SourceSession::serve_pages()
         return;
     report_.postcopy = true;
     server_ = std::move(server);
-    server_->set_rate(options_.max_bandwidth);
+    server_->set_rate(options_.max_postcopy_bandwidth);
     server_->attach(*control_);
     for (const stream::PageRequest& request : std::exchange(early_requests_, {}))
         if (Status answered = server_->request(request); !answered)
@@ -226,15 +226,8 @@ void SourceSession::resume_postcopy()
             (state_ == SourceState::Asking || state_ == SourceState::PostcopyPaused);
         if (!waiting)
             return;
-        control_ = asker_->take_connection();
-        asker_.reset();
-        if (!control_) // it broke at once
+        if (!take_askers_connection())
             return call_destination(state_);
-        control_->set_callbacks({
-            .frame = [this](const stream::Frame& frame) { handle(frame); },
-            .closed = [this](Error error) { control_closed(std::move(error)); },
-        });
-        control_.watch([this](Error error) { control_closed(std::move(error)); });
         if (state_ == SourceState::Asking) { // it was Commit's answer that had been lost
             report_.error.reset();
             report_.downtime_s = seconds_since(paused_at_);

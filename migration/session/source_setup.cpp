@@ -15,6 +15,10 @@ void SourceSession::start()
     ask_peer_ = options_.destination;
     if (!options_.connected)
         return open_control();
+    if (Status set =
+            set_tcp_congestion(options_.connected.get(), options_.destination.tcp_congestion);
+        !set)
+        return fail(std::move(set.error()));
     // Where its other end listened (libvirt connects to the destination itself) we can call.
     if (auto peer = peer_address(options_.connected.get()))
         ask_peer_.address = std::move(*peer);
@@ -92,6 +96,7 @@ void SourceSession::describe_and_greet()
     const GreetingOptions greeting{.software = options_.software,
                                    .channels = options_.channels,
                                    .one_connection = tunnel_ != nullptr,
+                                   .reconnect_s = options_.wish.reconnect_s,
                                    .validate_uuid = options_.validate_uuid,
                                    .downtime_s = options_.wish.downtime_s};
     make_hello(machine_, greeting, [this, alive = alive_](Result<stream::Hello> hello) {
@@ -100,6 +105,7 @@ void SourceSession::describe_and_greet()
         if (!hello)
             return fail(std::move(hello.error()));
         hello_ = std::move(*hello);
+        may_be_awaited_ = true;
         control_->send_json(FrameType::Hello, hello_.to_json());
     });
 }
@@ -118,6 +124,7 @@ void SourceSession::welcomed(const stream::Frame& frame)
         return std::ranges::find(welcome->features, name) != welcome->features.end();
     };
     postcopy_agreed_ = agreed(stream::feature::postcopy);
+    resume_agreed_ = agreed(stream::feature::resume_copy);
     give_back_agreed_ = agreed(stream::feature::give_back);
     encodings_ = options_.encodings;
     encodings_.cpu = options_.wish.cpu;
@@ -152,12 +159,15 @@ void SourceSession::connect_channels(unsigned count)
 
 void SourceSession::channel_connected(Result<Socket> socket)
 {
-    if (state_ != SourceState::Joining)
+    if (state_ != SourceState::Joining && state_ != SourceState::Reconnecting)
         return;
     if (!socket)
-        return fail(std::move(socket.error()));
+        return can_reconnect(socket.error()) ? reconnect(socket.error())
+                                             : fail(std::move(socket.error()));
     channels_.push_back(make_socket_channel(std::move(*socket)));
-    if (channels_.size() == channels_wanted_)
+    if (state_ == SourceState::Reconnecting)
+        go_on_if_ready();
+    else if (channels_.size() == channels_wanted_)
         begin_copying();
 }
 
@@ -176,6 +186,11 @@ void SourceSession::begin_copying()
             .round_done = [this](Result<RoundStats> stats) { round_sent(std::move(stats)); },
             .counted =
                 [this](Result<RamSender::DirtyCount> left) { dirty_counted(std::move(left)); },
+            .stopped =
+                [this] {
+                    sender_stopped_ = true;
+                    go_on_if_ready();
+                },
         });
     channels_.clear();
     report_.setup_s = seconds_since(started_);

@@ -10,6 +10,7 @@ std::string_view to_string(SourceState state)
     case SourceState::Greeting: return "greeting";
     case SourceState::Joining: return "joining";
     case SourceState::Copying: return "copying";
+    case SourceState::Reconnecting: return "reconnecting";
     case SourceState::Switching: return "switching";
     case SourceState::Paused: return "paused";
     case SourceState::Loading: return "loading";
@@ -54,7 +55,8 @@ bool may_follow(SourceState from, SourceState to)
     case Connecting: return to == Greeting;
     case Greeting: return to == Joining;
     case Joining: return to == Copying;
-    case Copying: return to == Switching;
+    case Copying: return to == Reconnecting || to == Switching;
+    case Reconnecting: return to == Copying;
     case Switching: return to == Paused;
     case Paused: return to == Loading;
     case Loading: return to == Committing;

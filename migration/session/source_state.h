@@ -13,6 +13,7 @@ enum class SourceState {
     Greeting,       ///< Hello sent, waiting for Welcome
     Joining,        ///< opening the data channels
     Copying,        ///< rounds; the guest runs
+    Reconnecting,   ///< the link broke meanwhile: calling the destination; the guest runs
     Switching,      ///< the devices are being saved; the guest runs until it is paused
     Paused,         ///< last round and device state are under way
     Loading,        ///< all is sent; waiting for Ready

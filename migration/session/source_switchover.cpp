@@ -221,8 +221,30 @@ void SourceSession::call_destination(SourceState state)
     });
 }
 
+/// False if it broke at once.
+bool SourceSession::take_askers_connection()
+{
+    control_ = asker_->take_connection();
+    asker_.reset();
+    if (!control_)
+        return false;
+    control_->set_callbacks({
+        .frame = [this](const stream::Frame& frame) { handle(frame); },
+        .closed = [this](Error error) { control_closed(std::move(error)); },
+        .drained = [this] { machine_.hold_data(false); },
+    });
+    control_.watch([this](Error error) { control_closed(std::move(error)); });
+    return true;
+}
+
 void SourceSession::answered(stream::Outcome outcome)
 {
+    if (state_ == SourceState::Reconnecting) {
+        if (outcome == stream::Outcome::Receiving)
+            return link_is_back();
+        return fail({ErrorKind::Connection,
+                     "the destination gave up while the link was broken", "look at its log"});
+    }
     if (state_ == SourceState::Completed) {
         if (outcome == stream::Outcome::NotReady) // it has given the guest back
             return taken_back({});
@@ -251,6 +273,7 @@ void SourceSession::answered(stream::Outcome outcome)
               "look at the destination's log"});
         break;
     case stream::Outcome::Ready: break; // it has just been sent Commit
+    case stream::Outcome::Receiving: break; // it cannot be: Commit follows Ready
     case stream::Outcome::Unknown:
         // Another process answers there: the one that had the guest may have run it, and is gone.
         log::warning("nobody at the destination knows this migration any more; the guest stays "

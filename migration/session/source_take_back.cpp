@@ -19,13 +19,6 @@ constexpr std::chrono::seconds answer_time{10};
 constexpr const char* how_to_insist =
     "if it certainly does not have the guest any more, migrate-resolve says so";
 
-/// Nobody listens at the address: the process that did has ended, and its QEMU with it.
-bool nobody_listens(const Error& error)
-{
-    return error.message.find("Connection refused") != std::string::npos ||
-           error.message.find("No such file") != std::string::npos;
-}
-
 } // namespace
 
 /// After Arrived: over it either side tells the other what its user wants. Its end is a sign, too.

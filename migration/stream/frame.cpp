@@ -19,7 +19,7 @@ struct TypeRule {
     uint32_t largest;
 };
 
-constexpr std::array<TypeRule, 32> rules = {{
+constexpr std::array<TypeRule, 33> rules = {{
     {FrameType::Hello, "Hello", 2, max_json_payload},
     {FrameType::Welcome, "Welcome", 2, max_json_payload},
     {FrameType::Refuse, "Refuse", 2, max_json_payload},
@@ -52,6 +52,7 @@ constexpr std::array<TypeRule, 32> rules = {{
     {FrameType::ProbeData, "ProbeData", 1, max_tunnel_payload},
     {FrameType::ProbeHello, "ProbeHello", 2, max_json_payload},
     {FrameType::ProbeJudgement, "ProbeJudgement", 2, max_json_payload},
+    {FrameType::ResumePoint, "ResumePoint", min_resume_payload, max_resume_payload},
 }};
 
 const TypeRule* find_rule(FrameType type)

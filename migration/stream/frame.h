@@ -63,6 +63,7 @@ enum class FrameType : uint16_t {
     ProbeData = 30,      ///< probe, source → destination: any bytes; answered by PagesPlaced
     ProbeHello = 31,     ///< probe, source → destination: JSON, as Hello; nothing comes of it
     ProbeJudgement = 32, ///< probe, destination → source: JSON {state-form, blocks, warnings}
+    ResumePoint = 33,    ///< ask, destination → source, after Resume: ResumePoint (resume.h)
 };
 
 /// What a destination says of a session when it is asked.
@@ -74,6 +75,7 @@ enum class Outcome : uint32_t {
     Postcopy = 4,  ///< it is the destination's, and needs pages that only the source has
     Arrived =
         5, ///< it is the destination's, paused, and has not run there (feature arrived-outcome)
+    Receiving = 6, ///< its RAM is still to come: the source may go on (feature resume-copy)
 };
 
 inline constexpr size_t header_size = 32;
@@ -84,6 +86,8 @@ inline constexpr uint32_t max_device_payload = 1U << 20;
 inline constexpr uint32_t max_pages_payload = 4U << 20;
 inline constexpr uint32_t max_missing_payload = 8 + 72 * 4096; ///< of 8 GiB of RAM
 inline constexpr uint32_t max_tunnel_payload = 4 + (256U << 10);
+inline constexpr uint32_t min_resume_payload = 24 + 8;
+inline constexpr uint32_t max_resume_payload = 24 + 8 * 64;
 
 struct FrameHeader {
     FrameType type{};

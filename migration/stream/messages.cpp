@@ -135,7 +135,7 @@ Result<Outcome> decode_outcome(std::span<const std::byte> payload)
     const auto value = decode_u32(payload);
     if (!value)
         return std::unexpected(value.error());
-    if (*value > static_cast<uint32_t>(Outcome::Arrived))
+    if (*value > static_cast<uint32_t>(Outcome::Receiving))
         return fail(ErrorKind::Protocol,
                     "the destination answers with the unknown outcome " + std::to_string(*value));
     return static_cast<Outcome>(*value);

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <fcntl.h>
+#include <fstream>
 #include <gio/gio.h>
 #include <gio/gunixsocketaddress.h>
 #include <linux/tcp.h>
@@ -106,6 +107,25 @@ void prepare_socket(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+}
+
+Status set_tcp_congestion(int fd, const std::string& name)
+{
+    if (name.empty() || setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(),
+                                   static_cast<socklen_t>(name.size())) == 0)
+        return {};
+    const int reason = errno;
+    if (reason == ENOPROTOOPT || reason == EOPNOTSUPP) // a UNIX socket has none
+        return {};
+    std::ifstream file("/proc/sys/net/ipv4/tcp_available_congestion_control");
+    std::string available;
+    std::getline(file, available);
+    const bool forbidden = reason == EPERM;
+    return fail(ErrorKind::System,
+                "the kernel " + std::string(forbidden ? "does not permit" : "does not have") +
+                    " the TCP congestion control '" + name + "'; there are: " + available,
+                forbidden ? "the sysctl net.ipv4.tcp_allowed_congestion_control may name it"
+                          : "modprobe tcp_" + name + ", or leave the policy's tcp-congestion away");
 }
 
 std::optional<MigrationAddress> peer_address(int fd)

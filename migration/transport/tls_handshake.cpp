@@ -61,20 +61,29 @@ private:
 /// First the connection, then the handshake.
 class Calling : public Connecting {
 public:
-    Calling(const MigrationPeer& peer, std::function<void(Result<Socket>)> done)
-        : tls_(peer.tls), done_(std::move(done))
+    Calling(const MigrationPeer& peer, std::function<void(Result<Socket>)> done,
+            std::chrono::milliseconds timeout)
+        : tls_(peer.tls), congestion_(peer.tcp_congestion), done_(std::move(done)),
+          timeout_(timeout)
     {
-        connecting_ = connect_to(peer.address, [this](Result<UniqueFd> socket) {
-            if (!socket)
-                return finish(pass(socket));
-            if (!tls_)
-                return finish(Socket(std::move(*socket)));
-            handshake_ = shake_hands(std::move(*socket), tls_, connect_timeout,
-                                     [this](Result<Socket> result) { finish(std::move(result)); });
-        });
+        connecting_ = connect_to(
+            peer.address, [this](Result<UniqueFd> socket) { connected(std::move(socket)); },
+            timeout);
     }
 
 private:
+    void connected(Result<UniqueFd> socket)
+    {
+        if (!socket)
+            return finish(pass(socket));
+        if (Status set = set_tcp_congestion(socket->get(), congestion_); !set)
+            return finish(pass(set));
+        if (!tls_)
+            return finish(Socket(std::move(*socket)));
+        handshake_ = shake_hands(std::move(*socket), tls_, timeout_,
+                                 [this](Result<Socket> result) { finish(std::move(result)); });
+    }
+
     /// The last thing done here: the call may destroy us.
     void finish(Result<Socket> result)
     {
@@ -83,7 +92,9 @@ private:
     }
 
     SharedTlsCredentials tls_;
+    std::string congestion_;
     std::function<void(Result<Socket>)> done_;
+    std::chrono::milliseconds timeout_;
     std::unique_ptr<Connecting> connecting_;
     std::unique_ptr<TlsHandshake> handshake_;
 };
@@ -99,9 +110,10 @@ std::unique_ptr<TlsHandshake> shake_hands(UniqueFd socket, SharedTlsCredentials 
 }
 
 std::unique_ptr<Connecting> call(const MigrationPeer& peer,
-                                 std::function<void(Result<Socket>)> done)
+                                 std::function<void(Result<Socket>)> done,
+                                 std::chrono::milliseconds timeout)
 {
-    return std::make_unique<Calling>(peer, std::move(done));
+    return std::make_unique<Calling>(peer, std::move(done), timeout);
 }
 
 } // namespace drover

@@ -8,13 +8,15 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <string>
 
 namespace drover {
 
 /// Who is called, or calls.
 struct MigrationPeer {
     MigrationAddress address;
-    SharedTlsCredentials tls; ///< null: in the clear
+    SharedTlsCredentials tls;       ///< null: in the clear
+    std::string tcp_congestion = {}; ///< the kernel's name for what TCP is to do; empty: its default
 };
 
 /// A handshake over a connected socket, without blocking the loop. `done` is called once, never
@@ -30,8 +32,9 @@ public:
                                                         std::chrono::milliseconds timeout,
                                                         std::function<void(Result<Socket>)> done);
 
-/// As connect_to(), and with the handshake, where one is wanted.
+/// As connect_to(), and with the handshake, where one is wanted, which may take as long.
 [[nodiscard]] std::unique_ptr<Connecting> call(const MigrationPeer& peer,
-                                               std::function<void(Result<Socket>)> done);
+                                               std::function<void(Result<Socket>)> done,
+                                               std::chrono::milliseconds timeout = connect_timeout);
 
 } // namespace drover

@@ -15,7 +15,8 @@ from drover_e2e.runner import test
 from drover_e2e.sync import SyncPoints
 from drover_e2e.vm import GuestOptions
 
-SMALL = GuestOptions(memory="256M", working_set="64M", dirty=3000)
+# A copy waits for a link that broke, but here nobody mends it.
+SMALL = GuestOptions(memory="256M", working_set="64M", dirty=3000, policy="downtime=50ms,deadline=60s,reconnect=3s")
 FIRST_ROUND = 1 << 20  # bytes: well inside the first round of SMALL
 LATER_ROUND = 110 << 20  # past all that a first round of SMALL sends
 PHASES = ["setup", "first-round", "later-round", "pre-switchover"]  # what comes then: test_interleavings.py

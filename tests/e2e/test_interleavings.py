@@ -13,7 +13,7 @@ from drover_e2e.runner import test
 from drover_e2e.sync import SyncPoints
 from drover_e2e.vm import GuestOptions
 
-SMALL = GuestOptions(memory="192M", working_set="32M", dirty=2000)
+SMALL = GuestOptions(memory="192M", working_set="32M", dirty=2000, policy="downtime=50ms,deadline=60s,reconnect=2s")
 ACTIONS = ("source dies", "destination dies", "link breaks")
 # What becomes of the guest, for each action. "asks" is who stands paused until the operator says whose it is; "gone"
 # is a guest whose host died before anybody else could run it.

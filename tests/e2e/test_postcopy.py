@@ -82,6 +82,23 @@ def test_guest_that_writes_too_fast(case, smp, machine):
     case.healthy(onward)
 
 
+@test()
+def test_a_bound_of_its_own(case):
+    """As in QEMU: max-bandwidth is for the copy, max-postcopy-bandwidth for what is pushed."""
+    source, destination = case.guest(BUSY), case.destination(BUSY)
+    limit(source, 8_000_000)
+    if not paths.is_drover(case.emulator):
+        raise Skip("it is QEMU's own")
+    source.qmp.execute("migrate-set-parameters", max__postcopy__bandwidth=0)
+    mark = start_postcopy(case, source, destination.uri)
+    began = time.monotonic()
+    case.finish_migration(source, mark)
+    report = source.qmp.execute("query-migrate")["ram"]
+    slowly = report["postcopy-bytes"] / 8_000_000
+    assert time.monotonic() - began < 0.6 * slowly, (time.monotonic() - began, slowly)
+    case.healthy(destination)
+
+
 def open_door(case, destination) -> Proxy:
     return case.keep(Proxy(f"{case.scratch}/proxy", destination.uri))
 

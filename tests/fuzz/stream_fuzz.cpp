@@ -8,6 +8,7 @@
 #include "migration/stream/page_codec.h"
 #include "migration/stream/page_delta.h"
 #include "migration/stream/postcopy.h"
+#include "migration/stream/resume.h"
 #include "tests/fuzz/driver.h"
 
 #include <algorithm>
@@ -175,6 +176,9 @@ void check_payload_of(FrameType type, Payload payload)
     case FrameType::MissingEnd: return round_trip(payload, decode_u64, encode_u64);
     case FrameType::Missing:
         return round_trip(payload, decode_missing, [](const MissingPages& v) { return encode(v); });
+    case FrameType::ResumePoint:
+        return round_trip(payload, decode_resume_point,
+                          [](const ResumePoint& v) { return encode(v); });
     case FrameType::PageRequest:
         return round_trip(payload, decode_page_request,
                           [](const PageRequest& v) { return encode(v); });

@@ -24,6 +24,7 @@ NO_LIMIT = 10_000_000_000  # bytes/s for max-bandwidth: far above any link here
 PORT = 4444
 GUEST = GuestOptions(memory="512M", working_set="200M", policy="downtime=50ms,deadline=60s,max-slowdown=50")
 
+RANDOM = GUEST.but(dirty=2000, pattern="random-content")  # no encoding makes it less
 FULL = GUEST.but(memory="4G", working_set="3500M", dirty=1000)
 ASK_EVERY_S = 0.01
 
@@ -58,6 +59,8 @@ CASES = [
     BenchCase("4g-full", FULL, large=True),
     BenchCase("4g-balloon", FULL.but(extra=("-device", "virtio-balloon-pci")), large=True),
     BenchCase("8g-5g", GUEST.but(memory="8G", working_set="5G", dirty=1000), large=True),
+    BenchCase("4g-unlimited", RANDOM.but(memory="4G", working_set="2500M"), large=True),
+    BenchCase("8g-unlimited", RANDOM.but(memory="8G", working_set="5G"), large=True),
     BenchCase("16g", GUEST.but(memory="16G", working_set="1G", dirty=1000), large=True),
 ]
 ENGINES = [

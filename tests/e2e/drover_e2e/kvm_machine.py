@@ -35,14 +35,15 @@ class KvmMachine(OuterMachine):
         return [self._wait_at(self._options(changes), f"tcp:0.0.0.0:{DOOR}"), self._door_here]
 
 
-def start(host_command) -> tuple[EmulatedHost, int]:
+def start(host_command, words: str = "", link: tuple[str, ...] = (),
+          console: str = "console-kvm.log") -> tuple[EmulatedHost, int]:
     """Boots one, with a command line that host_command(words, memory, devices) makes; the host, and the port of this
-    machine that leads to its CALLS."""
+    machine that leads to its CALLS. `link`: a network card besides that, with `words` for linked_host.py."""
     calls, door = free_port(), free_port()
     forwards = f"hostfwd=tcp:127.0.0.1:{calls}-:{CALLS},hostfwd=tcp:127.0.0.1:{door}-:{DOOR}"
     devices = ("-netdev", f"user,id=net0,{forwards}", "-device", "virtio-net-pci,netdev=net0,romfile=")
-    host = EmulatedHost(host_command(f"lab.machine={door}", MEMORY_MIB, devices), paths.BUILD / "lab" / "console-kvm.log",
-                        wake=True)
+    host = EmulatedHost(host_command(f"lab.machine={door} {words}", MEMORY_MIB, devices + link),
+                        paths.BUILD / "lab" / console, wake=True)
     up = threading.Event()
 
     def drain() -> None:
@@ -57,11 +58,12 @@ def start(host_command) -> tuple[EmulatedHost, int]:
     return host, calls
 
 
-def main() -> None:
+def run_host(machine) -> None:
+    """As process 1; machine() is made when the network is there."""
     try:
         for words in (("addr", "add", "10.0.2.15/24", "dev", "eth0"), ("link", "set", "eth0", "up")):
             subprocess.run(["ip", *words], check=True)
-        with KvmMachine(int(sys.argv[1])):
+        with machine():
             print("LAB HOST UP", flush=True)
             threading.Event().wait()
     except BaseException as error:  # process 1 must not end before the power is off
@@ -71,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_host(lambda: KvmMachine(int(sys.argv[1])))

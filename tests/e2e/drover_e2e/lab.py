@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The lab: boots an emulated KVM host (QEMU emulates AMD SVM) and shows the tests that run in it;
-or two of them, joined by two networks: a cluster; or a Xen host (xen_lab.py); or runs tests here, which boot a KVM
-host beside this machine: those of tests/lab/accelerators.
+or two of them, joined by two networks: a cluster; or a Xen host (xen_lab.py); or runs tests here, which boot KVM
+hosts beside this machine: those of tests/lab/accelerators and network.
 
 With --kernel 6.12 the KVM host has the kernel of Debian's backports, and the tests of tests/lab/newer run.
 
-python3 -m drover_e2e.lab [cluster|xen|accelerators] [--kernel 6.12] [--short] [--filter TEXT] [--repeat N] [--moves N]
+python3 -m drover_e2e.lab [cluster|xen|accelerators|network] [--kernel 6.12] [--short] [--filter TEXT] [--repeat N] [--moves N]
 [--timeout SECONDS]"""
 
 import argparse
@@ -24,6 +24,7 @@ from .fleet import SINK
 from .outer import MOVES_WORD
 from .outer_machine import OuterMachine
 
+HERE = ("accelerators", "network")  # the tests run on this machine, and boot the hosts that they need
 _RESULT = re.compile(r"^(PASS|FAIL|SKIP) |^    |^failed: ")
 _TALLY = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
 
@@ -89,7 +90,12 @@ def cluster_command(number: int, directory: Path, sink: int, words: str) -> list
 def start_kvm() -> tuple[EmulatedHost, int]:
     """A KVM host beside a Xen host (kvm_machine.py), once a test wants one."""
     build_kvm_host()
-    return kvm_machine.start(lambda words, memory, devices: host_command(debian_kernel(), words, memory, devices))
+    return kvm_machine.start(host_command_of)
+
+
+def host_command_of(words: str, memory: int, devices: tuple[str, ...]) -> list[str]:
+    """Of a host with Debian's own kernel."""
+    return host_command(debian_kernel(), words, memory, devices)
 
 
 class Lab:
@@ -196,7 +202,7 @@ def run_here(options) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="devtool lab")
-    parser.add_argument("what", nargs="?", choices=["cluster", "xen", "accelerators"])
+    parser.add_argument("what", nargs="?", choices=["cluster", "xen", *HERE])
     parser.add_argument("--filter", default="")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=1500)
@@ -207,7 +213,7 @@ def main() -> int:
     if reason := prepare(options):
         print(f"SKIP lab {options.what or f'under kernel {options.kernel}'}: {reason}\n0 passed, 0 failed, 1 skipped")
         return 0
-    if options.what == "accelerators":
+    if options.what in HERE:
         return run_here(options)
     lab = Lab(options)
     runs = {"cluster": lab.run_cluster, "xen": lab.run_xen}

@@ -42,7 +42,7 @@ TEST(PolicyOptions, OfTheEngineAreRead)
 {
     using enum StallAction;
     const auto wish =
-        parse_policy("max-slowdown=30%,bandwidth=125MB/s,cpu=1.5,on-stall=slow:postcopy:abort");
+        parse_policy("max-slowdown=30%,bandwidth=125MB/s,cpu=1.5,reconnect=2m,on-stall=slow:postcopy:abort");
     ASSERT_TRUE(wish) << wish.error().text();
     EXPECT_DOUBLE_EQ(wish->max_slowdown, 0.3);
     EXPECT_EQ(wish->bandwidth, 125'000'000U);
@@ -111,6 +111,7 @@ TEST(PolicyOptions, AreRefusedWithWhatIsAllowed)
         {"bandwidth=fast", "such as 125MB/s"},
         {"bandwidth=5Q", "such as 125MB/s"},
         {"cpu=2000", "a number of cores"},
+        {"reconnect=25h", "up to 24h"},
         {"on-stall=", "on-stall=slow:postcopy"},
         {"on-stall=slow,wait", "no 'wait'"},
         {"on-stall=slow:pray", "no 'pray'"},

@@ -266,7 +266,8 @@ TEST(PageBatch, AReaderIsAskedForManyPagesAtOnce)
     RateLimit limit;
     SendProgress progress;
     PageEncoder encoder({}, std::vector{block.pages()}, 1, progress.encodings);
-    PageBatch batch(writer, limit, progress, encoder);
+    SentFrames frames;
+    PageBatch batch(writer, limit, progress, encoder, frames);
     PageBitmap present(pages);
     ASSERT_TRUE(batch.add(0, block, present, 0, pages));
     ASSERT_TRUE(batch.flush());

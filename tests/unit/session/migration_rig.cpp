@@ -122,8 +122,10 @@ void MigrationRig::start()
     options.channels = options_.channels;
     options.pause_before_switchover = options_.pause_before_switchover;
     options.software = "drover test";
-    options.max_bandwidth = options_.max_bandwidth;
+    options.max_bandwidth = options.max_postcopy_bandwidth = options_.max_bandwidth;
     options.wish.on_stall = options_.on_stall;
+    options.wish.reconnect_s = options_.reconnect_s;
+    options.wish.deadline_s = options_.deadline_s;
     source_states = {SourceState::Connecting};
     source = std::make_unique<SourceSession>(here, policy, std::move(options),
                                              SourceObserver{

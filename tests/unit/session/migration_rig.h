@@ -36,6 +36,8 @@ struct RigOptions {
     bool pause_before_switchover = false;
     bool postcopy = false; ///< both can, and the policy decides so
     uint64_t max_bandwidth = 0;
+    double reconnect_s = 60;
+    std::optional<double> deadline_s;
     std::vector<StallAction> on_stall = {StallAction::Switch};
     SharedTlsCredentials source_tls, door_tls; ///< null: in the clear
 };

@@ -131,6 +131,8 @@ private:
             if (header)
                 verdict = relay_.judged({role_, from == 0, header->type});
         }
+        else if (way.greeted && from == 0 && relay_.judge_data)
+            verdict = relay_.judge_data(size);
         way.greeted = true;
         if (verdict == Verdict::Stall) {
             relay_.stall();

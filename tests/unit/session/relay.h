@@ -32,6 +32,8 @@ public:
     Relay& operator=(const Relay&) = delete;
 
     std::function<Verdict(const Passing&)> judge;
+    /// Of so many bytes on a data connection, which arrived together: Pass, or CutBefore.
+    std::function<Verdict(size_t bytes)> judge_data;
     /// What comes in from now on is closed at once.
     bool refuses = false;
     int refused = 0; ///< so many

@@ -126,12 +126,12 @@ template <typename State> std::set<State> reachable(State from)
 
 TEST(StateDiagram, SourceIsAsDrawn)
 {
-    compare<SourceState>("### The source", 14);
+    compare<SourceState>("### The source", 15);
 }
 
 TEST(StateDiagram, DestinationIsAsDrawn)
 {
-    compare<DestinationState>("### The destination", 11);
+    compare<DestinationState>("### The destination", 12);
 }
 
 TEST(StateDiagram, SourceGivesTheGuestAwayByCommittingOnly)

@@ -86,7 +86,8 @@ TEST(Messages, OutcomeNumbersAreFrozen)
     EXPECT_EQ(decode_outcome(hex("03 00 00 00")), Outcome::Committed);
     EXPECT_EQ(decode_outcome(hex("04 00 00 00")), Outcome::Postcopy);
     EXPECT_EQ(decode_outcome(hex("05 00 00 00")), Outcome::Arrived);
-    EXPECT_FALSE(decode_outcome(hex("06 00 00 00")));
+    EXPECT_EQ(decode_outcome(hex("06 00 00 00")), Outcome::Receiving);
+    EXPECT_FALSE(decode_outcome(hex("07 00 00 00")));
     EXPECT_FALSE(decode_outcome(hex("00 00 00 01")));
     expect_only_whole(hex("03 00 00 00"), decode_outcome);
 }
