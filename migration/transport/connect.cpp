@@ -107,6 +107,11 @@ void prepare_socket(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+    // What waits in the kernel to be sent is out of date when it is, makes the last round wait, and
+    // is lost with the link: megabytes, which a slow link takes seconds for. What is on its way
+    // already does not count.
+    const int most_unsent = 512 << 10;
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most_unsent, sizeof most_unsent);
 }
 
 Status set_tcp_congestion(int fd, const std::string& name)
