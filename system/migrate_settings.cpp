@@ -2,6 +2,7 @@
 #include "system/migrate_settings.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <set>
 
@@ -34,6 +35,10 @@ bool is_engines(const std::string& capability)
 constexpr const char* engines_parameters[] = {
     "max-bandwidth", "downtime-limit", "avail-switchover-bandwidth",
     "tls-creds",     "tls-hostname",   "tls-authz"};
+
+/// QEMU's words for what bounds the encodings.
+constexpr std::array encodings_parameters = {"multifd-compression", "multifd-zlib-level",
+                                             "multifd-zstd-level", "xbzrle-cache-size"};
 
 Json entry(const std::string& name, bool on)
 {
@@ -185,11 +190,28 @@ void MigrateSettings::set_parameters(const Json& arguments)
         parameters_[name] = value.is_null() ? Json("") : value; // StrOrNull is shown as a string
         given_.insert(name);
     }
+    if (restores_encodings(arguments))
+        for (const char* name : encodings_parameters)
+            given_.erase(name);
     if (arguments.contains("downtime-limit"))
         wish_.downtime_s = static_cast<double>(json_u64(arguments, "downtime-limit")) / 1e3;
     downtime_by_qmp_ = downtime_by_qmp_ || arguments.contains("downtime-limit");
     wish_.first_slowdown = step_of("cpu-throttle-initial");
     wish_.slowdown_increment = step_of("cpu-throttle-increment");
+}
+
+/// Whether a command sets back, together, all that it has of them: so does libvirt after a job, to
+/// what it had found before it.
+bool MigrateSettings::restores_encodings(const Json& arguments) const
+{
+    constexpr long least = 2; // one alone is a wish
+    const auto is_set = [&](const char* name) { return arguments.contains(name); };
+    const auto is_as_found = [&](const char* name) {
+        return !arguments.contains(name) ||
+               (qemu_parameters_.contains(name) && arguments[name] == qemu_parameters_[name]);
+    };
+    return std::ranges::count_if(encodings_parameters, is_set) >= least &&
+           std::ranges::all_of(encodings_parameters, is_as_found);
 }
 
 /// QEMU's defaults (no compression, level 1) are nobody's wish: only what was set bounds.
@@ -327,12 +349,9 @@ Json MigrateSettings::policy() const
     Json actions = Json::array();
     for (const StallAction action : wish.on_stall)
         actions.push_back(to_string(action));
-    Json policy{{"downtime", wish.downtime_s},
-                {"max-slowdown", wish.max_slowdown * 100},
-                {"bandwidth", wish.bandwidth},
-                {"cpu", wish.cpu},
-                {"reconnect", wish.reconnect_s},
-                {"on-stall", std::move(actions)}};
+    Json policy{{"downtime", wish.downtime_s},   {"max-slowdown", wish.max_slowdown * 100},
+                {"bandwidth", wish.bandwidth},   {"cpu", wish.cpu},
+                {"reconnect", wish.reconnect_s}, {"on-stall", std::move(actions)}};
     if (wish.deadline_s)
         policy["deadline"] = *wish.deadline_s;
     if (!wish.tcp_congestion.empty())

@@ -74,6 +74,7 @@ public:
 
 private:
     [[nodiscard]] std::optional<double> step_of(const char* parameter) const;
+    [[nodiscard]] bool restores_encodings(const Json& arguments) const;
 
     struct Capability {
         std::string name;

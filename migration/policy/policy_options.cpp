@@ -85,9 +85,9 @@ constexpr Range cpu_range{0, max_cores, "0 (no bound) or a number of cores, such
 Status apply_congestion(MigrationWish& wish, std::string_view name)
 {
     constexpr size_t longest = 15;
-    const bool fits = !name.empty() && name.size() <= longest &&
-                      name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-") ==
-                          std::string_view::npos;
+    const bool fits =
+        !name.empty() && name.size() <= longest &&
+        name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-") == std::string_view::npos;
     if (!fits)
         return fail(ErrorKind::Invalid,
                     "the migration policy's tcp-congestion=" + std::string(name) +
@@ -250,7 +250,8 @@ std::string_view policy_help()
            "  max-slowdown=PERCENT  of the guest's speed, while it migrates (0 to 99, default 0)\n"
            "  bandwidth=RATE    at most so much on the wire (125MB/s, 1G; default: max-bandwidth)\n"
            "  cpu=CORES         for the migration's own work (default: no bound)\n"
-           "  reconnect=TIME    a link that breaks while the guest runs here may be away for so long\n"
+           "  reconnect=TIME    a link that breaks while the guest runs here may be away for so "
+           "long\n"
            "                    (0 to 24h, default 5m)\n"
            "  tcp-congestion=NAME  of the kernel's ways to share a link (bbr: for one that loses\n"
            "                    packets, or is long; default: the kernel's own)\n"

@@ -56,8 +56,8 @@ void CommitAsker::attempt()
         peer_, [this](Result<Socket> socket) { connected(std::move(socket)); }, next_limit());
 }
 
-/// The kernel repeats what was lost of a connection's start after 1, 2, 4 s …: while a copy waits, a
-/// link that is back is not to be noticed so late. But who is far away is given the time, too.
+/// The kernel repeats what was lost of a connection's start after 1, 2, 4 s …: while a copy waits,
+/// a link that is back is not to be noticed so late. But who is far away is given the time, too.
 std::chrono::milliseconds CommitAsker::next_limit()
 {
     if (purpose_ != Purpose::GoOn)
@@ -106,8 +106,8 @@ void CommitAsker::connected(Result<Socket> socket)
 
 void CommitAsker::await_answer()
 {
-    timer_ = loop::after(purpose_ == Purpose::GoOn ? patient_call : answer_limit,
-                         [this] { attempt(); });
+    timer_ =
+        loop::after(purpose_ == Purpose::GoOn ? patient_call : answer_limit, [this] { attempt(); });
 }
 
 std::unique_ptr<stream::FrameConnection> CommitAsker::take_connection()
@@ -164,8 +164,7 @@ void CommitAsker::handle_outcome(stream::Outcome outcome)
     if (finished_ && is_there)
         log::error("the guest was taken back, but its destination has it, too: end one of the two "
                    "at once");
-    const bool waits =
-        outcome == stream::Outcome::Ready || outcome == stream::Outcome::Receiving;
+    const bool waits = outcome == stream::Outcome::Ready || outcome == stream::Outcome::Receiving;
     if (waits && purpose_ == Purpose::TakeBack)
         connection_->send_json(
             stream::FrameType::Abort,

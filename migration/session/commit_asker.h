@@ -31,8 +31,8 @@ public:
     };
 
     /// `answered` gets each answer; Committed or Arrived follows when a Commit was carried out.
-    /// `answered` may not destroy the asker. After Postcopy, and Receiving, take_connection() may be
-    /// called, later.
+    /// `answered` may not destroy the asker. After Postcopy, and Receiving, take_connection() may
+    /// be called, later.
     CommitAsker(MigrationPeer peer, const stream::SessionToken& token, Purpose purpose,
                 std::function<void(stream::Outcome)> answered);
     ~CommitAsker();

@@ -26,8 +26,8 @@ struct DestinationReport {
     uint64_t device_bytes = 0;
     double load_s = 0; ///< what the hypervisor needed to load the device state
     double total_s = 0;
-    bool postcopy = false;    ///< it ran before all of its RAM was here
-    unsigned link_breaks = 0; ///< in the copy, and in post-copy
+    bool postcopy = false;           ///< it ran before all of its RAM was here
+    unsigned link_breaks = 0;        ///< in the copy, and in post-copy
     std::optional<Error> link_error; ///< why the link broke, as long as it is away
     double link_broken_s = 0;        ///< when that was
     std::optional<Error> error;
@@ -159,10 +159,10 @@ private:
     std::unique_ptr<RamReceiver> receiver_;
     std::unique_ptr<PageFetcher> fetcher_;
     bool resume_agreed_ = false;
-    double reconnect_s_ = 0;         ///< as the source wishes
-    stream::SessionToken join_{};    ///< what data connections have to name
+    double reconnect_s_ = 0;      ///< as the source wishes
+    stream::SessionToken join_{}; ///< what data connections have to name
     uint32_t acknowledged_round_ = 0;
-    bool switching_ = false;         ///< device state has begun to come
+    bool switching_ = false; ///< device state has begun to come
     loop::Source give_up_timer_;
     bool postcopy_agreed_ = false;
     bool arrived_outcome_agreed_ = false;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// The link broke while RAM came. What is here stays, and the source, where the guest runs on, calls:
-// it is told how far each data channel came, and goes on there. Device state has not begun to come,
-// so that nothing else was on the way.
+// The link broke while RAM came. What is here stays, and the source, where the guest runs on,
+// calls: it is told how far each data channel came, and goes on there. Device state has not begun
+// to come, so that nothing else was on the way.
 #include "migration/session/destination.h"
 #include "migration/stream/resume.h"
 

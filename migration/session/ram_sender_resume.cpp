@@ -24,10 +24,9 @@ Status RamSender::go_on(std::vector<std::unique_ptr<Channel>> channels,
                         const stream::ResumePoint& point)
 {
     if (point.frames.size() != workers_.size() || channels.size() != workers_.size())
-        return fail(ErrorKind::Protocol, "the destination goes on with " +
-                                             std::to_string(point.frames.size()) +
-                                             " data channels, where there were " +
-                                             std::to_string(workers_.size()));
+        return fail(ErrorKind::Protocol,
+                    "the destination goes on with " + std::to_string(point.frames.size()) +
+                        " data channels, where there were " + std::to_string(workers_.size()));
     for (size_t i = 0; i < workers_.size(); ++i) {
         Worker& worker = workers_[i];
         worker.thread.join();

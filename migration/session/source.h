@@ -260,7 +260,7 @@ private:
     // a link that broke
     bool resume_agreed_ = false;
     bool sender_stopped_ = false;
-    uint64_t carried_ = 0; ///< frames, as the destination told last
+    uint64_t carried_ = 0;                     ///< frames, as the destination told last
     std::optional<stream::ResumePoint> point_; ///< since the destination has answered
     TimePoint broken_at_{};
     TimePoint refused_since_{}; ///< nobody listens there; the epoch: that is not so

@@ -33,9 +33,9 @@ void SourceSession::start_round(RamSender::Round kind)
 
 void SourceSession::round_sent(Result<RoundStats> stats)
 {
-    const bool broken = state_ == SourceState::Reconnecting && !stats &&
-                        (stats.error().kind == ErrorKind::Connection ||
-                         stats.error().kind == ErrorKind::Cancelled);
+    const bool broken =
+        state_ == SourceState::Reconnecting && !stats &&
+        (stats.error().kind == ErrorKind::Connection || stats.error().kind == ErrorKind::Cancelled);
     if (broken) // that is why
         return;
     if (!stats && is_before_commit(state_))

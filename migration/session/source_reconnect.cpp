@@ -20,8 +20,8 @@ namespace {
 /// A link that carries nothing before it breaks again is called for with growing pauses.
 constexpr std::chrono::milliseconds first_pause{100};
 constexpr std::chrono::milliseconds longest_pause{5'000};
-/// Where nobody listens for so long the destination has ended. It may be a firewall that says so for
-/// a moment, or a tunnel's end that is started anew.
+/// Where nobody listens for so long the destination has ended. It may be a firewall that says so
+/// for a moment, or a tunnel's end that is started anew.
 constexpr double refused_limit_s = 5;
 
 std::chrono::milliseconds in_ms(double seconds)
@@ -66,8 +66,9 @@ void SourceSession::reconnect(const Error& why)
 
 void SourceSession::link_broke(const Error& why)
 {
-    log::warning("the link broke: " + why.text() + "; the guest runs on, and the destination is "
-                                                   "called");
+    log::warning("the link broke: " + why.text() +
+                 "; the guest runs on, and the destination is "
+                 "called");
     ++report_.link_breaks;
     report_.link_error = why;
     report_.link_broken_s = seconds_since(started_);
@@ -143,12 +144,12 @@ void SourceSession::go_on_if_ready()
     channels_connecting_.clear();
     const unsigned started =
         static_cast<unsigned>(report_.rounds.size()) + (round_under_way_ ? 1 : 0);
-    Status possible = point_->round < acked_round_ || point_->round > started
-                          ? drover::fail(ErrorKind::Protocol,
-                                         "the destination says that it has acknowledged round " +
-                                             std::to_string(point_->round) + " of " +
-                                             std::to_string(started))
-                          : sender_->go_on(std::move(channels_), *point_);
+    Status possible =
+        point_->round < acked_round_ || point_->round > started
+            ? drover::fail(ErrorKind::Protocol,
+                           "the destination says that it has acknowledged round " +
+                               std::to_string(point_->round) + " of " + std::to_string(started))
+            : sender_->go_on(std::move(channels_), *point_);
     channels_.clear();
     if (!possible)
         return fail(std::move(possible.error()));

@@ -242,8 +242,8 @@ void SourceSession::answered(stream::Outcome outcome)
     if (state_ == SourceState::Reconnecting) {
         if (outcome == stream::Outcome::Receiving)
             return link_is_back();
-        return fail({ErrorKind::Connection,
-                     "the destination gave up while the link was broken", "look at its log"});
+        return fail({ErrorKind::Connection, "the destination gave up while the link was broken",
+                     "look at its log"});
     }
     if (state_ == SourceState::Completed) {
         if (outcome == stream::Outcome::NotReady) // it has given the guest back
@@ -272,7 +272,7 @@ void SourceSession::answered(stream::Outcome outcome)
               "the link broke at the switchover, and the destination gave up",
               "look at the destination's log"});
         break;
-    case stream::Outcome::Ready: break; // it has just been sent Commit
+    case stream::Outcome::Ready: break;     // it has just been sent Commit
     case stream::Outcome::Receiving: break; // it cannot be: Commit follows Ready
     case stream::Outcome::Unknown:
         // Another process answers there: the one that had the guest may have run it, and is gone.

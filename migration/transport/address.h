@@ -38,9 +38,9 @@ struct MigrationAddress {
 /// TCP, without Nagle's delay and with keep-alive. For those that come by fd:NAME.
 void prepare_socket(int fd);
 
-/// Has TCP share the link in the way that the kernel calls so (tcp(7), TCP_CONGESTION); empty, or of
-/// a socket that is not TCP: nothing is changed. Fails (System), with what there is, where the kernel
-/// has no such way, or does not permit it to this process.
+/// Has TCP share the link in the way that the kernel calls so (tcp(7), TCP_CONGESTION); empty, or
+/// of a socket that is not TCP: nothing is changed. Fails (System), with what there is, where the
+/// kernel has no such way, or does not permit it to this process.
 [[nodiscard]] Status set_tcp_congestion(int fd, const std::string& name);
 
 /// The numeric address of a connected TCP socket's other end, as an address to call. Nothing for

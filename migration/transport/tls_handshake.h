@@ -15,8 +15,9 @@ namespace drover {
 /// Who is called, or calls.
 struct MigrationPeer {
     MigrationAddress address;
-    SharedTlsCredentials tls;       ///< null: in the clear
-    std::string tcp_congestion = {}; ///< the kernel's name for what TCP is to do; empty: its default
+    SharedTlsCredentials tls; ///< null: in the clear
+    std::string tcp_congestion =
+        {}; ///< the kernel's name for what TCP is to do; empty: its default
 };
 
 /// A handshake over a connected socket, without blocking the loop. `done` is called once, never

@@ -59,7 +59,7 @@ def link_is_cut(case, seconds: int) -> None:
     assert back.healthy()
     assert info["drover"]["link-breaks"] >= 1, info
     longer = (info["total-time"] - whole["total-time"]) / 1e3
-    print(f"a cut of {away:.1f} s: {info['total-time'] / 1e3:.1f} s and {transferred(info) / 1e6:.1f} MB in all, "
+    print(f"TOLD a cut of {away:.1f} s: {info['total-time'] / 1e3:.1f} s and {transferred(info) / 1e6:.1f} MB in all, "
           f"without it {whole['total-time'] / 1e3:.1f} s and {transferred(whole) / 1e6:.1f} MB")
     assert longer < away + 0.1 * whole["total-time"] / 1e3 + 2, (longer, away)
     # The guest writes meanwhile, and what it writes follows; and what was on its way comes again.
@@ -72,9 +72,9 @@ def test_goodput(case, delay, loss):
     """Beside stock QEMU's, of the same guest over the same link."""
     hosts = LinkedHosts(case)
     rates = {}
-    for name, emulator, policy in (("stock QEMU", "qemu", None), ("Drover", "drover", "downtime=300ms"),
+    for name, emulator, policy in (("stock QEMU", "qemu", ""), ("Drover", "drover", "downtime=300ms"),
                                    ("Drover, bbr", "drover", "downtime=300ms,tcp-congestion=bbr")):
-        options = {**GUEST, "policy": policy}
+        options = {**GUEST, "policy": policy}  # stock QEMU gets none
         hosts.shape()
         guest = hosts.here.boot(emulator, **options)
         there, port = hosts.there.wait(emulator, **options)
@@ -88,7 +88,7 @@ def test_goodput(case, delay, loss):
         rates[name] = info["ram"]["normal"] * 4096 / (info["total-time"] / 1e3)
         guest.close()
         there.close()
-    print(f"{delay} and {loss} each way: " + ", ".join(f"{name} {rate / 1e6:.2f} MB/s" for name, rate in rates.items()))
+    print(f"TOLD {delay} and {loss} each way: " + ", ".join(f"{name} {rate / 1e6:.2f} MB/s" for name, rate in rates.items()))
     assert rates["Drover"] > 0.8 * rates["stock QEMU"], rates
     if (delay, loss) == ("150ms", "1%"):
         assert max(rates.values()) > 3 * rates["stock QEMU"], rates

@@ -41,8 +41,8 @@ TEST(PolicyOptions, AreRead)
 TEST(PolicyOptions, OfTheEngineAreRead)
 {
     using enum StallAction;
-    const auto wish =
-        parse_policy("max-slowdown=30%,bandwidth=125MB/s,cpu=1.5,reconnect=2m,on-stall=slow:postcopy:abort");
+    const auto wish = parse_policy(
+        "max-slowdown=30%,bandwidth=125MB/s,cpu=1.5,reconnect=2m,on-stall=slow:postcopy:abort");
     ASSERT_TRUE(wish) << wish.error().text();
     EXPECT_DOUBLE_EQ(wish->max_slowdown, 0.3);
     EXPECT_EQ(wish->bandwidth, 125'000'000U);

@@ -73,7 +73,8 @@ INSTANTIATE_TEST_SUITE_P(Guests, ReconnectAtRandom,
                                            GuestShape{"Coarse", true, true}),
                          [](const auto& test) { return test.param.name; });
 
-/// Pages that change in a byte (deltas), altogether, to zero and back, and the link breaks anywhere.
+/// Pages that change in a byte (deltas), altogether, to zero and back, and the link breaks
+/// anywhere.
 TEST_P(ReconnectAtRandom, WhateverTheGuestWritesArrives)
 {
     for (unsigned seed = 1; seed <= 3; ++seed) {
@@ -91,7 +92,8 @@ TEST_P(ReconnectAtRandom, WhateverTheGuestWritesArrives)
                 if (page % 5 == 0)
                     ram.write_zeros(0, page);
                 else
-                    ram.write(0, page, page % 3 == 0 ? 7 : ++content); // now and then the same again
+                    ram.write(0, page,
+                              page % 3 == 0 ? 7 : ++content); // now and then the same again
         };
         ram.before_collect_all = [&](unsigned count) { write_some(count % 13, 13); };
         ram.before_collect = [&](size_t block, uint64_t first) {
@@ -119,24 +121,24 @@ struct Cut {
 
 class ReconnectIsCut : public ::testing::TestWithParam<Cut> {};
 
-INSTANTIATE_TEST_SUITE_P(
-    At, ReconnectIsCut,
-    ::testing::Values(Cut{FrameType::Ask, Verdict::CutBefore}, Cut{FrameType::Ask, Verdict::CutAfter},
-                      Cut{FrameType::Outcome, Verdict::CutBefore},
-                      Cut{FrameType::Outcome, Verdict::CutAfter},
-                      Cut{FrameType::Resume, Verdict::CutBefore},
-                      Cut{FrameType::Resume, Verdict::CutAfter},
-                      Cut{FrameType::Resume, Verdict::Stall},
-                      Cut{FrameType::ResumePoint, Verdict::CutBefore},
-                      Cut{FrameType::ResumePoint, Verdict::CutAfter},
-                      Cut{FrameType::ResumePoint, Verdict::Stall}),
-    [](const auto& test) {
-        const auto verdict = test.param.verdict;
-        return std::string(verdict == Verdict::Stall      ? "StallsAt"
-                           : verdict == Verdict::CutAfter ? "After"
-                                                          : "Before") +
-               stream::frame_name(test.param.frame);
-    });
+INSTANTIATE_TEST_SUITE_P(At, ReconnectIsCut,
+                         ::testing::Values(Cut{FrameType::Ask, Verdict::CutBefore},
+                                           Cut{FrameType::Ask, Verdict::CutAfter},
+                                           Cut{FrameType::Outcome, Verdict::CutBefore},
+                                           Cut{FrameType::Outcome, Verdict::CutAfter},
+                                           Cut{FrameType::Resume, Verdict::CutBefore},
+                                           Cut{FrameType::Resume, Verdict::CutAfter},
+                                           Cut{FrameType::Resume, Verdict::Stall},
+                                           Cut{FrameType::ResumePoint, Verdict::CutBefore},
+                                           Cut{FrameType::ResumePoint, Verdict::CutAfter},
+                                           Cut{FrameType::ResumePoint, Verdict::Stall}),
+                         [](const auto& test) {
+                             const auto verdict = test.param.verdict;
+                             return std::string(verdict == Verdict::Stall      ? "StallsAt"
+                                                : verdict == Verdict::CutAfter ? "After"
+                                                                               : "Before") +
+                                    stream::frame_name(test.param.frame);
+                         });
 
 TEST_P(ReconnectIsCut, AndItGoesOnAllTheSame)
 {
@@ -229,9 +231,8 @@ TEST(Reconnect, NobodyCallsForeverWhereNobodyListens)
 
 TEST(Reconnect, ADeadlineThatEndsTheMigrationDoesSoMeanwhile)
 {
-    MigrationRig rig({.relay = true,
-                      .deadline_s = 1.5,
-                      .on_stall = {StallAction::Wait, StallAction::Abort}});
+    MigrationRig rig(
+        {.relay = true, .deadline_s = 1.5, .on_stall = {StallAction::Wait, StallAction::Abort}});
     ASSERT_NO_FATAL_FAILURE(break_for_good(rig));
     ASSERT_TRUE(rig.run_to_end());
     rig.expect_stayed();
@@ -242,9 +243,8 @@ TEST(Reconnect, IsNotToBeHadFromAStranger)
 {
     MigrationRig rig(relayed());
     ASSERT_NO_FATAL_FAILURE(break_for_good(rig));
-    rig.door->session()->asked({}, [](stream::Outcome outcome) {
-        EXPECT_EQ(outcome, stream::Outcome::Unknown);
-    }, {});
+    rig.door->session()->asked(
+        {}, [](stream::Outcome outcome) { EXPECT_EQ(outcome, stream::Outcome::Unknown); }, {});
     EXPECT_EQ(rig.destination_state(), DestinationState::Reconnecting);
 }
 

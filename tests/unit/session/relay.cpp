@@ -130,8 +130,7 @@ private:
                 stream::decode_header(std::span(way.arrived).first<stream::header_size>());
             if (header)
                 verdict = relay_.judged({role_, from == 0, header->type});
-        }
-        else if (way.greeted && from == 0 && relay_.judge_data)
+        } else if (way.greeted && from == 0 && relay_.judge_data)
             verdict = relay_.judge_data(size);
         way.greeted = true;
         if (verdict == Verdict::Stall) {

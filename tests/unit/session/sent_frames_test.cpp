@@ -18,10 +18,10 @@ stream::PagesTable frame(uint32_t block, std::vector<stream::PageRun> runs)
 Runs keep(SentFrames& frames, uint64_t applied)
 {
     Runs lost;
-    const Status kept = frames.keep_first(applied, [&](size_t block, uint64_t first,
-                                                       uint64_t count) {
-        lost.emplace_back(block, first, count);
-    });
+    const Status kept =
+        frames.keep_first(applied, [&](size_t block, uint64_t first, uint64_t count) {
+            lost.emplace_back(block, first, count);
+        });
     EXPECT_TRUE(kept) << kept.error().text();
     return lost;
 }

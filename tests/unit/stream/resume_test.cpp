@@ -7,8 +7,9 @@
 namespace drover::stream {
 namespace {
 
-const char* const golden = "f0 f1 f2 f3 f4 f5 f6 f7 f8 f9 fa fb fc fd fe ff 05 00 00 00 02 00 00 00 "
-                           "07 00 00 00 00 00 00 00 02 01 00 00 00 00 00 00";
+const char* const golden =
+    "f0 f1 f2 f3 f4 f5 f6 f7 f8 f9 fa fb fc fd fe ff 05 00 00 00 02 00 00 00 "
+    "07 00 00 00 00 00 00 00 02 01 00 00 00 00 00 00";
 
 ResumePoint point()
 {

@@ -76,6 +76,32 @@ TEST_F(MigrateSettingsTest, WhatQemuHasForFewerBytesBounds)
     EXPECT_EQ(set(R"({"xbzrle-cache-size":4096})").delta_bytes, 4096U);
 }
 
+/// libvirt does, after each job.
+TEST_F(MigrateSettingsTest, WhoSetsAllBackToWhatHeFoundWishesNothing)
+{
+    settings.learn_parameters(Json::parse(
+        R"({"multifd-compression":"none","multifd-zlib-level":1,"multifd-zstd-level":1,
+            "xbzrle-cache-size":67108864})"));
+    const Json found = settings.parameters();
+    settings.set_parameters(
+        Json::parse(R"({"multifd-compression":"none","xbzrle-cache-size":4096})"));
+    EXPECT_FALSE(settings.encodings().allowed.has(stream::PageEncoding::Zstd)) << "a wish";
+    settings.set_parameters(found);
+    EXPECT_EQ(settings.encodings().allowed, stream::all_encodings);
+    EXPECT_EQ(settings.encodings().delta_bytes, 64U << 20);
+    settings.set_parameters(Json::parse(R"({"multifd-compression":"none"})"));
+    EXPECT_FALSE(settings.encodings().allowed.has(stream::PageEncoding::Zstd)) << "again";
+}
+
+TEST_F(MigrateSettingsTest, APostcopysBoundIsTheCopysUntilItIsSet)
+{
+    settings.set_parameters(Json::parse(R"({"max-bandwidth":7})"));
+    EXPECT_EQ(settings.max_postcopy_bandwidth(), 7U);
+    settings.set_parameters(Json::parse(R"({"max-postcopy-bandwidth":0})"));
+    EXPECT_EQ(settings.max_postcopy_bandwidth(), 0U);
+    EXPECT_EQ(settings.max_bandwidth(), 7U);
+}
+
 TEST_F(MigrateSettingsTest, WhatIsTheEnginesDoesNotReachQemu)
 {
     const Json asked = Json::parse(
