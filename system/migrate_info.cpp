@@ -175,7 +175,7 @@ void add_link(const auto& session, Json& own)
 {
     const auto& report = session.report();
     own["link-breaks"] = report.link_breaks;
-    if (report.link_error)
+    if (report.link_error && !is_final(session.state()))
         own["reconnecting"] = Json{{"since", report.link_broken_s},
                                    {"seconds", session.elapsed_s() - report.link_broken_s},
                                    {"reason", report.link_error->message}};

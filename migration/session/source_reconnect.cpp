@@ -67,8 +67,7 @@ void SourceSession::reconnect(const Error& why)
 void SourceSession::link_broke(const Error& why)
 {
     log::warning("the link broke: " + why.text() +
-                 "; the guest runs on, and the destination is "
-                 "called");
+                 "; the guest runs on, and the destination is called");
     ++report_.link_breaks;
     report_.link_error = why;
     report_.link_broken_s = seconds_since(started_);

@@ -272,8 +272,9 @@ void SourceSession::answered(stream::Outcome outcome)
               "the link broke at the switchover, and the destination gave up",
               "look at the destination's log"});
         break;
-    case stream::Outcome::Ready: break;     // it has just been sent Commit
-    case stream::Outcome::Receiving: break; // it cannot be: Commit follows Ready
+    case stream::Outcome::Ready:     // it has just been sent Commit
+    case stream::Outcome::Receiving: // it cannot be: Commit follows Ready
+        break;
     case stream::Outcome::Unknown:
         // Another process answers there: the one that had the guest may have run it, and is gone.
         log::warning("nobody at the destination knows this migration any more; the guest stays "

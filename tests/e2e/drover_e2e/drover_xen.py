@@ -24,6 +24,8 @@ class DroverXen:
 
     def __init__(self, case: Case, name: str, verb: str, *words: str, env: dict | None = None):
         socket = case.scratch / f"{name}.qmp.sock"
+        if verb == "serve":  # who dies does not come back: nobody waits for long
+            words = (*words, "-migrate-policy", "reconnect=3s")
         self._stderr: Path = case.directory / f"{name}.stderr"
         with open(self._stderr, "wb") as stderr:
             self.process = subprocess.Popen(

@@ -47,8 +47,9 @@ class GuestOptions:
 
 # A guest that runs under QEMU and Xen alike: no paravirtual features of either, no HPET (they tick at different
 # rates), a CPU that an emulated Xen host has. Its console says how it is (tale.py). The host may be emulated: it
-# wakes up rarely.
+# wakes up rarely. Who dies does not come back: nobody waits for long.
 NEUTRAL = GuestOptions(machine="pc,hpet=off", cpu="qemu64", memory="128M", working_set="24M", dirty=300, nic=False,
+                       policy="downtime=50ms,deadline=60s,reconnect=3s",
                        boot=("nopv", "drover.tell=1000", "drover.watch=1", "drover.verify=1000", "drover.tick=20"))
 
 # What a CPU has under KVM, TCG and Xen alike: KVM has the interrupt controller's newer form, which TCG of QEMU 7.2 has
