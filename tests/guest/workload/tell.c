@@ -23,10 +23,9 @@ static void tell_watched(uint64_t number)
     read_clock_source(source);
     const struct lateness late = watch_take();
     // Short: each character of a console costs an emulated host a look at a device.
-    say("WATCH %llu: %llu %s %u %u %u %u %u %llu %u %llu %u",
-        (unsigned long long)number, (unsigned long long)(now_ns() / 1000), source,
-        (unsigned)atomic_load(&counters.clock_back), late.sleeps,
-        (unsigned)atomic_load(&counters.sleeps_early), late.median_us, late.worst_us,
+    say("WATCH %llu: %llu %s %u %u %u %u %u %llu %u %llu %u", (unsigned long long)number,
+        (unsigned long long)(now_ns() / 1000), source, (unsigned)atomic_load(&counters.clock_back),
+        late.sleeps, (unsigned)atomic_load(&counters.sleeps_early), late.median_us, late.worst_us,
         (unsigned long long)atomic_load(&counters.registers_held),
         (unsigned)atomic_load(&counters.registers_wrong),
         (unsigned long long)atomic_exchange(&counters.clock_apart_us, 0),
