@@ -72,9 +72,9 @@ class Away:
         self.case.healthy(self.destination)
 
 
-@test(way=["cut", "stall"], offset=[2 << 20, 100 << 20])
-def test_copy_goes_on(case, way, offset):
-    """In the first round, and in a later one."""
+@test(when=["first-round", "later"])
+def test_copy_goes_on(case, when):
+    way, offset = ("stall", 2 << 20) if when == "first-round" else ("cut", 100 << 20)
     away = Away(case)
     started = time.monotonic()
     noticed = away.lose_at(offset, way)
