@@ -145,12 +145,12 @@ check_labs() {
     {
         harness lab --kernel 6.12 >"$checks/lab-newer.log" 2>&1 || echo $? >"$checks/lab-newer.status"
         harness lab accelerators --short >"$checks/lab-accelerators.log" 2>&1 || echo $? >"$checks/lab-accelerators.status"
-        harness lab network --short >"$checks/lab-network.log" 2>&1 || echo $? >"$checks/lab-network.status"
     } </dev/null &
     others=$!
     check_harness lab lab
+    check_harness lab-network lab network --short
     wait "$others"
-    for name in lab-newer lab-accelerators lab-network; do
+    for name in lab-newer lab-accelerators; do
         sed 's/^/   /' "$checks/$name.log"
         tally_harness "$name" "$checks/$name.log" "$(cat "$checks/$name.status" 2>/dev/null || echo 0)"
     done
