@@ -201,6 +201,7 @@ Json drover_json(const SourceSession& session, const MigrationWish& wish)
              {"downtime", report.downtime_s},
              {"total", session.elapsed_s()},
              {"device-bytes", report.device_bytes},
+             {"verify", report.verified},
              {"postcopy", report.postcopy}};
     add_link(session, own);
     if (!report.encryption.empty())

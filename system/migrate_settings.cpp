@@ -301,7 +301,7 @@ Result<std::string> option_text(const std::string& name, const Json& value)
 {
     if (value.is_string())
         return value.get<std::string>();
-    if (value.is_number())
+    if (value.is_number() || (value.is_boolean() && name == "verify"))
         return value.dump();
     std::string text;
     if (value.is_array() && name == "on-stall") {
@@ -351,7 +351,8 @@ Json MigrateSettings::policy() const
         actions.push_back(to_string(action));
     Json policy{{"downtime", wish.downtime_s},   {"max-slowdown", wish.max_slowdown * 100},
                 {"bandwidth", wish.bandwidth},   {"cpu", wish.cpu},
-                {"reconnect", wish.reconnect_s}, {"on-stall", std::move(actions)}};
+                {"reconnect", wish.reconnect_s}, {"verify", wish.verify},
+                {"on-stall", std::move(actions)}};
     if (wish.deadline_s)
         policy["deadline"] = *wish.deadline_s;
     if (!wish.tcp_congestion.empty())

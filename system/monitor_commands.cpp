@@ -41,6 +41,7 @@ const std::vector<OwnCommand>& MonitorCommands::own_commands()
           {"bandwidth?", "any"},
           {"cpu?", "any"},
           {"reconnect?", "any"},
+          {"verify?", "any"},
           {"tcp-congestion?", "any"},
           {"on-stall?", "any"}}},
         {"query-migrate-policy", {}},

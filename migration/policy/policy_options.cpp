@@ -98,6 +98,17 @@ Status apply_congestion(MigrationWish& wish, std::string_view name)
     return {};
 }
 
+Status apply_switch(bool& target, std::string_view key, std::string_view value)
+{
+    if (value != "on" && value != "off" && value != "true" && value != "false")
+        return fail(ErrorKind::Invalid,
+                    "the migration policy's " + std::string(key) + "=" + std::string(value) +
+                        " is not allowed",
+                    "it may be on or off");
+    target = value == "on" || value == "true";
+    return {};
+}
+
 constexpr std::array<std::string_view, 5> action_names = {"wait", "slow", "postcopy", "switch",
                                                           "abort"};
 
@@ -198,13 +209,15 @@ Status apply_policy_option(MigrationWish& wish, std::string_view key, std::strin
         return apply_number(wish.cpu, key, value, no_units, cpu_range);
     if (key == "reconnect")
         return apply_number(wish.reconnect_s, key, value, time_units, reconnect_range);
+    if (key == "verify")
+        return apply_switch(wish.verify, key, value);
     if (key == "tcp-congestion")
         return apply_congestion(wish, value);
     if (key == "on-stall")
         return apply_actions(wish, value);
     return fail(ErrorKind::Invalid, "the migration policy knows no '" + std::string(key) + "'",
                 "it knows preset, downtime, deadline, max-slowdown, bandwidth, cpu, reconnect, "
-                "tcp-congestion and on-stall");
+                "verify, tcp-congestion and on-stall");
 }
 
 Status check_wish(const MigrationWish& wish)
@@ -253,6 +266,9 @@ std::string_view policy_help()
            "  reconnect=TIME    a link that breaks while the guest runs here may be away for so "
            "long\n"
            "                    (0 to 24h, default 5m)\n"
+           "  verify=on|off     compare RAM, by a digest, before the guest runs at the "
+           "destination\n"
+           "                    (default off)\n"
            "  tcp-congestion=NAME  of the kernel's ways to share a link (bbr: for one that loses\n"
            "                    packets, or is long; default: the kernel's own)\n"
            "  on-stall=LIST     what to do, in this order, when rounds do not bring the downtime:\n"

@@ -37,6 +37,7 @@ struct MigrationWish {
     double cpu = 0;         ///< cores that the engine may use; 0: no bound
     /// How long a copy whose link broke may wait for another one; 0: it does not go on then.
     double reconnect_s = 300;
+    bool verify = false;        ///< RAM is compared, by a digest, before the guest runs elsewhere
     std::string tcp_congestion; ///< the kernel's name for what TCP is to do; empty: its default
     std::vector<StallAction> on_stall = {StallAction::Slow, StallAction::Wait, StallAction::Switch};
 

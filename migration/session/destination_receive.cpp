@@ -18,7 +18,7 @@ namespace {
 constexpr size_t max_held_bytes = 512U << 20;
 
 /// Of all features those that this machine has.
-std::vector<std::string_view> supported_features(bool postcopy, bool neutral, bool deltas)
+std::vector<std::string_view> supported_features(bool postcopy, bool neutral, bool readable)
 {
     const auto known = stream::known_features();
     std::vector<std::string_view> supported(known.begin(), known.end());
@@ -26,8 +26,10 @@ std::vector<std::string_view> supported_features(bool postcopy, bool neutral, bo
         std::erase(supported, stream::feature::postcopy);
     if (!neutral)
         std::erase(supported, stream::feature::device_state_neutral);
-    if (!deltas)
+    if (!readable) {
         std::erase(supported, stream::feature::delta_pages);
+        std::erase(supported, stream::feature::ram_digest);
+    }
     return supported;
 }
 
@@ -103,7 +105,7 @@ void DestinationSession::prepare(Json own_description)
     welcome.machine = std::move(own_description);
     receiver_ = std::make_unique<RamReceiver>(
         machine_.ram(), machine_.ram_mapping(), welcome.channels,
-        stream::encodings_of(welcome.features),
+        stream::encodings_of(welcome.features), agreed(stream::feature::ram_digest),
         RamReceiver::Callbacks{
             .round_ended = [this](stream::RoundEnd end) { round_ended(end); },
             .failed = [this](Error error) { receiving_failed(std::move(error)); },

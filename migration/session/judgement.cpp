@@ -94,6 +94,8 @@ stream::Hello hello_of(Machine& source, const GreetingOptions& options)
         hello.optional_features.emplace_back(stream::feature::postcopy);
     if (!options.one_connection && options.reconnect_s > 0)
         hello.optional_features.emplace_back(stream::feature::resume_copy);
+    if (options.verify)
+        hello.optional_features.emplace_back(stream::feature::ram_digest);
     hello.optional_features.emplace_back(stream::feature::give_back);
     hello.optional_features.emplace_back(stream::feature::arrived_outcome);
     for (const stream::EncodingFeature& encoding : stream::encoding_features())

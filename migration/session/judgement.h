@@ -40,6 +40,7 @@ struct GreetingOptions {
     uint32_t channels = 1;
     bool one_connection = false; ///< nobody can call again after a break
     double reconnect_s = 0;      ///< how long a copy may wait for another link; 0: it does not
+    bool verify = false;         ///< compare a digest of RAM
     bool validate_uuid = false;
     double downtime_s = 0; ///< that is wished for
 };

@@ -66,6 +66,8 @@ void PageBatch::classify(uint64_t first, uint64_t count, PageBitmap& present)
     const std::byte* from = data_.get() + pages_ * ram_page_size;
     uint64_t zeros = 0;
     for (uint64_t page = first; page < first + count; ++page, from += ram_page_size) {
+        if (digests_)
+            digest_ += digests_->note(table_.block, page, from);
         if (is_zero_page(from)) {
             ++zeros;
             add_zero(page, present);

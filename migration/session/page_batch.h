@@ -2,6 +2,7 @@
 #pragma once
 
 #include "migration/ram/page_bitmap.h"
+#include "migration/ram/page_digests.h"
 #include "migration/ram/ram_block.h"
 #include "migration/ram/sent_hashes.h"
 #include "migration/session/page_encoder.h"
@@ -39,6 +40,17 @@ public:
     /// outlive the batch.
     void compare_with(SentHashes& sent) { sent_ = &sent; }
 
+    /// Notes in `digests`, which must outlive the batch, what all pages of the channel hold that
+    /// are added from now on.
+    void keep_digest(PageDigests& digests) { digests_ = &digests; }
+    /// The page is told, and not sent: it is no part of the digest.
+    void leave_out(size_t index, uint64_t page)
+    {
+        if (digests_)
+            digest_ += digests_->note_zero(index, page);
+    }
+    [[nodiscard]] uint64_t digest() const { return digest_; } ///< of the channel's pages
+
     /// Adds [first, first + count) of `block`. Zero pages that the destination does not have
     /// (`present` says what it has) cost nothing; `present` is brought up to date.
     [[nodiscard]] Status add(size_t index, const RamBlock& block, PageBitmap& present,
@@ -74,6 +86,8 @@ private:
     PageEncoder& encoder_;
     SentFrames& frames_;
     SentHashes* sent_ = nullptr;
+    PageDigests* digests_ = nullptr;
+    uint64_t digest_ = 0;
     stream::PagesTable table_;
     stream::Bytes head_;
     std::unique_ptr<std::byte[]> data_;

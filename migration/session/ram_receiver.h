@@ -2,15 +2,18 @@
 #pragma once
 
 #include "migration/ram/page_bitmap.h"
+#include "migration/ram/page_digests.h"
 #include "migration/ram/ram_block.h"
 #include "migration/ram/ram_writer.h"
 #include "migration/stream/frame_io.h"
 #include "migration/stream/page_codec.h"
+#include "migration/stream/postcopy.h"
 
 #include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <thread>
 #include <vector>
@@ -35,9 +38,10 @@ public:
     /// source never tells of a page that is zero there.
     /// `mapping` may be null: how guest RAM is written then, see RamWriter. A connection that has
     /// not named the session after `join_limit` is closed. Pages come in no encoding but those that
-    /// are `allowed`; deltas only where can_take_deltas().
+    /// are `allowed`; deltas only where can_take_deltas(). `verify`: the source tells a digest of
+    /// what it sent, which must be that of what is in RAM; only where can_take_deltas(), too.
     RamReceiver(std::span<const RamBlock> ram, std::unique_ptr<RamMapping> mapping, size_t channels,
-                stream::EncodingSet allowed, Callbacks callbacks,
+                stream::EncodingSet allowed, bool verify, Callbacks callbacks,
                 std::chrono::milliseconds join_limit = std::chrono::seconds(10));
     ~RamReceiver(); ///< aborts and joins; no callback follows
     RamReceiver(const RamReceiver&) = delete;
@@ -64,6 +68,7 @@ public:
 private:
     struct Connection;
 
+    void keep_digests();
     void end();
     void make_room();
     void run(Connection& connection, const stream::SessionToken& token);
@@ -80,6 +85,9 @@ private:
     [[nodiscard]] Status change(size_t block, const stream::UnpackedRun& unpacked);
     [[nodiscard]] Status check(size_t channel, const stream::PagesTable& table) const;
     [[nodiscard]] Status discard(size_t block, const stream::PageRun& run);
+    [[nodiscard]] Status note_digest(size_t channel, size_t block, const stream::PageRun& run);
+    void leave_out(size_t channel, size_t block, const stream::MissingStripe& stripe);
+    [[nodiscard]] Status compare_digest(size_t channel, const stream::Frame& frame);
     void post_round_end(size_t channel, stream::RoundEnd end);
     void round_end(size_t channel, stream::RoundEnd end);
 
@@ -99,6 +107,9 @@ private:
     std::unique_ptr<std::atomic<bool>[]> joined_; ///< by index
     std::vector<uint64_t> frames_; ///< by index: carried out; each channel's thread, while it runs
     std::vector<char> emptied_;    ///< by index: its stripes are; likewise
+    std::optional<PageDigests> digests_; ///< where they are agreed on
+    std::vector<uint64_t> sums_;         ///< by index: of its pages' digests; its thread
+    std::vector<char> compared_;         ///< by index: the source's was the same; its thread
     std::atomic<uint64_t> bytes_{0};
     std::atomic<uint64_t> pages_{0};
 

@@ -164,6 +164,8 @@ Status RamSender::prepare(const Job& job)
             return status;
         if (Status status = compare_coarse_blocks(); !status)
             return status;
+        if (Status status = keep_digests(); !status)
+            return status;
         return find_data();
     }
     if (!job.count_only && options_.compare_holes)
@@ -197,6 +199,22 @@ Status RamSender::compare_coarse_blocks()
         if (Status kept = sent_->keep_for(i, ram_[i].pages()); !kept)
             return kept;
     }
+    return {};
+}
+
+Status RamSender::keep_digests()
+{
+    if (!options_.verify)
+        return {};
+    std::vector<uint64_t> pages;
+    for (const RamBlock& block : ram_)
+        pages.push_back(block.pages());
+    auto digests = PageDigests::create(pages);
+    if (!digests)
+        return pass(digests);
+    digests_ = std::move(*digests);
+    for (Worker& worker : workers_)
+        worker.batch->keep_digest(*digests_);
     return {};
 }
 

@@ -4,6 +4,7 @@
 #include "migration/policy/policy.h"
 #include "migration/ram/dirty_tracker.h"
 #include "migration/ram/hole_finder.h"
+#include "migration/ram/page_digests.h"
 #include "migration/ram/ram_block.h"
 #include "migration/ram/sent_hashes.h"
 #include "migration/session/missing_pages.h"
@@ -28,6 +29,7 @@ struct SendOptions {
     /// The guest may punch holes into its RAM: compare holes.
     bool compare_holes = false;
     EncodingBounds encodings = {};
+    bool verify = false; ///< tell a digest of what was sent, and look at what was not sent again
 };
 
 /// Sends the guest's RAM in rounds over N data channels, one worker thread each.
@@ -143,6 +145,8 @@ private:
     [[nodiscard]] Status prepare(const Job& job);
     [[nodiscard]] Status find_data();
     [[nodiscard]] Status compare_coarse_blocks();
+    [[nodiscard]] Status keep_digests();
+    [[nodiscard]] Status tell_digest(Worker& worker);
     [[nodiscard]] Status drop_unchanged();
     [[nodiscard]] Status drop_unchanged(size_t index, uint64_t first, uint64_t end);
     [[nodiscard]] std::optional<Job> next_job(uint64_t& done, size_t index);
@@ -169,8 +173,9 @@ private:
     std::vector<PageBitmap> present_; ///< not zero at the destination
     std::vector<PageBitmap> written_; ///< found by collect_stripe()
     HoleFinder holes_;
-    std::vector<char> changed_holes_; ///< by block: look for holes in this round
-    std::optional<SentHashes> sent_;  ///< where the tracker is coarse
+    std::vector<char> changed_holes_;    ///< by block: look for holes in this round
+    std::optional<SentHashes> sent_;     ///< where the tracker is coarse
+    std::optional<PageDigests> digests_; ///< where they are wished for
     SendProgress progress_;
     std::atomic<bool> hurry_{false};
     std::vector<Worker> workers_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // A worker's way through its stripes.
+#include "migration/session/ram_sample.h"
 #include "migration/session/ram_sender.h"
 
 #include <algorithm>
@@ -38,9 +39,23 @@ Status RamSender::work(Worker& worker, const Job& job)
         return status;
     if (Status status = flush_told(worker); !status)
         return status;
+    if (job.last() && digests_)
+        if (Status told = tell_digest(worker); !told)
+            return told;
     worker.frames->add_round_end();
     const stream::Bytes end = stream::encode(stream::RoundEnd{job.round, job.last()});
     return worker.writer->write(stream::FrameType::RoundEnd, end);
+}
+
+/// The guest stands still, and all was sent or told: what did not show as written is as it was.
+Status RamSender::tell_digest(Worker& worker)
+{
+    const auto is_told = [this](size_t block, uint64_t page) { return pending_[block].test(page); };
+    if (Status same = look_at_sample(ram_, *digests_, worker.stripes, is_told); !same)
+        return fail(ErrorKind::Machine, same.error().message,
+                    "the guest stays here; this is a fault of the dirty tracker: please report it");
+    return worker.writer->write(stream::FrameType::RamDigest,
+                                stream::encode_u64(worker.batch->digest()));
 }
 
 /// In the first round, what the guest writes to waits until the rest is gone: the sooner a page is
@@ -130,6 +145,10 @@ Status RamSender::tell_stripe(Worker& worker, const Stripe& stripe)
             return status;
     worker.told.block = static_cast<uint32_t>(stripe.block);
     append_missing(pending_[stripe.block], stripe.first, stripe.end, worker.told.stripes);
+    const PageBitmap& told = pending_[stripe.block];
+    for (uint64_t page = told.next_set(stripe.first, stripe.end); page < stripe.end;
+         page = told.next_set(page + 1, stripe.end))
+        worker.batch->leave_out(stripe.block, page);
     return {};
 }
 

@@ -46,6 +46,7 @@ struct SourceReport {
     std::string tracker;
     std::string encryption;   ///< of its connections, in words; empty: in the clear
     EncodingTotals encodings; ///< when the rounds were over
+    bool verified = false;    ///< RAM is compared, by a digest, before the guest runs there
     uint64_t delta_bytes = 0; ///< memory that may be used for deltas; 0: none are sent
     std::vector<RoundStats> rounds;
     Decision decision;               ///< the latest

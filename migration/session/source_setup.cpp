@@ -97,6 +97,7 @@ void SourceSession::describe_and_greet()
                                    .channels = options_.channels,
                                    .one_connection = tunnel_ != nullptr,
                                    .reconnect_s = options_.wish.reconnect_s,
+                                   .verify = options_.wish.verify,
                                    .validate_uuid = options_.validate_uuid,
                                    .downtime_s = options_.wish.downtime_s};
     make_hello(machine_, greeting, [this, alive = alive_](Result<stream::Hello> hello) {
@@ -125,6 +126,11 @@ void SourceSession::welcomed(const stream::Frame& frame)
     };
     postcopy_agreed_ = agreed(stream::feature::postcopy);
     resume_agreed_ = agreed(stream::feature::resume_copy);
+    if (options_.wish.verify && !agreed(stream::feature::ram_digest))
+        return fail({ErrorKind::Incompatible,
+                     "RAM is to be verified (the policy's verify=on), and the destination cannot",
+                     "it needs a Drover of this release, and guest RAM that it can read again"});
+    report_.verified = agreed(stream::feature::ram_digest);
     give_back_agreed_ = agreed(stream::feature::give_back);
     encodings_ = options_.encodings;
     encodings_.cpu = options_.wish.cpu;
@@ -179,7 +185,8 @@ void SourceSession::begin_copying()
     if (options_.wish.max_slowdown > 0)
         machine_.observe();
     limit_.start();
-    const SendOptions options{hello_.session, machine_.gives_memory_back(), encodings_};
+    const SendOptions options{hello_.session, machine_.gives_memory_back(), encodings_,
+                              report_.verified};
     sender_ = std::make_unique<RamSender>(
         machine_.ram(), **tracker, limit_, std::move(channels_), options,
         RamSender::Callbacks{

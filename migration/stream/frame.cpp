@@ -19,7 +19,7 @@ struct TypeRule {
     uint32_t largest;
 };
 
-constexpr std::array<TypeRule, 33> rules = {{
+constexpr std::array<TypeRule, 34> rules = {{
     {FrameType::Hello, "Hello", 2, max_json_payload},
     {FrameType::Welcome, "Welcome", 2, max_json_payload},
     {FrameType::Refuse, "Refuse", 2, max_json_payload},
@@ -53,6 +53,7 @@ constexpr std::array<TypeRule, 33> rules = {{
     {FrameType::ProbeHello, "ProbeHello", 2, max_json_payload},
     {FrameType::ProbeJudgement, "ProbeJudgement", 2, max_json_payload},
     {FrameType::ResumePoint, "ResumePoint", min_resume_payload, max_resume_payload},
+    {FrameType::RamDigest, "RamDigest", 8, 8},
 }};
 
 const TypeRule* find_rule(FrameType type)

@@ -64,6 +64,7 @@ enum class FrameType : uint16_t {
     ProbeHello = 31,     ///< probe, source → destination: JSON, as Hello; nothing comes of it
     ProbeJudgement = 32, ///< probe, destination → source: JSON {state-form, blocks, warnings}
     ResumePoint = 33,    ///< ask, destination → source, after Resume: ResumePoint (resume.h)
+    RamDigest = 34,      ///< data: u64 sum, before the last RoundEnd, with the feature "ram-digest"
 };
 
 /// What a destination says of a session when it is asked.

@@ -17,9 +17,10 @@ constexpr std::array known = {feature::raw_pages,       feature::zero_pages,
                               feature::give_back,       feature::device_state_neutral,
                               feature::arrived_outcome, feature::repeated_pages,
                               feature::lz4_pages,       feature::zstd_pages,
-                              feature::delta_pages,     feature::resume_copy};
-constexpr size_t optional_count = 9; // the last ones
-constexpr size_t max_reason = 2000;  // bytes
+                              feature::delta_pages,     feature::resume_copy,
+                              feature::ram_digest};
+constexpr size_t optional_count = 10; // the last ones
+constexpr size_t max_reason = 2000;   // bytes
 
 bool is_feature_name(const Json& item)
 {

@@ -32,6 +32,8 @@ inline constexpr std::string_view postcopy = "postcopy";
 inline constexpr std::string_view give_back = "give-back";
 /// Whether a guest arrived paused is also told to a source that has to ask. Optional.
 inline constexpr std::string_view arrived_outcome = "arrived-outcome";
+/// Both sides keep a digest of RAM, and compare it before the guest may run elsewhere. Optional.
+inline constexpr std::string_view ram_digest = "ram-digest";
 /// A copy whose link broke goes on over another one. Optional.
 inline constexpr std::string_view resume_copy = "resume-copy";
 /// Encodings that save bytes, each optional (page_encoding.h).

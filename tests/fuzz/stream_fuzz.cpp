@@ -172,6 +172,7 @@ void check_payload_of(FrameType type, Payload payload)
     case FrameType::Ping:
     case FrameType::Pong: return round_trip(payload, decode_u64, encode_u64);
     case FrameType::Ask: return round_trip(payload, decode_token, encode_token);
+    case FrameType::RamDigest:
     case FrameType::PagesPlaced:
     case FrameType::MissingEnd: return round_trip(payload, decode_u64, encode_u64);
     case FrameType::Missing:

@@ -61,7 +61,7 @@ protected:
               std::chrono::milliseconds join_limit = std::chrono::seconds(10))
     {
         receiver_ = std::make_unique<RamReceiver>(
-            blocks, nullptr, channels, allowed_,
+            blocks, nullptr, channels, allowed_, verify_,
             RamReceiver::Callbacks{
                 .round_ended = [this](stream::RoundEnd end) { rounds_.push_back(end); },
                 .failed = [this](Error error) { errors_.push_back(std::move(error)); },
@@ -113,6 +113,7 @@ protected:
 
     testing::FakeRam ram_;
     stream::EncodingSet allowed_ = stream::all_encodings;
+    bool verify_ = false;
     std::unique_ptr<RamReceiver> receiver_;
     std::vector<stream::RoundEnd> rounds_;
     std::vector<Error> errors_;

@@ -64,6 +64,11 @@ bool FakeRam::write_zeros(size_t block, uint64_t page)
     return put(block, page, std::vector<std::byte>(ram_page_size));
 }
 
+void FakeRam::write_unseen(size_t block, uint64_t page, uint64_t seed)
+{
+    EXPECT_TRUE(write_ram(blocks_[block], page * ram_page_size, page_content(seed)));
+}
+
 void FakeRam::touch(size_t block, uint64_t page)
 {
     std::lock_guard lock(mutex_);

@@ -33,6 +33,8 @@ public:
     bool write(size_t block, uint64_t page, uint64_t seed);
     /// What a device or a reset writes while the guest stands still.
     void write_paused(size_t block, uint64_t page, uint64_t seed);
+    /// A fault: the tracker does not notice.
+    void write_unseen(size_t block, uint64_t page, uint64_t seed);
     /// Only the tracker notices: as with the rest of a huge page of which one byte is written.
     void touch(size_t block, uint64_t page);
     bool write_zeros(size_t block, uint64_t page);

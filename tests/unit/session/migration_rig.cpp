@@ -126,6 +126,7 @@ void MigrationRig::start()
     options.wish.on_stall = options_.on_stall;
     options.wish.reconnect_s = options_.reconnect_s;
     options.wish.deadline_s = options_.deadline_s;
+    options.wish.verify = options_.verify;
     source_states = {SourceState::Connecting};
     source = std::make_unique<SourceSession>(here, policy, std::move(options),
                                              SourceObserver{

@@ -38,6 +38,7 @@ struct RigOptions {
     uint64_t max_bandwidth = 0;
     double reconnect_s = 60;
     std::optional<double> deadline_s;
+    bool verify = false;
     std::vector<StallAction> on_stall = {StallAction::Switch};
     SharedTlsCredentials source_tls, door_tls; ///< null: in the clear
 };

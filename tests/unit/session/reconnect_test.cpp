@@ -83,7 +83,8 @@ TEST_P(ReconnectAtRandom, WhateverTheGuestWritesArrives)
                           .channels = 1 + seed % 3,
                           .rounds = 6,
                           .collects_ranges = GetParam().collects_ranges,
-                          .relay = true});
+                          .relay = true,
+                          .verify = true});
         FakeRam& ram = rig.here.fake_ram;
         ram.coarse = GetParam().coarse;
         std::atomic<uint64_t> content{1U << 20};

@@ -35,7 +35,7 @@ TEST(Frame, TypeNumbersAreFrozen)
         {21, "TunnelClose"}, {22, "Arrived"},     {23, "Missing"},    {24, "MissingEnd"},
         {25, "PageRequest"}, {26, "PagesPlaced"}, {27, "AllHere"},    {28, "Resume"},
         {29, "ProbeInfo"},   {30, "ProbeData"},   {31, "ProbeHello"}, {32, "ProbeJudgement"},
-        {33, "ResumePoint"},
+        {33, "ResumePoint"}, {34, "RamDigest"},
     };
     for (unsigned number = 0; number < 100; ++number) {
         const auto known = names.find(number);
@@ -83,7 +83,7 @@ TEST(Frame, ForgedHeadersWithAGoodChecksumAreRefused)
         EXPECT_NE(decoded.error().message.find(word), std::string::npos) << decoded.error().message;
     };
     refused({FrameType{0}, 0, 0, 0, 0}, "unknown type 0");
-    refused({FrameType{34}, 0, 0, 0, 0}, "unknown type 34");
+    refused({FrameType{35}, 0, 0, 0, 0}, "unknown type 35");
     refused({FrameType{65535}, 0, 0, 0, 0}, "unknown type 65535");
     refused({FrameType::Commit, 1, 0, 0, 0}, "unknown flags 1");
     refused({FrameType::Pages, 0x8000, 4096, 0, 0}, "unknown flags 32768");
