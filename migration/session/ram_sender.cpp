@@ -50,8 +50,11 @@ void RamSender::start_workers()
         workers_[i].thread = std::thread([this, i, done = job_number_] { run(i, done); });
 }
 
+/// Not on the loop thread only after give_up(): then nobody writes to *alive_ any more.
 RamSender::~RamSender()
 {
+    if (*alive_)
+        *alive_ = false;
     abort();
     for (Worker& worker : workers_)
         if (worker.thread.joinable())
