@@ -194,10 +194,11 @@ TEST(Features, NamesAreFrozen)
 {
     const auto known = known_features();
     EXPECT_EQ(std::vector<std::string_view>(known.begin(), known.end()),
-              (std::vector<std::string_view>{
-                  "raw-pages", "zero-pages", "hole-pages", "device-state-opaque", "commit-ask",
-                  "postcopy", "give-back", "device-state-neutral", "arrived-outcome",
-                  "repeated-pages", "lz4-pages", "zstd-pages", "delta-pages", "resume-copy"}));
+              (std::vector<std::string_view>{"raw-pages", "zero-pages", "hole-pages",
+                                             "device-state-opaque", "commit-ask", "postcopy",
+                                             "give-back", "device-state-neutral", "arrived-outcome",
+                                             "repeated-pages", "lz4-pages", "zstd-pages",
+                                             "delta-pages", "resume-copy", "ram-digest"}));
     EXPECT_EQ(needed_features().size(), 5U) << "without the others a migration works";
 }
 
