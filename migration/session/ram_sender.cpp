@@ -134,8 +134,12 @@ void RamSender::run(size_t index, uint64_t done)
         if (index == 0) {
             if (status)
                 status = defects::guarded([&] { return prepare(*job); });
+            // Where it could not be prepared nobody works: finish() stops the others.
             std::lock_guard lock(mutex_);
-            prepared_ = done;
+            if (status && !job->count_only)
+                begun_round_ = job->round;
+            if (status)
+                prepared_ = done;
             changed_.notify_all();
         }
         if (status && !job->count_only)

@@ -182,14 +182,15 @@ private:
 
     std::mutex mutex_;
     std::condition_variable changed_;
-    Job job_;                 // guarded by mutex_
-    uint64_t job_number_ = 0; // guarded by mutex_; counts start_round calls
-    uint64_t prepared_ = 0;   // guarded by mutex_; the job that worker 0 has prepared
-    size_t working_ = 0;      // guarded by mutex_; workers that have not finished the job
-    bool stopping_ = false;   // guarded by mutex_
-    size_t running_ = 0;      // guarded by mutex_; workers that have not stopped
-    bool failed_ = false;     // guarded by mutex_
-    TimePoint round_start_{}; // written by start_round, read by the last worker
+    Job job_;                  // guarded by mutex_
+    uint64_t job_number_ = 0;  // guarded by mutex_; counts start_round calls
+    uint64_t prepared_ = 0;    // guarded by mutex_; the job that worker 0 has prepared
+    unsigned begun_round_ = 0; // guarded by mutex_; the latest whose preparation succeeded
+    size_t working_ = 0;       // guarded by mutex_; workers that have not finished the job
+    bool stopping_ = false;    // guarded by mutex_
+    size_t running_ = 0;       // guarded by mutex_; workers that have not stopped
+    bool failed_ = false;      // guarded by mutex_
+    TimePoint round_start_{};  // written by start_round, read by the last worker
     uint64_t base_pages_ = 0, base_zero_ = 0, base_bytes_ = 0; // progress at the round's start
     uint64_t base_waited_us_ = 0;
     struct Sample {

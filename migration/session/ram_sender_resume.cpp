@@ -60,11 +60,12 @@ void RamSender::lose(Worker& worker, size_t block, uint64_t first, uint64_t coun
     }
 }
 
-/// A round whose preparation no worker came to is one that begins.
+/// A round of which nothing was prepared, since the link broke before, is one that begins: else
+/// nothing would be pending in it, and the guest would move without its RAM.
 void RamSender::continue_round(unsigned round, bool leave_hot)
 {
-    const bool prepared = prepared_ == job_number_;
-    start({.round = round, .leave_hot = leave_hot, .continued = prepared});
+    const bool has_begun = begun_round_ == round;
+    start({.round = round, .leave_hot = leave_hot, .continued = has_begun});
 }
 
 } // namespace drover

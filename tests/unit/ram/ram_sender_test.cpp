@@ -241,6 +241,46 @@ public:
     [[nodiscard]] uint64_t bytes_written() const override { return 0; }
 };
 
+class BrokenChannel : public SinkChannel {
+public:
+    Status write_all(std::span<const iovec>) override
+    {
+        return fail(ErrorKind::Connection, "it broke");
+    }
+};
+
+/// A link that breaks before anything was sent over it leaves all of the round to be sent.
+TEST(RamSender, ARoundThatHadNotBegunBeginsOverTheNextLink)
+{
+    testing::FakeRam ram({{"ram0", 3 * stripe_pages}}, true);
+    ram.set_running(true);
+    for (uint64_t stripe = 0; stripe < 3; ++stripe)
+        ram.write(0, stripe * stripe_pages, stripe + 1);
+    RateLimit limit;
+    std::optional<Result<RoundStats>> done;
+    bool stopped = false;
+    std::vector<std::unique_ptr<Channel>> channels;
+    channels.push_back(std::make_unique<BrokenChannel>());
+    channels.push_back(std::make_unique<SinkChannel>());
+    RamSender sender(ram.blocks(), ram, limit, std::move(channels), SendOptions{},
+                     {.round_done = [&](Result<RoundStats> stats) { done = std::move(stats); },
+                      .counted = [](Result<RamSender::DirtyCount>) {},
+                      .stopped = [&] { stopped = true; }});
+    sender.start_round(1, Round::Live);
+    ASSERT_TRUE(run_until([&] { return stopped && done; }));
+    ASSERT_FALSE(*done);
+    EXPECT_FALSE(ram.tracking());
+    done.reset();
+    channels.clear();
+    channels.push_back(std::make_unique<SinkChannel>());
+    channels.push_back(std::make_unique<SinkChannel>());
+    ASSERT_TRUE(sender.go_on(std::move(channels), {.frames = {0, 0}}));
+    sender.continue_round(1, false);
+    ASSERT_TRUE(run_until([&] { return done.has_value(); }));
+    ASSERT_TRUE(*done) << done->error().text();
+    EXPECT_EQ((*done)->pages_sent, 3U);
+}
+
 /// Each 127th page holds something, the others are zeros.
 class SparseMemory : public RamReader {
 public:
