@@ -143,8 +143,10 @@ void SourceSession::go_on_if_ready()
     channels_connecting_.clear();
     const unsigned started =
         static_cast<unsigned>(report_.rounds.size()) + (round_under_way_ ? 1 : 0);
+    const bool claims_what_was_not_sent =
+        round_under_way_ && point_->round == started && !round_sent_;
     Status possible =
-        point_->round < acked_round_ || point_->round > started
+        point_->round < acked_round_ || point_->round > started || claims_what_was_not_sent
             ? drover::fail(ErrorKind::Protocol,
                            "the destination says that it has acknowledged round " +
                                std::to_string(point_->round) + " of " + std::to_string(started))
