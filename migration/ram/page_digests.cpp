@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "migration/ram/page_digests.h"
 
-#include "migration/ram/ram_block.h"
-
 #include <cerrno>
 #include <sys/mman.h>
 #include <utility>
@@ -30,11 +28,11 @@ void PageDigests::Unmap::operator()(uint64_t* digests) const
     munmap(digests, bytes);
 }
 
-Result<PageDigests> PageDigests::create(std::span<const uint64_t> pages)
+Result<PageDigests> PageDigests::create(std::span<const RamBlock> ram)
 {
     PageDigests digests;
-    for (const uint64_t count : pages) {
-        const size_t bytes = count * sizeof(uint64_t);
+    for (const RamBlock& block : ram) {
+        const size_t bytes = block.pages() * sizeof(uint64_t);
         // Of the kernel itself: what is not used takes no memory.
         void* map = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

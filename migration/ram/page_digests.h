@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
+#include "migration/ram/ram_block.h"
 #include "util/result.h"
 
 #include <cstddef>
@@ -19,8 +20,7 @@ namespace drover {
 /// memory. Threads may work at once on pages that are apart.
 class PageDigests {
 public:
-    /// `pages` of each block, in their order.
-    [[nodiscard]] static Result<PageDigests> create(std::span<const uint64_t> pages);
+    [[nodiscard]] static Result<PageDigests> create(std::span<const RamBlock> ram);
 
     /// The page holds what is at `data` (ram_page_size long) now: says by how much the sum grows,
     /// modulo 2^64.

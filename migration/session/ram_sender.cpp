@@ -213,10 +213,7 @@ Status RamSender::keep_digests()
 {
     if (!options_.verify)
         return {};
-    std::vector<uint64_t> pages;
-    for (const RamBlock& block : ram_)
-        pages.push_back(block.pages());
-    auto digests = PageDigests::create(pages);
+    auto digests = PageDigests::create(ram_);
     if (!digests)
         return pass(digests);
     digests_ = std::move(*digests);

@@ -19,7 +19,10 @@ Page page_of(uint8_t value)
 
 PageDigests make()
 {
-    auto digests = PageDigests::create(std::array<uint64_t, 2>{8, 8});
+    std::array<RamBlock, 2> ram;
+    for (RamBlock& block : ram)
+        block.size = 8 * ram_page_size;
+    auto digests = PageDigests::create(ram);
     EXPECT_TRUE(digests);
     return std::move(*digests);
 }
